@@ -1,0 +1,37 @@
+# Every target makes .venv and installs what it needs, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench clean
+
+demo: .venv/installed ## train CoNeS on the embedded digits, about a minute on two cores
+	$(BIN)/python main_CoNeS.py --dataset digits
+
+test: .venv/installed-dev ## all tests
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed-dev ## every benchmark; each prints its own table
+	set -e; for file in benchmarks/[a-z]*.py; do \
+		module=$${file%.py}; echo "== $$file"; $(BIN)/python -m $${module%%/*}.$${module##*/}; \
+	done
+
+clean: ## remove the environment and caches; runs stay
+	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed: make PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+.venv/installed-dev: requirements.txt requirements-dev.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@ .venv/installed

@@ -1,0 +1,91 @@
+"""Step 3: how strongly classes go together, first from labels, then from prototypes."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+
+
+def scale_rows(matrix: torch.Tensor) -> torch.Tensor:
+    """Scale the off-diagonal entries of each row to sum 1 and set the diagonal to 1.
+
+    Args:
+        matrix: (C, C) float; negative entries count as 0. A row without a positive
+            off-diagonal entry becomes 0 off the diagonal.
+
+    >>> scale_rows(torch.tensor([[9., 1., 3.], [0., 9., 0.], [2., 0., 9.]]))
+    tensor([[1.0000, 0.2500, 0.7500],
+            [0.0000, 1.0000, 0.0000],
+            [1.0000, 0.0000, 1.0000]])
+    """
+    identity = torch.eye(len(matrix), device=matrix.device)
+    others = matrix.clamp(min=0) * (1 - identity)
+    return others / others.sum(dim=1, keepdim=True).clamp(min=1e-12) + identity
+
+
+def cooccurrence(candidates: torch.Tensor) -> torch.Tensor:
+    """P(j is a candidate | i is a candidate), the correlation before anything is learned.
+
+    Args:
+        candidates: (N, C) in {0, 1}.
+
+    Returns:
+        (C, C) float32, not yet scaled. The row of a class that never is a candidate is 0.
+    """
+    candidates = candidates.float()
+    together = candidates.T @ candidates
+    return together / together.diagonal()[:, None].clamp(min=1)
+
+
+def class_directions(
+    rows: torch.Tensor, count: torch.Tensor, clusters: int = 5
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Aggregate each class's prototypes into the mean of its normalised k-means centroids.
+
+    The mean pairwise cosine between the centroids of classes i and j is exactly u_i . u_j,
+    so one fit a class serves all C^2 pairs.
+
+    Args:
+        rows: (C, M, D) float prototype memory.
+        count: (C,) int, prototypes ever added; min(count, M) rows are in use.
+        clusters: K >= 1, centroids a class.
+
+    Returns:
+        directions: (C, D) float32 on the device of `rows`, length at most 1; 0 where not ready.
+        ready: (C,) bool, classes with at least K rows.
+    """
+    memory, used = rows.cpu().numpy(), count.cpu().clamp(max=rows.shape[1]).numpy()
+    ready = used >= clusters
+    directions = np.zeros((rows.shape[0], rows.shape[2]), np.float32)
+    for c in np.flatnonzero(ready):
+        # One seeded k-means++ start: with a fixed seed the result belongs to the class alone.
+        centroids = KMeans(clusters, n_init=1, random_state=0).fit(memory[c, : used[c]])
+        directions[c] = F.normalize(torch.from_numpy(centroids.cluster_centers_)).mean(dim=0)
+    return torch.from_numpy(directions).to(rows.device), torch.from_numpy(ready).to(rows.device)
+
+
+def update_correlation(
+    correlation: torch.Tensor,
+    directions: torch.Tensor,
+    ready: torch.Tensor,
+    gamma: float = 0.99,
+) -> torch.Tensor:
+    """Move the correlation of the ready classes towards the cosine of their directions.
+
+    Args:
+        correlation: (C, C) float, rows scaled by `scale_rows`.
+        directions: (C, D) float, from `class_directions`.
+        ready: (C,) bool; the other classes keep their old row and column exactly.
+        gamma: share of the old correlation, in [0, 1].
+
+    Returns:
+        (C, C) float, off-diagonal rows summing to what they summed to before, diagonal 1.
+    """
+    both = ready[:, None] & ready[None, :]
+    mixed = gamma * correlation + (1 - gamma) * (directions @ directions.T)
+    # Scaling a whole row would shift its entries of classes that are not ready: the ready
+    # entries are scaled among themselves, to the sum they had.
+    identity = torch.eye(len(correlation), device=correlation.device)
+    share = (correlation * both * (1 - identity)).sum(dim=1, keepdim=True)
+    scaled = scale_rows(mixed * both) * share
+    return torch.where(both, scaled * (1 - identity) + identity, correlation)

@@ -1,0 +1,123 @@
+"""Batches whose content depends on the seed alone, whatever the number of workers."""
+
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
+
+from pipeline.data.labelled import LabelledImages
+
+
+class TrainingImages(Dataset):
+    """Augmented images with their candidates and row numbers.
+
+    Asked for by (epoch, index): the augmentation is drawn from a generator seeded with both,
+    so that neither the worker that draws it nor a resumed run changes it.
+
+    Args:
+        data: the training split.
+        candidates: (N, C) uint8 in {0, 1}.
+        transform: augmentation of a (3, H, W) uint8 tensor.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, data: LabelledImages, candidates: np.ndarray, transform: v2.Transform, seed: int
+    ) -> None:
+        self.images, self.candidates = data.images, candidates
+        self.transform, self.seed = transform, seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
+        epoch, index = key
+        image = self.images[index]
+        with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator
+            torch.manual_seed(seed_of(self.seed, epoch, index))
+            image = self.transform(image)
+        return image, torch.from_numpy(self.candidates[index]), index
+
+
+class TestImages(Dataset):
+    """Resized images in their order."""
+
+    def __init__(self, data: LabelledImages, transform: v2.Transform) -> None:
+        self.images, self.transform = data.images, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.transform(self.images[index])
+
+
+class EpochSampler(Sampler):
+    """Batches of (epoch, index) in an order drawn from the seed and the epoch.
+
+    Attributes:
+        epoch: whose order the next iteration takes; from 1.
+        first_batch: batches left out at its start, which a resumed run has trained on.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self.epoch, self.first_batch = 1, 0
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        full, rest = divmod(self.images, self.batch_size)
+        # A last batch of a single image has no batch statistics: it is left out.
+        return full + (rest > 1 or full == 0)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng(seed_of(self.seed, self.epoch)).permutation(self.images)
+        for batch in range(self.first_batch, len(self)):
+            chosen = order[batch * self.batch_size :][: self.batch_size]
+            yield [(self.epoch, int(index)) for index in chosen]
+
+
+def train_loader(
+    dataset: TrainingImages, batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader:
+    """Shuffled batches: images (B, 3, S, S) uint8, candidates (B, C) uint8, index (B,) int64.
+
+    The loader's `batch_sampler` is an `EpochSampler`, whose attributes choose the epoch.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=EpochSampler(len(dataset), batch_size, dataset.seed),
+        **worker_options(workers, pin_memory),
+    )
+
+
+def test_loader(dataset: TestImages, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
+    """Batches of images (B, 3, S, S) uint8 in the order of the data set."""
+    return DataLoader(dataset, batch_size, **worker_options(workers, pin_memory))
+
+
+def worker_options(workers: int, pin_memory: bool) -> dict:
+    return {
+        "num_workers": workers,
+        "pin_memory": pin_memory,
+        "persistent_workers": workers > 0,
+        "worker_init_fn": leave_interrupts_to_the_main_process,
+        # Otherwise the loader seeds its workers from the global generator, and the number of
+        # epochs loaded would change what dropout draws.
+        "generator": torch.Generator(),
+    }
+
+
+def leave_interrupts_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; only the main one may act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def seed_of(*parts: int) -> int:
+    """One 64-bit seed from a run's seed and, for example, epoch and index."""
+    # The count first: to a SeedSequence, (1, 2) and (1, 2, 0) are the same.
+    return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1, np.uint64)[0])

@@ -1,0 +1,288 @@
+"""The training loop and evaluation. They know no data set and no formula."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from utils.metrics import multilabel_metrics
+
+from pipeline.data.loader import EpochSampler, seed_of
+from pipeline.model.classifier import Classifier, Output
+from pipeline.optimisation import scale_learning_rate
+from utils.errors import UserError
+from utils.progress import Interrupted, interruptible, progress_bar, report
+from utils.run import RunFolder
+
+Stop = Callable[[], bool]
+
+
+class Method(Protocol):
+    """A way to learn from candidates: all that the engine asks of it."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Called before each epoch; they count from 1."""
+
+    def loss(
+        self, output: Output, candidates: torch.Tensor, index: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Scalars to report for a batch; "loss" is the one to minimise."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a stored state."""
+
+
+class Totals:
+    """Sums of an epoch's losses, kept on the device: reading one would wait for it.
+
+    Attributes:
+        images: trained on so far.
+        seconds: that took.
+        sums: each loss times the images of its batch.
+        first_bad_step: the first step with a non-finite loss; 0 while there is none.
+    """
+
+    def __init__(self) -> None:
+        self.images, self.seconds = 0, 0.0
+        self.sums: dict[str, torch.Tensor] = {}
+        self.first_bad_step = torch.zeros((), dtype=torch.long)
+
+    def add(self, losses: dict[str, torch.Tensor], images: int, step: int) -> None:
+        """Add the losses of a batch of `images`, trained at `step` (from 1)."""
+        self.images += images
+        for name, loss in losses.items():
+            total = loss.detach().double() * images
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+        finite = torch.isfinite(self.sums["loss"])
+        self.first_bad_step = torch.where(
+            finite | (self.first_bad_step > 0), self.first_bad_step, step
+        )
+
+    def means(self, epoch: int) -> dict[str, float]:
+        """Mean losses an image, "loss" as train_loss; waits for the device.
+
+        Raises:
+            UserError: a loss was not finite; the weights may hold NaN and must not be stored.
+        """
+        step = int(self.first_bad_step)
+        if step:
+            raise UserError(
+                f"the loss became non-finite in epoch {epoch} at step {step}: lower --lr, or "
+                "give --amp off; what was stored before stays"
+            )
+        means = {name: float(total) / self.images for name, total in self.sums.items()}
+        return {"train_loss": means.pop("loss")} | means
+
+
+@dataclass
+class Training:
+    """Everything that changes while training, and where it stands.
+
+    Attributes:
+        classifier, method, optimizer: what is trained, and how. The optimizer's groups come
+            from `parameter_groups`.
+        schedule: factor on the learning rate, from the number of epochs trained, a fraction.
+        precision: dtype of autocast, or None for full precision.
+        seed: of the run.
+        print_freq: steps between two reports of the loss.
+        epoch: the one being trained, from 1.
+        step: batches of it done.
+        totals: over these batches.
+    """
+
+    classifier: Classifier
+    method: Method
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[float], float]
+    device: torch.device
+    precision: torch.dtype | None = None
+    seed: int = 0
+    print_freq: int = 100
+    epoch: int = 1
+    step: int = 0
+    totals: Totals = field(default_factory=Totals)
+
+    def __post_init__(self) -> None:
+        # fp16 needs its gradients scaled; for other precisions the scaler passes through.
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=self.precision == torch.float16
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, momentum, method state and the position, for `torch.load(weights_only)`."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        return {
+            "classifier": self.classifier.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "totals": vars(self.totals),
+            "random": random,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a stored state, also one that was stored on another device."""
+        self.classifier.load_state_dict(state["classifier"])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        vars(self.totals).update(state["totals"])
+        sums = self.totals.sums
+        self.totals.sums = {name: total.to(self.device) for name, total in sums.items()}
+        self.totals.first_bad_step = self.totals.first_bad_step.to(self.device)
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+def fit(
+    training: Training,
+    train_loader: DataLoader,
+    evaluate: Callable[[Stop], dict[str, Any]],
+    run: RunFolder,
+    total_epoch: int,
+) -> None:
+    """Train to the end of `total_epoch`, storing every epoch in `run`.
+
+    Args:
+        training: where to start, and what is advanced.
+        train_loader: from `pipeline.data.loader.train_loader`.
+        evaluate: metrics of the classifier on the test set; it is given a function that says
+            whether to stop.
+        run: the folder to store in.
+        total_epoch: epochs in all.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the state was stored, in the middle of an epoch too.
+        UserError: the loss is not finite.
+    """
+    with interruptible() as stop:
+        try:
+            while training.epoch <= total_epoch:
+                means = train_one_epoch(training, train_loader, stop)
+                record = {"epoch": training.epoch} | means | evaluate(stop)
+                training.epoch, training.step = training.epoch + 1, 0
+                run.save_epoch(record, training.state_dict(), training.classifier.state_dict())
+                print(describe(record, total_epoch), flush=True)
+        except Interrupted:
+            run.save_checkpoint(training.state_dict())
+            raise
+
+
+def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[str, float]:
+    """Train one epoch, or the rest of one; returns its mean losses, learning rate and speed.
+
+    Raises:
+        Interrupted: `stop` said so; `training` can be stored and resumed.
+        UserError: a loss was not finite.
+    """
+    t, device = training, training.device
+    sampler: EpochSampler = loader.batch_sampler  # type: ignore[assignment]
+    if t.step == 0:
+        torch.manual_seed(seed_of(t.seed, t.epoch))
+        t.totals = Totals()
+        t.method.begin_epoch(t.epoch)
+    sampler.epoch, sampler.first_batch = t.epoch, t.step
+    steps = len(sampler)
+    t.classifier.train()
+    started = time.perf_counter() - t.totals.seconds
+    with progress_bar(f"epoch {t.epoch}", sampler.images, t.totals.images) as bar:
+        for images, candidates, index in loader:
+            images = images.to(device, non_blocking=True)
+            candidates = candidates.to(device, non_blocking=True).float()
+            index = index.to(device, non_blocking=True)
+            scale_learning_rate(t.optimizer, t.schedule(t.epoch - 1 + t.step / steps))
+            with torch.autocast(device.type, t.precision, enabled=t.precision is not None):
+                output = t.classifier(images)
+            losses = t.method.loss(output, candidates, index)
+            t.optimizer.zero_grad(set_to_none=True)
+            t.scaler.scale(losses["loss"]).backward()
+            t.scaler.step(t.optimizer)
+            t.scaler.update()
+
+            t.step += 1
+            t.totals.add(losses, len(index), t.step)
+            t.totals.seconds = time.perf_counter() - started
+            bar.update(len(index))
+            if t.step % t.print_freq == 0:
+                loss = t.totals.means(t.epoch)["train_loss"]
+                report(bar, f"epoch {t.epoch} step {t.step}/{steps}", loss)
+            if stop():
+                t.totals.means(t.epoch)  # a state with NaN is not worth storing
+                raise Interrupted
+    speed = t.totals.images / t.totals.seconds
+    return t.totals.means(t.epoch) | {
+        "lr": t.optimizer.param_groups[0]["lr"],
+        "seconds": t.totals.seconds,
+        "images_per_second": speed,
+    }
+
+
+@torch.inference_mode()
+def predict_scores(
+    classifier: Classifier,
+    loader: DataLoader,
+    device: torch.device,
+    precision: torch.dtype | None = None,
+    stop: Stop = lambda: False,
+) -> np.ndarray:
+    """Logits (N, C) float32 of all images of `loader`, in its order.
+
+    Leaves the classifier in evaluation mode.
+
+    Raises:
+        Interrupted: `stop` said so.
+        UserError: a score is not finite.
+    """
+    classifier.eval()
+    scores = []
+    with progress_bar("evaluate", len(loader.dataset)) as bar:  # type: ignore[arg-type]
+        for images in loader:
+            with torch.autocast(device.type, precision, enabled=precision is not None):
+                scores.append(classifier(images.to(device, non_blocking=True)).logits)
+            bar.update(len(images))
+            if stop():
+                raise Interrupted
+    result = torch.cat(scores).float().cpu().numpy()
+    if not np.isfinite(result).all():
+        raise UserError("the classifier's scores are not finite: lower --lr, or give --amp off")
+    return result
+
+
+def evaluate(
+    classifier: Classifier,
+    loader: DataLoader,
+    targets: np.ndarray,
+    device: torch.device,
+    precision: torch.dtype | None = None,
+    stop: Stop = lambda: False,
+) -> dict[str, Any]:
+    """Metrics of `classifier` on the images of `loader` with targets (N, C) in {1, 0, -1}.
+
+    A metric that is not defined, such as mAP where no class has positives, is None.
+    """
+    scores = predict_scores(classifier, loader, device, precision, stop)
+    metrics = multilabel_metrics(scores, targets)
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
+
+
+def describe(record: dict[str, Any], total_epoch: int) -> str:
+    """One line of an epoch's record."""
+    score = "  none" if record["mAP"] is None else f"{record['mAP']:6.2f}"
+    return (
+        f"epoch {record['epoch']:>3}/{total_epoch}  loss {record['train_loss']:.4f}  mAP {score}"
+        f"  CF1 {record['CF1']:6.2f}  OF1 {record['OF1']:6.2f}  lr {record['lr']:.2g}"
+        f"  {record['images_per_second']:.0f} images/s"
+    )

@@ -1,0 +1,47 @@
+"""Parameter groups and the learning rate's schedule."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pipeline.model.classifier import Classifier
+
+
+def parameter_groups(classifier: Classifier, lr: float, lr_head: float) -> list[dict[str, Any]]:
+    """Trunk and head with their full learning rates, as "base_lr", from the modules themselves.
+
+    Raises:
+        ValueError: a group has no parameters, which would silently train nothing.
+    """
+    groups = []
+    for part, rate in [(classifier.trunk, lr), (classifier.head, lr_head)]:
+        parameters = list(part.parameters())
+        if not parameters:
+            raise ValueError(f"Expected parameters in {type(part).__name__}, but got none")
+        groups.append({"params": parameters, "lr": rate, "base_lr": rate})
+    return groups
+
+
+def step_schedule(warmup_epoch: int, step_epoch: int) -> Callable[[float], float]:
+    """Factor on the learning rate after a number of epochs, which may be a fraction.
+
+    It rises linearly over `warmup_epoch` epochs, then falls by 0.1 every `step_epoch` epochs.
+
+    >>> factor = step_schedule(2, 4)
+    >>> [round(factor(epochs), 3) for epochs in (0, 1, 2, 5.9, 6, 10)]
+    [0.0, 0.5, 1.0, 1.0, 0.1, 0.01]
+    """
+
+    def factor(epochs: float) -> float:
+        if epochs < warmup_epoch:
+            return epochs / warmup_epoch
+        return 0.1 ** ((epochs - warmup_epoch) // step_epoch)
+
+    return factor
+
+
+def scale_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's rate to `factor` times its full one."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor

@@ -1,0 +1,104 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from utils.errors import UserError
+from utils.options import build_parser, parse_options
+
+
+def parse(*argv, method=True, script="main_CoNeS"):
+    parser = build_parser("test", ["voc07", "coco", "digits"], method)
+    return parse_options(parser, script, list(argv))
+
+
+def test_defaults_are_the_paper_s_for_each_data_set():
+    voc, coco = parse("--dataset", "voc07"), parse("--dataset", "coco")
+    assert (voc.model, voc.lr, voc.lr_head, voc.batch_size) == ("resnet101", 0.01, 0.1, 16)
+    assert (voc.step_epoch, coco.step_epoch) == (4, 5)
+    assert (voc.r_ws, coco.r_ws) == (3.0, 2.0)
+    assert (voc.num_heads, voc.lam, coco.num_heads, coco.lam) == (1, 0.1, 4, 0.5)
+    assert (voc.tau, voc.clusters, voc.beta, voc.mu, voc.gamma) == (0.1, 5, 0.1, 0.99, 0.99)
+
+
+def test_released_recipe_pools_and_has_one_learning_rate():
+    options = parse("--dataset", "voc07", "--recipe", "released")
+    assert (options.head, options.lr_head) == ("gap", options.lr)
+    assert parse("--dataset", "voc07", "--recipe", "released", "--head", "csra").head == "csra"
+
+
+def test_the_authors_commands_run_as_written(capsys):
+    options = parse(
+        *"--dataset voc07 --num_cls 20 --img_size 224/448 --batch_size 16 --partial_rate "
+        "0.1/0.2/0.4 --path_images Dataset/VOCdevkit --r_ws 3".split()
+    )
+    assert (options.img_size, options.partial_rate, options.r_ws) == (224, 0.1, 3.0)
+    assert "224/448 lists alternatives: taking the first, 224" in capsys.readouterr().err
+
+
+def test_cutmix_means_weights():
+    assert parse("--dataset", "coco", "--cutmix", "x.pth").weights == "x.pth"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--dataset", "imagenet"],
+        ["--dataset", "voc07", "--partial_rate", "1.5"],
+        ["--dataset", "voc07", "--partial_rate", "nan"],
+        ["--dataset", "voc07", "--r_ws", "1"],
+        ["--dataset", "voc07", "--clusters", "5.0"],
+        ["--dataset", "voc07", "--num_heads", "3"],
+        ["--dataset", "voc07", "--batch_size", "0"],
+        ["--dataset", "voc07", "--lr", "inf"],
+        ["--dataset", "voc07", "--cutmix", "a.pth", "--weights", "none"],
+        ["--dataset", "voc07", "--total", "3"],
+    ],
+)
+def test_bad_usage_exits_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(*argv)
+    assert caught.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_baselines_do_not_take_flags_that_would_do_nothing(capsys):
+    with pytest.raises(SystemExit):
+        parse("--dataset", "voc07", "--tau", "0.2", method=False)
+    assert "--tau" in capsys.readouterr().err
+
+
+@pytest.fixture
+def stored_run(tmp_path):
+    options = vars(parse("--dataset", "digits", "--lr", "0.05"))
+    (tmp_path / "config.json").write_text(json.dumps({"options": options}))
+    return tmp_path
+
+
+def test_resume_takes_the_run_s_options(stored_run):
+    options = parse("--resume", str(stored_run), "--total_epoch", "99", "--lr", "0.05")
+    assert (options.lr, options.total_epoch, options.dataset) == (0.05, 99, "digits")
+    assert options.output_dir == str(stored_run)
+
+
+def test_resume_refuses_other_options_another_script_and_no_run(stored_run, tmp_path):
+    with pytest.raises(UserError, match=r"--lr 0.1 differs from the 0.05"):
+        parse("--resume", str(stored_run), "--lr", "0.1")
+    with pytest.raises(UserError, match=r"a run of main_CoNeS.py"):
+        parse("--resume", str(stored_run), script="main_BCE")
+    with pytest.raises(UserError, match="is no run that could be resumed"):
+        parse("--resume", str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("script", ["main_CoNeS.py", "main_BCE.py"])
+def test_help_states_every_default_and_does_not_import_torch(script):
+    code = (
+        f"import runpy, sys; sys.argv = [{script!r}, '--help']\n"
+        f"try:\n    runpy.run_path({script!r}, run_name='__main__')\n"
+        "finally:\n    assert 'torch' not in sys.modules, 'torch'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "default 0.01" in done.stdout

@@ -1,0 +1,63 @@
+import torch
+
+from pipeline.cones.prototypes import PrototypeMemory, batch_prototypes
+from pipeline.cones.released import batch_prototypes as released_batch_prototypes
+
+
+def test_prototype_is_the_mean_over_the_class_s_pixels():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3, 6, 2, 4, generator=generator)
+    pixels = torch.rand(3, 5, 2, 4, generator=generator) < 0.4
+    pixels[:, 2] = False
+    prototypes, seen = batch_prototypes(features, pixels)
+    assert seen.tolist() == [True, True, False, True, True]
+    for c in (0, 1, 3, 4):
+        chosen = [
+            features[b, :, y, x]
+            for b in range(3)
+            for y in range(2)
+            for x in range(4)
+            if pixels[b, c, y, x]
+        ]
+        torch.testing.assert_close(prototypes[c], torch.stack(chosen).mean(dim=0))
+    assert torch.equal(prototypes[2], torch.zeros(6))
+
+
+def test_released_prototype_divides_by_all_pixels_and_reverses_the_classes():
+    features = torch.full((1, 1, 1, 4), 8.0)
+    pixels = torch.tensor([[[[True, False, False, False]], [[False] * 4]]])
+    prototypes, seen = released_batch_prototypes(features, pixels)
+    assert prototypes.tolist() == [[0.0], [2.0]]
+    assert seen.tolist() == [False, True]
+    assert batch_prototypes(features, pixels)[0].tolist() == [[8.0], [0.0]]
+
+
+def test_half_precision_features_are_averaged_in_float32():
+    features = torch.full((1, 1, 64, 64), 1.0, dtype=torch.bfloat16)
+    prototypes, _ = batch_prototypes(features, torch.ones(1, 1, 64, 64, dtype=torch.bool))
+    assert prototypes.dtype == torch.float32
+    assert prototypes.item() == 1.0
+
+
+def test_memory_keeps_the_newest_rows_of_each_class():
+    memory = PrototypeMemory(classes=2, dim=1, size=3)
+    for value in range(1, 6):
+        memory.add(torch.full((2, 1), float(value)), torch.tensor([True, value == 2]))
+    assert sorted(memory.rows[0].flatten().tolist()) == [3.0, 4.0, 5.0]
+    assert memory.rows[1, 0].item() == 2.0
+    assert memory.count.tolist() == [5, 1]
+
+
+def test_a_class_that_was_not_seen_stays_empty():
+    memory = PrototypeMemory(classes=2, dim=3, size=4)
+    memory.add(torch.ones(2, 3), torch.tensor([False, False]))
+    assert memory.count.tolist() == [0, 0]
+    assert not memory.rows.any()
+
+
+def test_state_round_trip():
+    memory, other = PrototypeMemory(2, 3, 4), PrototypeMemory(2, 3, 4)
+    memory.add(torch.rand(2, 3), torch.tensor([True, False]))
+    other.load_state_dict(memory.state_dict())
+    assert torch.equal(memory.rows, other.rows)
+    assert torch.equal(memory.count, other.count)

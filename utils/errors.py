@@ -1,0 +1,48 @@
+"""The one exception a user ever sees, and how a script ends with it."""
+
+import errno
+import functools
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend, in one line: expected, found, what to do.
+
+    The scripts print it without a traceback and exit with status 1.
+    """
+
+    def __init__(self, message: str) -> None:
+        # A data loader worker re-raises with its traceback wrapped around the message, which
+        # stays the last line: unwrap it, so that one line remains.
+        super().__init__(message.rsplit("UserError: ", 1)[-1].strip())
+
+
+def exit_status(main: Callable[[], None]) -> Callable[[], int]:
+    """Wrap a script's main: 0 when it returns, 1 and one line when the user can mend it."""
+
+    @functools.wraps(main)
+    def wrapper() -> int:
+        try:
+            main()
+            return 0
+        except UserError as error:
+            message = str(error)
+        except KeyboardInterrupt:
+            message = "interrupted"
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                message = f"no space left on the disk of {error.filename}: free some and repeat"
+            elif error.filename is not None:
+                message = f"{error.strerror}: {error.filename}"
+            else:
+                raise
+        except RuntimeError as error:
+            # Named by text, since torch must not be imported for this.
+            if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+                raise
+            message = "out of memory: lower --batch_size or --img_size"
+        print(f"error: {message}", file=sys.stderr)
+        return 1
+
+    return wrapper

@@ -1,0 +1,293 @@
+"""The command line: flags, their defaults for each data set, and what a resumed run keeps.
+
+Nothing here imports torch, so that --help answers at once.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+
+# Published settings (Zhong et al. 2025) that hold for every data set unless it says otherwise.
+DEFAULTS: dict[str, Any] = {
+    "model": "resnet101",
+    "weights": "imagenet",
+    "head": "csra",
+    "num_heads": 1,
+    "lam": 0.1,
+    "normalize": "none",
+    "img_size": 448,
+    "batch_size": 16,
+    "partial_rate": 0.1,
+    "lr": 0.01,
+    "momentum": 0.9,
+    "w_d": 1e-4,
+    "warmup_epoch": 2,
+    "step_epoch": 5,
+    "total_epoch": 30,
+    "recipe": "paper",
+    "tau": 0.1,
+    "clusters": 5,
+    "beta": 0.1,
+    "r_ws": 3.0,
+    "mu": 0.99,
+    "gamma": 0.99,
+    "path_images": None,
+    "noise_file": None,
+    "load_from": None,
+    "device": "auto",
+    "amp": "auto",
+    "workers": None,
+    "seed": 0,
+    "print_freq": 100,
+    "output_dir": None,
+}
+
+# What a data set's protocol changes. The digits settings were chosen by trial on 2 CPU cores.
+DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
+    "voc07": {"step_epoch": 4},
+    "coco": {"num_heads": 4, "lam": 0.5, "r_ws": 2.0, "partial_rate": 0.05},
+    "digits": {
+        "model": "resnet10t",
+        "weights": "none",
+        "img_size": 64,
+        "batch_size": 32,
+        "partial_rate": 0.2,
+        "total_epoch": 12,
+        "step_epoch": 8,
+        "warmup_epoch": 1,
+    },
+}
+
+# What the released code fixes, whatever the data set.
+RECIPE_DEFAULTS: dict[str, dict[str, Any]] = {"released": {"head": "gap"}}
+
+# A resumed run may change these: they decide where and how long it runs, not what it computes.
+CHANGED_ON_RESUME = {"device", "workers", "print_freq", "total_epoch"}
+
+
+def number(
+    kind: Callable[[str], Any],
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+) -> Callable[[str], Any]:
+    """An argparse type: a finite number of `kind` in [low, high], or (low, high] if open_low.
+
+    Alternatives as the authors' README writes them, '224/448', stand for the first of them.
+    """
+
+    def parse(text: str) -> Any:
+        first, *others = text.split("/")
+        try:
+            value = kind(first)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a number, but got {text!r}") from None
+        if not (low < value if open_low else low <= value) or not value <= high:
+            left = f"above {low:g}" if open_low else f"of at least {low:g}"
+            right = "" if high == math.inf else f" and at most {high:g}"
+            raise argparse.ArgumentTypeError(f"expected a number {left}{right}, but got {text}")
+        if others:
+            print(f"{text} lists alternatives: taking the first, {first}", file=sys.stderr)
+        return value
+
+    return parse
+
+
+COUNT = number(int, 1)
+NATURAL = number(int, 0)
+POSITIVE = number(float, 0, open_low=True, high=1e9)
+SHARE = number(float, 0, 1)
+NOT_NEGATIVE = number(float, 0, high=1e9)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose flags default to None, 'not given', and are resolved by `resolve`."""
+
+    def add(self, group: Any, flag: str, help: str, **kwargs: Any) -> None:
+        """Add `flag` to `group`; its default is written behind the help text."""
+        name = flag.removeprefix("--")
+        group.add_argument(flag, help=f"{help} ({describe_default(name)})", **kwargs)
+
+
+def describe_default(name: str) -> str:
+    """For example 'default 1; coco 4'."""
+    general = DEFAULTS[name]
+    parts = [f"default {'none' if general is None else general}"]
+    parts += [
+        f"{dataset} {special[name]}"
+        for dataset, special in (DATASET_DEFAULTS | RECIPE_DEFAULTS).items()
+        if name in special
+    ]
+    return "; ".join(parts)
+
+
+def build_parser(description: str, datasets: list[str], method: bool) -> Parser:
+    """The flags of a training script.
+
+    Args:
+        description: first line of --help.
+        datasets: values of --dataset.
+        method: add the flags of CoNeS.
+    """
+    parser = Parser(description=description, allow_abbrev=False)
+    add = parser.add
+
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset", choices=datasets, help="data set (needed, unless --resume)")
+    data.add_argument("--num_cls", type=COUNT, help="number of classes; checked (default: known)")
+    add(data, "--path_images", "folder of the data set, e.g. Dataset/VOCdevkit", metavar="DIR")
+    add(data, "--partial_rate", "share of false labels made candidates, 0..1", type=SHARE)
+    data.add_argument(
+        "--noise_file",
+        metavar="FILE",
+        help="candidate labels, .npy; made from --seed where missing (default "
+        "pre-processed-data/<dataset>_<partial_rate>.npy; digits: none, made in memory)",
+    )
+    add(data, "--img_size", "side of the input in pixels", type=number(int, 16))
+    add(
+        data,
+        "--normalize",
+        "channel statistics: none scales to 0..1, trunk takes those of the model's own weights",
+        choices=["none", "imagenet", "trunk"],
+    )
+
+    model = parser.add_argument_group("model")
+    add(model, "--model", "any timm model as trunk", metavar="NAME")
+    add(
+        model,
+        "--weights",
+        "trunk's starting weights: imagenet (downloaded), none, or a .pth or .safetensors FILE",
+        metavar="{imagenet,none,FILE}",
+    )
+    model.add_argument("--cutmix", metavar="FILE", help="the same as --weights FILE")
+    add(model, "--load_from", "start trunk and head from a run's model.safetensors", metavar="FILE")
+    add(model, "--head", "residual attention or global average pooling", choices=["csra", "gap"])
+    add(model, "--num_heads", "attention heads of csra", type=int, choices=[1, 2, 4, 6, 8])
+    add(model, "--lam", "weight of csra's attention term", type=NOT_NEGATIVE)
+
+    if method:
+        cones = parser.add_argument_group("CoNeS")
+        add(cones, "--recipe", "as published or as released", choices=["paper", "released"])
+        add(cones, "--tau", "activation threshold of the screening, 0..1", type=SHARE)
+        add(cones, "--clusters", "k-means centroids a class", type=COUNT)
+        add(cones, "--beta", "weight of the negative suppression loss", type=NOT_NEGATIVE)
+        add(
+            cones,
+            "--r_ws",
+            "exponent of the suppression weights, above 1",
+            type=number(float, 1, open_low=True),
+        )
+        add(cones, "--mu", "share of the old confidence in an update, 0..1", type=SHARE)
+        add(cones, "--gamma", "share of the old correlation in a refresh, 0..1", type=SHARE)
+
+    training = parser.add_argument_group("optimisation")
+    add(training, "--batch_size", "images a step", type=COUNT)
+    add(training, "--lr", "learning rate of the trunk", type=POSITIVE)
+    training.add_argument(
+        "--lr_head",
+        type=POSITIVE,
+        help="learning rate of the head (default 10 x --lr; recipe released: --lr)",
+    )
+    add(training, "--momentum", "of SGD, 0..1", type=SHARE)
+    add(training, "--w_d", "weight decay", type=NOT_NEGATIVE)
+    add(training, "--warmup_epoch", "epochs of linear warm-up", type=NATURAL)
+    add(training, "--step_epoch", "epochs, after the warm-up, between lr x 0.1", type=COUNT)
+    add(training, "--total_epoch", "epochs", type=COUNT)
+
+    run = parser.add_argument_group("run")
+    add(run, "--device", "auto, cpu, cuda, cuda:1, ...; auto takes cuda if there is one")
+    add(
+        run,
+        "--amp",
+        "mixed precision; auto takes bf16 or fp16 on cuda and full precision on a cpu",
+        choices=["auto", "off", "bf16", "fp16"],
+    )
+    run.add_argument(
+        "--workers",
+        type=NATURAL,
+        help="loader processes (default: one a core, 8 at most; digits 0)",
+    )
+    add(run, "--seed", "fixes noise, order, augmentation and initialisation", type=NATURAL)
+    add(run, "--print_freq", "steps between two reports of the loss", type=COUNT)
+    run.add_argument(
+        "--output_dir",
+        metavar="DIR",
+        help="the run's folder (default runs/<script>-<dataset>-<time>)",
+    )
+    run.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="go on with the run in this folder, with its options; "
+        "--total_epoch, --device, --workers and --print_freq may be given anew",
+    )
+    return parser
+
+
+def parse_options(parser: Parser, script: str, argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse and resolve: every option has its value, from the flag, the run or the defaults.
+
+    Args:
+        parser: from `build_parser`.
+        script: name of the script, kept in the options and checked on resume.
+        argv: arguments; those of the process when None.
+
+    Raises:
+        UserError: --resume names no run, one of another script, or options that differ from it.
+        SystemExit: 2, bad usage.
+    """
+    options = parser.parse_args(argv)
+    if options.cutmix is not None:
+        if options.weights not in (None, options.cutmix):
+            parser.error("--cutmix FILE means --weights FILE: give one of them")
+        options.weights = options.cutmix
+    del options.cutmix
+    options.script = script
+    if options.resume is not None:
+        return options_of_run(options)
+    if options.dataset is None:
+        parser.error("--dataset is needed")
+    return resolve(options)
+
+
+def resolve(options: argparse.Namespace) -> argparse.Namespace:
+    """Fill what was not given with the defaults of the recipe, the data set and the paper."""
+    recipe = RECIPE_DEFAULTS.get(getattr(options, "recipe", None) or "", {})
+    defaults = DEFAULTS | DATASET_DEFAULTS[options.dataset] | recipe
+    for name, value in vars(options).items():
+        if value is None and name in defaults:
+            setattr(options, name, defaults[name])
+    if options.lr_head is None:
+        # The released code's group of ten times the rate matches no parameter.
+        factor = 1 if getattr(options, "recipe", None) == "released" else 10
+        options.lr_head = factor * options.lr
+    return options
+
+
+def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
+    """The options stored in the run `given.resume`, with those that may change on resume."""
+    config = Path(given.resume) / "config.json"
+    try:
+        stored = json.loads(config.read_text("utf-8"))["options"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{given.resume} is no run that could be resumed: expected a readable {config} "
+            "written by a training script"
+        ) from error
+    if stored["script"] != given.script:
+        raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
+    for name, value in vars(given).items():
+        if value is None or name in ("resume", "output_dir"):
+            continue
+        if name not in CHANGED_ON_RESUME and value != stored.get(name):
+            raise UserError(
+                f"--{name} {value} differs from the {stored.get(name)} of {given.resume}: a "
+                "resumed run keeps its options; leave the flag out, or start a new run"
+            )
+        stored[name] = value
+    return argparse.Namespace(**stored | {"resume": given.resume, "output_dir": given.resume})

@@ -1,0 +1,31 @@
+"""Plots, drawn without a screen."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def training_curves(history: list[dict[str, Any]], path: Path) -> None:
+    """Draw training loss, test mAP and learning rate over epochs.
+
+    Args:
+        history: one dict an epoch with epoch, train_loss, mAP (or None) and lr.
+        path: of the .png.
+    """
+    epochs = [line["epoch"] for line in history]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
+    for axis, (key, label) in zip(
+        axes, [("train_loss", "training loss"), ("mAP", "test mAP (%)"), ("lr", "learning rate")]
+    ):
+        values = [float("nan") if line[key] is None else line[key] for line in history]
+        axis.plot(epochs, values, marker=".")
+        axis.set(xlabel="epoch", title=label)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+    axes[2].set_yscale("log")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,152 @@
+"""A run's folder: what training leaves behind, and what it resumes from."""
+
+import json
+import math
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import sklearn
+import timm
+import torch
+import torchvision
+
+from utils import plots
+from utils.errors import UserError
+from utils.files import atomic_path, write_json
+
+
+class RunFolder:
+    """One run's files.
+
+    config.json: every resolved option, library versions, the data's fingerprint.
+    metrics.jsonl: one line an epoch.
+    result.json: the last epoch's metrics, and apart from them the best ones on the test set.
+    last.pt: all that resuming needs. model.safetensors: the weights alone.
+    curves.png: loss, learning rate and mAP over epochs; TensorBoard events of the same.
+
+    Attributes:
+        path: the folder.
+        history: the lines of metrics.jsonl, as dicts.
+    """
+
+    def __init__(self, path: Path, history: list[dict[str, Any]]) -> None:
+        self.path, self.history = path, history
+        self._events: Any = None
+
+    @classmethod
+    def create(cls, output_dir: str | None, options: dict[str, Any], data: dict) -> "RunFolder":
+        """Make the folder and write its config.
+
+        Args:
+            output_dir: None for runs/<script>-<dataset>-<time>.
+            options: resolved options, JSON-ready.
+            data: fingerprint and counts of the data.
+
+        Raises:
+            UserError: the folder exists and is not empty.
+        """
+        if output_dir is None:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            path = Path("runs") / f"{options['script']}-{options['dataset']}-{stamp}-{os.getpid()}"
+        else:
+            path = Path(output_dir)
+        check_output_dir(path)
+        path.mkdir(parents=True, exist_ok=True)
+        versions = {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "timm": timm.__version__,
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+        }
+        config = {"options": options, "versions": versions, "data": data}
+        write_json(path / "config.json", config)
+        return cls(path, [])
+
+    @classmethod
+    def reopen(cls, path: str, data: dict) -> tuple["RunFolder", dict[str, Any] | None]:
+        """The run in `path` and its last checkpoint, or None if it has none yet.
+
+        Lines that metrics.jsonl is ahead of the checkpoint are dropped.
+
+        Raises:
+            UserError: the data changed since the run began, or the checkpoint is damaged.
+        """
+        folder = Path(path)
+        began_with = json.loads((folder / "config.json").read_text("utf-8"))["data"]
+        if began_with != data:
+            changed = [key for key in data if began_with.get(key) != data[key]]
+            raise UserError(
+                f"the data of {path} changed since the run began ({', '.join(changed)}): bring "
+                "back the images and candidates it was started with, or start a new run"
+            )
+        checkpoint = folder / "last.pt"
+        if not checkpoint.exists():
+            return cls(folder, []), None
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            history = state.pop("history")
+        except Exception as error:  # torch.load fails in many ways on a damaged file
+            raise UserError(
+                f"{checkpoint} is damaged and cannot be resumed from: start a new run"
+            ) from error
+        return cls(folder, history), state
+
+    def save_epoch(
+        self, record: dict[str, Any], training: dict[str, Any], weights: dict[str, torch.Tensor]
+    ) -> None:
+        """Add an epoch's record and store everything; last.pt, written last, makes it count."""
+        self.history.append(record)
+        with atomic_path(self.path / "model.safetensors") as temporary:
+            content = {key: value.contiguous() for key, value in weights.items()}
+            temporary.write_bytes(safetensors.torch.save(content))
+        with atomic_path(self.path / "metrics.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in self.history), "utf-8")
+        self.save_checkpoint(training)
+        self._write_events(record)
+
+    def save_checkpoint(self, training: dict[str, Any]) -> None:
+        """Write last.pt."""
+        with atomic_path(self.path / "last.pt") as temporary, temporary.open("wb") as file:
+            torch.save(training | {"history": self.history}, file)
+
+    def finish(self) -> dict[str, Any]:
+        """Write result.json and curves.png; returns the result."""
+        last = self.history[-1]
+        best = max(self.history, key=lambda line: -math.inf if line["mAP"] is None else line["mAP"])
+        result = last | {"best_on_test": {"epoch": best["epoch"], "mAP": best["mAP"]}}
+        write_json(self.path / "result.json", result)
+        with atomic_path(self.path / "curves.png") as temporary:
+            plots.training_curves(self.history, temporary)
+        if self._events is not None:
+            self._events.close()
+        return result
+
+    def _write_events(self, record: dict[str, Any]) -> None:
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+            self._events = SummaryWriter(str(self.path), purge_step=record["epoch"])
+        for name, value in record.items():
+            if name != "epoch" and value is not None:
+                self._events.add_scalar(name, value, record["epoch"])
+        self._events.flush()
+
+
+def check_output_dir(path: Path) -> None:
+    """Refuse a folder that holds something: a run would overwrite it or mix with it."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--output_dir {path} is a file: give a new folder")
+    if (path / "config.json").exists():
+        raise UserError(
+            f"{path} already holds a run: go on with it by --resume {path}, or give a new "
+            "--output_dir"
+        )
+    if path.is_dir() and any(path.iterdir()):
+        raise UserError(f"{path} exists and is not a run: give a new or empty --output_dir")
