@@ -16,9 +16,7 @@ check: .venv/installed-dev ## lint, format and types
 	$(BIN)/mypy
 
 bench: .venv/installed-dev ## every benchmark; each prints its own table
-	set -e; for file in benchmarks/[a-z]*.py; do \
-		module=$${file%.py}; echo "== $$file"; $(BIN)/python -m $${module%%/*}.$${module##*/}; \
-	done
+	set -e; for name in step correlation metrics; do echo; $(BIN)/python -m benchmarks.$$name; done
 
 clean: ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache

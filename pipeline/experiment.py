@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.data import candidates as candidate_files
-from pipeline.data import coco, digits, voc
+from pipeline.data import digits
 from pipeline.data.labelled import LabelledImages, Split
 from pipeline.data.loader import TestImages, TrainingImages, test_loader, train_loader
 from pipeline.data.transforms import test_transform, train_transform

@@ -103,6 +103,7 @@ COUNT = number(int, 1)
 NATURAL = number(int, 0)
 POSITIVE = number(float, 0, open_low=True, high=1e9)
 SHARE = number(float, 0, 1)
+RATE = number(float, 0, 0.99)
 NOT_NEGATIVE = number(float, 0, high=1e9)
 
 
@@ -142,7 +143,7 @@ def build_parser(description: str, datasets: list[str], method: bool) -> Parser:
     data.add_argument("--dataset", choices=datasets, help="data set (needed, unless --resume)")
     data.add_argument("--num_cls", type=COUNT, help="number of classes; checked (default: known)")
     add(data, "--path_images", "folder of the data set, e.g. Dataset/VOCdevkit", metavar="DIR")
-    add(data, "--partial_rate", "share of false labels made candidates, 0..1", type=SHARE)
+    add(data, "--partial_rate", "share of false labels made candidates, 0..0.99", type=RATE)
     data.add_argument(
         "--noise_file",
         metavar="FILE",
@@ -259,6 +260,8 @@ def resolve(options: argparse.Namespace) -> argparse.Namespace:
     """Fill what was not given with the defaults of the recipe, the data set and the paper."""
     recipe = RECIPE_DEFAULTS.get(getattr(options, "recipe", None) or "", {})
     defaults = DEFAULTS | DATASET_DEFAULTS[options.dataset] | recipe
+    if options.noise_file is not None and Path(options.noise_file).exists():
+        del defaults["partial_rate"]  # the file has its own rate, checked only if one is given
     for name, value in vars(options).items():
         if value is None and name in defaults:
             setattr(options, name, defaults[name])

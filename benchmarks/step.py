@@ -1,0 +1,62 @@
+"""One training step of CoNeS against one of plain BCE: ResNet-101, 224 px, batch 8.
+
+Run: python -m benchmarks.step [--device cuda] [--model resnet101] [--img_size 224]
+"""
+
+import argparse
+
+import torch
+
+from benchmarks.timing import alternate
+from pipeline.cones.method import CoNeS
+from pipeline.losses import BCE
+from pipeline.model.backbone import Backbone
+from pipeline.model.classifier import Classifier
+from pipeline.model.heads import CSRA
+from pipeline.optimisation import parameter_groups
+
+CLASSES, IMAGES = 80, 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="resnet101")
+    parser.add_argument("--img_size", type=int, default=224)
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+
+    torch.manual_seed(0)
+    size = (arguments.batch_size, 3, arguments.img_size, arguments.img_size)
+    images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
+    table = (torch.rand(IMAGES, CLASSES, device=device) < 0.1).float()
+    index = torch.arange(arguments.batch_size, device=device)
+    trunk = Backbone(arguments.model, arguments.img_size)
+    classifier = Classifier(trunk, CSRA(trunk.feature_dim, CLASSES, 4, 0.5)).to(device)
+    optimizer = torch.optim.SGD(parameter_groups(classifier, 1e-4, 1e-3), momentum=0.9)
+
+    def step_of(method: BCE | CoNeS) -> None:
+        losses = method.loss(classifier(images), table[index], index)
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    cones, bce = CoNeS(table, trunk.feature_dim), BCE()
+    seconds_cones, seconds_bce = alternate(
+        lambda: step_of(cones), lambda: step_of(bce), repeats=arguments.repeats
+    )
+    print(
+        f"{arguments.model}, {arguments.img_size} px, batch {arguments.batch_size}, "
+        f"{CLASSES} classes, {device}, {torch.get_num_threads()} threads, "
+        f"median of {arguments.repeats}"
+    )
+    print(f"BCE    {1000 * seconds_bce:8.1f} ms a step")
+    print(f"CoNeS  {1000 * seconds_cones:8.1f} ms a step, {seconds_cones / seconds_bce:.3f} x BCE")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,397 @@
+"""Candidate label sets: adding noise, and the files that keep it.
+
+Two formats are read. Ours is a plain uint8 (N, C) array with a JSON beside it that says what
+it belongs to. The one the method's authors released is np.save of a dict
+{'partial_labels': int (N, C)}, thus a pickle, which must not be trusted: unpickling can run
+any code, and numpy's own unpickling can be led to wild pointers by a forged dtype. So names in
+the pickle stand for inert recorders here, and the array is built from its bytes alone.
+"""
+
+import hashlib
+import io
+import json
+import math
+import pickle
+import pickletools
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from pipeline.data.labelled import LabelledImages
+from utils.errors import UserError
+from utils.files import atomic_path, write_json
+
+# numpy refuses headers above 10,000 characters; the rest is room for the magic and the length.
+HEADER_BYTES = 10_100
+# np.save of one array in a dict takes at most 122 opcodes, 6 of which copy an earlier value.
+MAX_OPCODES = 300
+MAX_COPIES = 20
+REMEDY = "delete it to regenerate, or check --dataset and --path_images"
+
+
+def uniform_noise(targets: np.ndarray, rate: float, seed: int) -> np.ndarray:
+    """Candidates: every true label, and each other label with probability `rate`.
+
+    Args:
+        targets: (N, C) int8: 1 true, 0 false, -1 difficult, which counts as false.
+        rate: in [0, 1).
+        seed: fixes the draw, on any machine.
+
+    Returns:
+        (N, C) uint8 in {0, 1}.
+
+    Raises:
+        ValueError: the rate is outside [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"Expected a noise rate in [0, 1) but got {rate}")
+    generator = np.random.Generator(np.random.PCG64(seed))
+    flipped = generator.random(targets.shape) < rate
+    return ((targets == 1) | flipped).astype(np.uint8)
+
+
+def realised_rate(candidates: np.ndarray, targets: np.ndarray) -> float:
+    """Share of the labels not true that are candidates; 0 when every label is true.
+
+    >>> realised_rate(np.array([[1, 1, 0, 0]]), np.array([[1, 0, 0, -1]]))
+    0.3333333333333333
+    """
+    others = targets != 1
+    return float(candidates[others].mean()) if others.any() else 0.0
+
+
+def ids_sha256(ids: Iterable[str]) -> str:
+    """Fingerprint of image ids in their order: SHA-256, in hex, of the ids joined by newlines."""
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def load_or_make(
+    path: str | Path, data: LabelledImages, *, dataset: str, rate: float | None, seed: int
+) -> np.ndarray:
+    """Candidates of a training split: those of the file, else uniform noise, which is saved.
+
+    A file wins over `seed`, as in the authors' code. Prints one line that says what happened.
+
+    Returns:
+        (N, C) uint8 in {0, 1}.
+
+    Raises:
+        UserError: the file cannot be read or belongs to something else.
+    """
+    path = Path(path)
+    if path.exists():
+        candidates, metadata = read_candidates(path)
+        check_candidates(candidates, metadata, data, path, rate, dataset=dataset)
+        file_seed = "unknown" if metadata is None else _one_line(metadata.get("seed"))
+        origin = f"from file, seed {file_seed}"
+        if metadata is not None and metadata.get("seed") != seed:
+            origin += f", not --seed {seed}: delete it to regenerate"
+    else:
+        candidates = uniform_noise(data.targets, rate, seed)
+        write_candidates(
+            path,
+            candidates,
+            dataset=dataset,
+            split="train",
+            rate=rate,
+            seed=seed,
+            model="uniform",
+            classes=data.classes,
+            ids=data.ids,
+            targets=data.targets,
+        )
+        origin = f"generated with seed {seed} and saved"
+    print(
+        f"candidates: {path} ({origin}), realised rate "
+        f"{realised_rate(candidates, data.targets):.4f}"
+    )
+    return candidates
+
+
+def write_candidates(
+    path: str | Path,
+    candidates: np.ndarray,
+    *,
+    dataset: str,
+    split: str,
+    rate: float,
+    seed: int,
+    model: str,
+    classes: list[str],
+    ids: np.ndarray,
+    targets: np.ndarray,
+) -> None:
+    """Save candidates as a plain uint8 array, and beside it a JSON of what they belong to.
+
+    Args:
+        path: of the array; the JSON has the same name, .json in place of .npy.
+        candidates: (N, C) in {0, 1}.
+        model: of the noise, e.g. "uniform".
+        ids: (N,) image ids in the order of the rows; their fingerprint is kept.
+        targets: (N, C), for the realised rate.
+    """
+    metadata = {
+        "dataset": dataset,
+        "split": split,
+        "rate": rate,
+        "seed": seed,
+        "model": model,
+        "classes": list(classes),
+        "ids_sha256": ids_sha256(ids),
+        "realised_rate": realised_rate(candidates, targets),
+    }
+    # In this order a crash leaves an array without JSON at worst, never with another's.
+    metadata_path(path).unlink(missing_ok=True)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, candidates.astype(np.uint8), allow_pickle=False)
+    write_json(metadata_path(path), metadata)
+
+
+def metadata_path(path: str | Path) -> Path:
+    """The JSON beside a candidate file.
+
+    >>> metadata_path("voc07_0.1.npy").name, metadata_path("voc07_0.1").name
+    ('voc07_0.1.json', 'voc07_0.1.json')
+    """
+    path = Path(path)  # with_suffix would take the .1 of a rate for a suffix
+    return path.with_name(path.name.removesuffix(".npy") + ".json")
+
+
+def read_candidates(path: str | Path) -> tuple[np.ndarray, dict[str, Any] | None]:
+    """Read a candidate file of either format, without running code from it.
+
+    Returns:
+        (N, C) uint8 in {0, 1}, and the content of the JSON beside it, None where there is none.
+
+    Raises:
+        UserError: a file is missing, malformed, or holds values other than 0 and 1.
+    """
+    path = Path(path)
+    try:
+        labels = _read_labels(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; check its name") from error
+    except Exception as error:  # parsers of headers and pickles raise of any kind
+        raise UserError(
+            f"{path} is not a candidate file: expected an (N, C) array of integers, or a pickled "
+            f"dict of one under 'partial_labels', but found {_one_line(error)}; delete it to "
+            "regenerate, or download it again"
+        ) from error
+    _check_binary(labels, path)  # before the cast, under which 256 would pass as 0
+    return labels.astype(np.uint8), _read_metadata(metadata_path(path))
+
+
+def check_candidates(
+    candidates: np.ndarray,
+    metadata: dict[str, Any] | None,
+    data: LabelledImages,
+    path: str | Path,
+    rate: float | None,
+    dataset: str | None = None,
+) -> None:
+    """Refuse candidates that do not belong to `data`.
+
+    Args:
+        candidates: as read from `path`.
+        metadata: as read from beside `path`; None checks the array alone.
+        data: the training split.
+        rate: the noise rate asked for; None admits any.
+        dataset: the name asked for; None admits any.
+
+    Raises:
+        UserError: other shape; values other than 0 and 1; metadata of another data set, class
+            list, image list or rate; or a row that leaves out a true label of its image.
+    """
+    if candidates.shape != data.targets.shape:
+        raise UserError(
+            f"{path} has shape {candidates.shape}, but the split has {len(data)} images and "
+            f"{len(data.classes)} classes; {REMEDY}"
+        )
+    _check_binary(candidates, path)
+    if metadata is not None:
+        _check_metadata(metadata, data, metadata_path(path), rate, dataset)
+    missed = (data.targets == 1) & (candidates == 0)
+    if missed.any():
+        row, column = np.argwhere(missed)[0]
+        raise UserError(
+            f"{path} must hold every true label, but leaves out {missed.sum()} of "
+            f"{(data.targets == 1).sum()}, first '{data.classes[column]}' of image "
+            f"{data.ids[row]}; {REMEDY}"
+        )
+
+
+def _check_binary(labels: np.ndarray, path: str | Path) -> None:
+    wrong = (labels != 0) & (labels != 1)
+    if wrong.any():
+        raise UserError(
+            f"{path} must hold only 0 and 1, but {wrong.sum()} values differ, first "
+            f"{labels[wrong][0]}; delete it to regenerate"
+        )
+
+
+def _check_metadata(
+    metadata: dict[str, Any],
+    data: LabelledImages,
+    path: Path,
+    rate: float | None,
+    dataset: str | None,
+) -> None:
+    asked = {"dataset": dataset, "rate": rate}
+    for key, expected in asked.items():
+        found = metadata.get(key)
+        if expected is not None and found != expected:
+            raise UserError(
+                f"{path} says {key} {_one_line(found)}, but {expected} is asked for; "
+                f"delete it and its array to regenerate, or check --dataset and --partial_rate"
+            )
+    if metadata.get("classes") != list(data.classes):
+        raise UserError(f"{path} lists other classes than the {len(data.classes)} here; {REMEDY}")
+    if metadata.get("ids_sha256") != ids_sha256(data.ids):
+        raise UserError(
+            f"{path} belongs to other images, or another order, than the {len(data)} here; {REMEDY}"
+        )
+
+
+def _read_metadata(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        metadata = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        metadata = error
+    if not isinstance(metadata, dict):
+        raise UserError(
+            f"{path} must be a JSON object, but found {_one_line(metadata)}; delete it and its "
+            "array to regenerate"
+        )
+    return metadata
+
+
+def _one_line(found: Any) -> str:
+    first_line = str(found).split("\n")[0]  # numpy's second one advises to trust the file
+    return " ".join(first_line.split())[:200] or type(found).__name__
+
+
+def _read_labels(path: Path) -> np.ndarray:
+    """(N, C) integers of an .npy file of either format. Memory is bounded by the file's size."""
+    with open(path, "rb") as file:
+        header = io.BytesIO(file.read(HEADER_BYTES))
+        version = npy.read_magic(header)
+        if version == (1, 0):
+            shape, fortran_order, dtype = npy.read_array_header_1_0(header)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = npy.read_array_header_2_0(header)
+        else:
+            raise ValueError(f"version {version} of the .npy format")
+        file.seek(header.tell())
+        content = file.read()
+    if dtype.hasobject:
+        return _unpickle_labels(content)
+    return _label_array(content, dtype, shape, fortran_order)
+
+
+def _label_array(
+    content: bytes, dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool
+) -> np.ndarray:
+    """View bytes as an (N, C) array of integers, after checking that they are one."""
+    if dtype.kind not in "biu":
+        raise ValueError(f"values of type {dtype}")
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)  # a forged boolean may hold any byte
+    if len(shape) != 2 or not all(0 < side <= len(content) for side in shape):
+        raise ValueError(f"shape {shape} in {len(content)} bytes")
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{len(content)} bytes for shape {shape} of {dtype}")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _unpickle_labels(content: bytes) -> np.ndarray:
+    _refuse_bombs(content)
+    match _ArrayUnpickler(io.BytesIO(content)).load():
+        # np.save wraps the dict in an object array, whose content is the list of its elements.
+        case _PickledArray(content=[{"partial_labels": _PickledArray() as labels}]):
+            return _label_array(
+                labels.content, labels.kind.dtype(), labels.shape, labels.fortran_order
+            )
+        case _:
+            raise ValueError("a pickle of something else")
+
+
+def _refuse_bombs(content: bytes) -> None:
+    """Refuse pickles that grow when loaded.
+
+    A few bytes can ask for gigabytes of memo, or for a dict key of tuples of copies of tuples,
+    whose hash takes years. Lengths beyond the end of the file are refused by genops.
+    """
+    copies = 0
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        copies += opcode.name in {"DUP", "GET", "BINGET", "LONG_BINGET"}
+        far_memo = opcode.name.endswith("PUT") and int(argument or 0) > MAX_OPCODES
+        if count > MAX_OPCODES or copies > MAX_COPIES or far_memo:
+            raise ValueError("a pickle too intricate for one array")
+
+
+class _PickledType:
+    """Stands for numpy.dtype: keeps its code and byte order."""
+
+    def __init__(self, code: str, *flags: object) -> None:
+        self.code, self.byte_order = code, "|"
+
+    def __setstate__(self, state: tuple) -> None:
+        self.byte_order = state[1]
+
+    def dtype(self) -> np.dtype:
+        name = self.byte_order + self.code
+        if not re.fullmatch(r"[<>|=][biuf]\d", name):
+            raise ValueError(f"values of type {name}")
+        return np.dtype(name)
+
+
+class _PickledArray:
+    """Stands for numpy.ndarray and for the function that makes an empty one, to be filled."""
+
+    def __init__(self, *empty: object) -> None:
+        self.content: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, self.shape, self.kind, self.fortran_order, self.content = state
+
+
+class _PickledBuffer(_PickledArray):
+    """Stands for the function that protocol 5 makes arrays with."""
+
+    def __init__(
+        self, content: bytes, kind: _PickledType, shape: tuple, order: str, *axes: object
+    ) -> None:
+        self.__setstate__((1, shape, kind, order == "F", content))
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stands for codecs.encode, by which protocols below 3 write bytes, always as latin1."""
+    return text.encode("latin1")
+
+
+STAND_INS = {
+    "numpy.ndarray": _PickledArray,
+    "numpy.core.multiarray._reconstruct": _PickledArray,
+    "numpy.core.numeric._frombuffer": _PickledBuffer,
+    "numpy.dtype": _PickledType,
+    "_codecs.encode": _encode,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Admits numpy arrays, as recorders, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        # numpy 2 renamed numpy.core to numpy._core.
+        full_name = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
+        if full_name not in STAND_INS:
+            raise pickle.UnpicklingError(f"a pickle that asks for {full_name}")
+        return STAND_INS[full_name]

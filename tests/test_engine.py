@@ -1,0 +1,200 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.cones.method import CoNeS
+from pipeline.data.labelled import LabelledImages
+from pipeline.data.loader import TestImages, TrainingImages, test_loader, train_loader
+from pipeline.data.transforms import test_transform, train_transform
+from pipeline.engine import Totals, Training, evaluate, fit, predict_scores, train_one_epoch
+from pipeline.losses import BCE
+from pipeline.model.backbone import Backbone
+from pipeline.model.classifier import Classifier
+from pipeline.model.heads import CSRA
+from pipeline.optimisation import parameter_groups, step_schedule
+from utils.errors import UserError
+from utils.progress import Interrupted
+from utils.run import RunFolder
+
+for collected in (TestImages, test_loader, test_transform):
+    collected.__test__ = False
+
+DATA = {"fingerprint": "x"}
+
+
+def make_data(images=20, classes=4):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    targets = (torch.rand(images, classes, generator=generator) < 0.5).numpy().astype(np.int8)
+    return LabelledImages(pixels, list("abcd"), targets, np.arange(images).astype(str))
+
+
+def make_training(method="cones", lr=0.05, seed=3):
+    data = make_data()
+    torch.manual_seed(seed)
+    # A trunk with dropout: what it draws must survive a break in the middle of an epoch.
+    trunk = Backbone("test_resnet", 32)
+    trunk.model.layer4.append(torch.nn.Dropout(0.3))
+    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 4))
+    candidates = torch.from_numpy(data.targets)
+    chosen = CoNeS(candidates, trunk.feature_dim, clusters=2) if method == "cones" else BCE()
+    optimizer = torch.optim.SGD(parameter_groups(classifier, lr, lr), momentum=0.9)
+    training = Training(
+        classifier, chosen, optimizer, step_schedule(1, 2), torch.device("cpu"), seed=seed
+    )
+    dataset = TrainingImages(data, data.targets.astype(np.uint8), train_transform(32, True), seed)
+    return training, train_loader(dataset, 4, 0, False)
+
+
+def run_to(epochs, folder, stop_at=None, resume=False, **kwargs):
+    """Train to `epochs`; stop as Ctrl-C would after `stop_at` calls of the method's loss."""
+    training, loader = make_training(**kwargs)
+    if resume:
+        run, state = RunFolder.reopen(folder, DATA)
+        training.load_state_dict(state)
+    else:
+        run = RunFolder.create(str(folder), {"script": "s", "dataset": "d"}, DATA)
+    data = make_data()
+    batches = test_loader(TestImages(data, test_transform(32)), 8, 0, False)
+
+    def score(stop):
+        return evaluate(training.classifier, batches, data.targets, training.device, stop=stop)
+
+    if stop_at is not None:
+        calls, loss = [], training.method.loss
+
+        def interrupting_loss(*arguments):
+            calls.append(1)
+            if len(calls) == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return loss(*arguments)
+
+        training.method.loss = interrupting_loss
+    fit(training, loader, score, run, epochs)
+    return training, run
+
+
+def assert_same(first, second):
+    for a, b in zip(
+        first.classifier.state_dict().values(), second.classifier.state_dict().values()
+    ):
+        assert torch.equal(a, b)
+    for key, value in first.method.state_dict().items():
+        other = second.method.state_dict()[key]
+        pairs = value.items() if isinstance(value, dict) else [("", value)]
+        for name, tensor in pairs:
+            assert torch.equal(tensor, other[name] if name else other), (key, name)
+
+
+def without_times(history):
+    return [{k: v for k, v in line.items() if "second" not in k} for line in history]
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 7, 10])
+def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(stop_at, tmp_path):
+    unbroken, whole = run_to(3, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run_to(3, tmp_path / "broken", stop_at=stop_at)
+    resumed, rest = run_to(3, tmp_path / "broken", resume=True)
+    assert_same(unbroken, resumed)
+    assert without_times(whole.history) == without_times(rest.history)
+
+
+def test_a_break_while_an_epoch_is_saved_loses_that_epoch_only(tmp_path, monkeypatch):
+    unbroken, whole = run_to(3, tmp_path / "whole")
+    save = RunFolder.save_checkpoint
+
+    def breaking_save(self, training):
+        if len(self.history) == 2:
+            raise OSError("power cut")
+        save(self, training)
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", breaking_save)
+    with pytest.raises(OSError, match="power cut"):
+        run_to(3, tmp_path / "broken")
+    monkeypatch.undo()
+    resumed, rest = run_to(3, tmp_path / "broken", resume=True)
+    assert_same(unbroken, resumed)
+    assert without_times(whole.history) == without_times(rest.history)
+    assert len((tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_training_lowers_the_loss(tmp_path):
+    _, run = run_to(6, tmp_path / "run", method="bce")
+    assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
+
+
+def test_a_non_finite_loss_is_named_and_nothing_is_stored(tmp_path):
+    training, loader = make_training(method="bce")
+    loss = training.method.loss
+
+    def poisoned(*arguments):
+        value = loss(*arguments)["loss"]
+        return {"loss": value * (float("nan") if training.step == 2 else 1)}
+
+    training.method.loss = poisoned
+    run = RunFolder.create(str(tmp_path / "run"), {}, DATA)
+    with pytest.raises(UserError, match="non-finite in epoch 1 at step 3"):
+        fit(training, loader, lambda stop: {}, run, 2)
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_totals_average_over_images():
+    totals = Totals()
+    totals.add({"loss": torch.tensor(1.0), "part": torch.tensor(4.0)}, images=3, step=1)
+    totals.add({"loss": torch.tensor(5.0), "part": torch.tensor(0.0)}, images=1, step=2)
+    assert totals.means(epoch=1) == {"train_loss": 2.0, "part": 3.0}
+
+
+def test_evaluation_changes_nothing_and_does_not_depend_on_the_batch_size():
+    training, _ = make_training()
+    data = make_data()
+    before = {key: value.clone() for key, value in training.classifier.state_dict().items()}
+    scores = [
+        predict_scores(
+            training.classifier,
+            test_loader(TestImages(data, test_transform(32)), size, 0, False),
+            training.device,
+        )
+        for size in (3, 20)
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-5)
+    for key, value in training.classifier.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_metrics_are_undefined_without_positives():
+    training, _ = make_training()
+    data = make_data()
+    batches = test_loader(TestImages(data, test_transform(32)), 8, 0, False)
+    metrics = evaluate(training.classifier, batches, np.zeros_like(data.targets), training.device)
+    assert metrics["mAP"] is None
+    assert metrics["classes_scored"] == 0
+
+
+def test_a_checkpoint_holds_weights_momentum_method_state_and_nothing_else_large(tmp_path):
+    training, _ = run_to(1, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    weights = sum(value.nbytes for value in training.classifier.state_dict().values())
+    momentum = sum(value.nbytes for value in training.classifier.parameters())
+    memory = training.method.memory.rows.nbytes
+    size = (tmp_path / "run" / "last.pt").stat().st_size
+    assert size < weights + momentum + memory + 200_000
+    assert {"classifier", "optimizer", "method", "history"} <= set(state)
+
+
+def test_the_learning_rate_is_the_schedule_s(tmp_path):
+    _, run = run_to(4, tmp_path / "run", method="bce", lr=0.1)
+    # One epoch of warm-up (5 steps, the last at 4/5), then x 0.1 after two more.
+    assert [line["lr"] for line in run.history] == pytest.approx([0.08, 0.1, 0.1, 0.01])
+
+
+def test_an_epoch_visits_every_step(tmp_path):
+    training, loader = make_training(method="bce")
+    means = train_one_epoch(training, loader, lambda: False)
+    assert training.step == 5
+    assert training.totals.images == 20
+    assert means["images_per_second"] == pytest.approx(20 / means["seconds"])

@@ -1,0 +1,86 @@
+import json
+
+import pytest
+import torch
+
+from utils.errors import UserError
+from utils.run import RunFolder
+
+OPTIONS = {"script": "main_CoNeS", "dataset": "digits", "lr": 0.1}
+DATA = {"fingerprint": "abc", "train_images": 3}
+
+
+def record(epoch, score):
+    return {"epoch": epoch, "train_loss": 1.0 / epoch, "lr": 0.1, "mAP": score}
+
+
+def save(run, epoch, score):
+    run.save_epoch(record(epoch, score), {"epoch": epoch + 1}, {"w": torch.full((2,), epoch)})
+
+
+def test_the_folder_holds_what_is_promised(tmp_path):
+    run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    for epoch, score in [(1, 50.0), (2, 70.0), (3, 60.0)]:
+        save(run, epoch, score)
+    result = run.finish()
+    names = {path.name for path in run.path.iterdir() if not path.name.startswith("events")}
+    assert names == {
+        "config.json",
+        "metrics.jsonl",
+        "result.json",
+        "last.pt",
+        "model.safetensors",
+        "curves.png",
+    }
+    assert any(path.name.startswith("events") for path in run.path.iterdir())
+    assert result["mAP"] == 60.0
+    assert result["best_on_test"] == {"epoch": 2, "mAP": 70.0}
+    assert json.loads((run.path / "result.json").read_text()) == result
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["options"] == OPTIONS
+    assert config["data"] == DATA
+    assert config["versions"]["torch"] == torch.__version__
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_a_run_without_a_defined_map_still_finishes(tmp_path):
+    run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    save(run, 1, None)
+    assert run.finish()["best_on_test"] == {"epoch": 1, "mAP": None}
+
+
+def test_existing_folders_are_not_touched(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    with pytest.raises(UserError, match="exists and is not a run"):
+        RunFolder.create(str(tmp_path / "photos"), OPTIONS, DATA)
+    RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    with pytest.raises(UserError, match="already holds a run: go on with it by --resume"):
+        RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    with pytest.raises(UserError, match="is a file"):
+        RunFolder.create(str(tmp_path / "photos" / "a.jpg"), OPTIONS, DATA)
+
+
+def test_lines_ahead_of_the_checkpoint_are_dropped(tmp_path):
+    run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    save(run, 1, 50.0)
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(record(2, 99.0)) + "\n")
+    again, state = RunFolder.reopen(str(run.path), DATA)
+    assert state["epoch"] == 2
+    save(again, 2, 60.0)
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["mAP"] for line in lines] == [50.0, 60.0]
+
+
+def test_changed_data_and_damaged_checkpoints_are_refused(tmp_path):
+    run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    assert RunFolder.reopen(str(run.path), DATA)[1] is None
+    save(run, 1, 50.0)
+    with pytest.raises(UserError, match=r"the data of .* changed .*\(fingerprint\)"):
+        RunFolder.reopen(str(run.path), DATA | {"fingerprint": "other"})
+    content = (run.path / "last.pt").read_bytes()
+    (run.path / "last.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="is damaged and cannot be resumed from"):
+        RunFolder.reopen(str(run.path), DATA)

@@ -1,0 +1,113 @@
+"""Metrics of multi-label classification, all in percent.
+
+C classes, N images; scores are logits, so that probability 0.5 is 0 and large scores do not
+saturate into ties.
+"""
+
+import numpy as np
+
+
+def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Mean precision at the ranks of each class's positives, not interpolated.
+
+    Images with equal scores share the precision at the last of them (scikit-learn's
+    definition), so that the order of images does not matter.
+
+    Args:
+        scores: (N, C) float32, finite.
+        targets: (N, C) int8: 1 true, 0 false, -1 not judged, left out of its class.
+
+    Returns:
+        (C,) float64 in percent; NaN for a class without positives.
+
+    Raises:
+        ValueError: shapes differ, scores are not finite, or targets hold another value.
+
+    >>> average_precision(np.float32([[3], [2], [1]]), np.int8([[1], [0], [1]]))
+    array([83.33333333])
+    """
+    check(scores, targets)
+    order = np.argsort(-scores, axis=0, kind="stable")
+    ranked = np.take_along_axis(scores, order, axis=0)
+    labels = np.take_along_axis(targets, order, axis=0)
+    positives = np.cumsum(labels == 1, axis=0, dtype=np.int32)
+    judged = np.cumsum(labels >= 0, axis=0, dtype=np.int32)
+    # The last rank of the tie that each rank belongs to: the next rank whose successor differs.
+    images = len(scores)
+    ranks = np.arange(images, dtype=np.int32)[:, None]
+    last = np.full(scores.shape, images - 1, np.int32)
+    last[:-1] = np.where(ranked[:-1] != ranked[1:], ranks[:-1], images - 1)
+    last = np.minimum.accumulate(last[::-1], axis=0)[::-1]
+    precision = np.take_along_axis(positives, last, axis=0) / np.maximum(
+        np.take_along_axis(judged, last, axis=0), 1
+    )
+    total = (targets == 1).sum(axis=0)
+    sums = np.where(labels == 1, precision, 0.0).sum(axis=0)
+    return 100 * np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def multilabel_metrics(
+    scores: np.ndarray, targets: np.ndarray, threshold: float = 0.0, top_k: int = 3
+) -> dict[str, float]:
+    """mAP, and precision, recall and F1 by class (C) and overall (O), plain and of the top 3.
+
+    Args:
+        scores: (N, C) float32 logits.
+        targets: (N, C) int8 in {1, 0, -1}, as in `average_precision`.
+        threshold: scores above it count as predicted.
+        top_k: highest scores of an image that count as predicted in the "_top3" variants,
+            whatever their value; of equal scores the first class's.
+
+    Returns:
+        mAP, CP, CR, CF1, OP, OR, OF1 and CP_top3 ... in percent, over the classes with
+        positives, and `classes_scored`, their number. CP is the mean over classes of the share
+        of predictions that are true, 0 for a class never predicted; CF1 is the harmonic mean of
+        CP and CR. All are NaN where no class has positives.
+    """
+    ap = average_precision(scores, targets)
+    scored = ~np.isnan(ap)
+    if not scored.any():
+        names = (name + kind for kind in ("", f"_top{top_k}") for name in PRECISION_RECALL)
+        return {"mAP": float("nan")} | dict.fromkeys(names, float("nan")) | {"classes_scored": 0}
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    chosen = np.zeros(scores.shape, bool)
+    np.put_along_axis(chosen, best, True, axis=1)
+    return (
+        {"mAP": float(ap[scored].mean())}
+        | precision_recall((scores > threshold)[:, scored], targets[:, scored])
+        | precision_recall(chosen[:, scored], targets[:, scored], f"_top{top_k}")
+        | {"classes_scored": int(scored.sum())}
+    )
+
+
+PRECISION_RECALL = ("CP", "CR", "CF1", "OP", "OR", "OF1")
+
+
+def precision_recall(
+    predicted: np.ndarray, targets: np.ndarray, suffix: str = ""
+) -> dict[str, float]:
+    """CP CR CF1 OP OR OF1 in percent of predictions (N, C) bool; `suffix` ends their names."""
+    true = targets == 1
+    hits = (predicted & true).sum(axis=0)
+    claimed = (predicted & (targets >= 0)).sum(axis=0)
+    by_class = (hits / np.maximum(claimed, 1)).mean(), (hits / true.sum(axis=0)).mean()
+    overall = hits.sum() / max(claimed.sum(), 1), hits.sum() / true.sum()
+    values = [100 * float(v) for p, r in (by_class, overall) for v in (p, r, harmonic_mean(p, r))]
+    return {name + suffix: value for name, value in zip(PRECISION_RECALL, values)}
+
+
+def harmonic_mean(precision: float, recall: float) -> float:
+    """F1; 0 where both are 0."""
+    return 2 * precision * recall / max(precision + recall, 1e-12)
+
+
+def check(scores: np.ndarray, targets: np.ndarray) -> None:
+    if scores.shape != targets.shape or scores.ndim != 2:
+        raise ValueError(
+            f"Expected scores and targets of one shape (N, C), but got {scores.shape} and "
+            f"{targets.shape}"
+        )
+    if not np.isfinite(scores).all():
+        raise ValueError("Expected finite scores, but got NaN or infinity")
+    if not np.isin(targets, (-1, 0, 1)).all():
+        raise ValueError("Expected targets in {-1, 0, 1}, but got another value")
