@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from utils.metrics import multilabel_metrics
 
 from pipeline.data.loader import EpochSampler, seed_of
 from pipeline.model.classifier import Classifier, Output
 from pipeline.optimisation import scale_learning_rate
 from utils.errors import UserError
+from utils.metrics import multilabel_metrics
 from utils.progress import Interrupted, interruptible, progress_bar, report
 from utils.run import RunFolder
 

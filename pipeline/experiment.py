@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.data import candidates as candidate_files
-from pipeline.data import digits
+from pipeline.data import coco, digits, voc
 from pipeline.data.labelled import LabelledImages, Split
 from pipeline.data.loader import TestImages, TrainingImages, test_loader, train_loader
 from pipeline.data.transforms import test_transform, train_transform
@@ -52,7 +52,9 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
     test_data = load_split(options, "test")
     candidates = load_candidates(options, train_data)
     torch.manual_seed(options.seed)
-    classifier = build_classifier(options, len(train_data.classes)).to(device)
+    classifier = build_classifier(options, len(train_data.classes))
+    # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
+    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     method = make_method(torch.from_numpy(candidates).to(device), classifier, options)
     optimizer = torch.optim.SGD(
         parameter_groups(classifier, options.lr, options.lr_head),
@@ -166,6 +168,11 @@ def open_run(options: argparse.Namespace, training: Training, data: dict) -> Run
     run, state = RunFolder.reopen(options.resume, data)
     if state is not None:
         training.load_state_dict(state)
+        if training.epoch > options.total_epoch + 1:
+            raise UserError(
+                f"{run.path} has trained {training.epoch - 1} epochs, more than --total_epoch "
+                f"{options.total_epoch}: give more, or start a new run"
+            )
         print(f"resuming in epoch {training.epoch} after step {training.step}")
     return run
 

@@ -27,23 +27,19 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     array([83.33333333])
     """
     check(scores, targets)
-    order = np.argsort(-scores, axis=0, kind="stable")
-    ranked = np.take_along_axis(scores, order, axis=0)
-    labels = np.take_along_axis(targets, order, axis=0)
-    positives = np.cumsum(labels == 1, axis=0, dtype=np.int32)
-    judged = np.cumsum(labels >= 0, axis=0, dtype=np.int32)
-    # The last rank of the tie that each rank belongs to: the next rank whose successor differs.
-    images = len(scores)
-    ranks = np.arange(images, dtype=np.int32)[:, None]
-    last = np.full(scores.shape, images - 1, np.int32)
-    last[:-1] = np.where(ranked[:-1] != ranked[1:], ranks[:-1], images - 1)
-    last = np.minimum.accumulate(last[::-1], axis=0)[::-1]
-    precision = np.take_along_axis(positives, last, axis=0) / np.maximum(
-        np.take_along_axis(judged, last, axis=0), 1
-    )
-    total = (targets == 1).sum(axis=0)
-    sums = np.where(labels == 1, precision, 0.0).sum(axis=0)
-    return 100 * np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
+    result = np.full(scores.shape[1], np.nan)
+    # A loop over classes, none over ranks: sorting values column by column is faster than
+    # ordering the whole matrix by argsort, and takes the memory of one class.
+    for c in range(scores.shape[1]):
+        falling, labels = -scores[:, c], targets[:, c]
+        judged = np.sort(falling[labels >= 0])
+        positives = np.sort(falling[labels == 1])
+        if len(positives):
+            # Counting up to the last equal score, "right", shares ties.
+            hits = np.searchsorted(positives, positives, side="right")
+            ranks = np.searchsorted(judged, positives, side="right")
+            result[c] = 100 * np.mean(hits / ranks)
+    return result
 
 
 def multilabel_metrics(
@@ -55,15 +51,26 @@ def multilabel_metrics(
         scores: (N, C) float32 logits.
         targets: (N, C) int8 in {1, 0, -1}, as in `average_precision`.
         threshold: scores above it count as predicted.
-        top_k: highest scores of an image that count as predicted in the "_top3" variants,
-            whatever their value; of equal scores the first class's.
+        top_k: how many of an image's highest scores count as predicted in the variants named
+            "_top3", whatever their value; of equal scores the first class's. A label that is
+            not judged may hold one of these places, but counts neither way.
 
     Returns:
         mAP, CP, CR, CF1, OP, OR, OF1 and CP_top3 ... in percent, over the classes with
         positives, and `classes_scored`, their number. CP is the mean over classes of the share
-        of predictions that are true, 0 for a class never predicted; CF1 is the harmonic mean of
-        CP and CR. All are NaN where no class has positives.
+        of predictions that are true, 0 for a class never predicted, CR that of true labels that
+        are predicted; OP and OR pool the judged labels of these classes. CF1 and OF1 are the
+        harmonic means, 0 where both parts are. All are NaN where no class has positives.
+
+    Raises:
+        ValueError: as in `average_precision`, or top_k < 1.
+
+    >>> metrics = multilabel_metrics(np.float32([[2, -1], [1, 3]]), np.int8([[1, 1], [0, 1]]))
+    >>> metrics["CP"], metrics["CR"], metrics["classes_scored"]
+    (75.0, 75.0, 2)
     """
+    if top_k < 1:
+        raise ValueError(f"Expected top_k of at least 1, but got {top_k}")
     ap = average_precision(scores, targets)
     scored = ~np.isnan(ap)
     if not scored.any():
@@ -102,12 +109,22 @@ def harmonic_mean(precision: float, recall: float) -> float:
 
 
 def check(scores: np.ndarray, targets: np.ndarray) -> None:
+    """Refuse what the metrics are not defined for."""
     if scores.shape != targets.shape or scores.ndim != 2:
         raise ValueError(
             f"Expected scores and targets of one shape (N, C), but got {scores.shape} and "
             f"{targets.shape}"
         )
-    if not np.isfinite(scores).all():
-        raise ValueError("Expected finite scores, but got NaN or infinity")
-    if not np.isin(targets, (-1, 0, 1)).all():
-        raise ValueError("Expected targets in {-1, 0, 1}, but got another value")
+    finite = np.isfinite(scores)
+    if not finite.all():
+        image, c = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"Expected finite scores, but got {scores[image, c]} for image {image}, class {c}"
+        )
+    known = np.isin(targets, (-1, 0, 1))
+    if not known.all():
+        image, c = np.argwhere(~known)[0]
+        raise ValueError(
+            f"Expected targets in {{-1, 0, 1}}, but got {targets[image, c]} for image {image}, "
+            f"class {c}"
+        )

@@ -76,6 +76,13 @@ def load_or_make(
 
     A file wins over `seed`, as in the authors' code. Prints one line that says what happened.
 
+    Args:
+        path: of the .npy.
+        data: the training split.
+        dataset: its name, which the file must give too.
+        rate: of the noise; None admits any that the file was made with, and needs the file.
+        seed: of the noise that is made.
+
     Returns:
         (N, C) uint8 in {0, 1}.
 
@@ -83,7 +90,7 @@ def load_or_make(
         UserError: the file cannot be read or belongs to something else.
     """
     path = Path(path)
-    if path.exists():
+    if rate is None or path.exists():
         candidates, metadata = read_candidates(path)
         check_candidates(candidates, metadata, data, path, rate, dataset=dataset)
         file_seed = "unknown" if metadata is None else _one_line(metadata.get("seed"))

@@ -41,11 +41,13 @@ def load(split: Split, seed: int = 0) -> LabelledImages:
     targets = np.zeros((count, 10), np.int8)
     for scene in range(count):
         theme = THEMES[generator.integers(len(THEMES))]
-        shown = generator.choice(theme, min(generator.integers(1, 5), len(theme)), replace=False)
+        number = min(int(generator.integers(1, 5)), len(theme))
+        shown = generator.choice(theme, number, replace=False)
         images[scene] = draw_scene([by_class[c] for c in shown], generator)
         targets[scene, shown] = 1
     ids = np.array([f"{split}-{scene:04d}" for scene in range(count)])
-    return LabelledImages(torch.from_numpy(images), CLASSES, targets, ids)
+    # A tensor is indexed like the Sequence it is not declared to be.
+    return LabelledImages(torch.from_numpy(images), CLASSES, targets, ids)  # type: ignore[arg-type]
 
 
 def draw_scene(digits: list[np.ndarray], generator: np.random.Generator) -> np.ndarray:
@@ -54,7 +56,7 @@ def draw_scene(digits: list[np.ndarray], generator: np.random.Generator) -> np.n
     # One quarter of the scene each, so that digits touch but never hide each other.
     quarters = generator.permutation(4)
     for quarter, choices in zip(quarters, digits):
-        side = generator.integers(18, 31)
+        side = int(generator.integers(18, 31))
         ink = enlarge(choices[generator.integers(len(choices))], side)
         top, left = generator.integers(0, 33 - side, 2) + 32 * np.array(divmod(quarter, 2))
         patch = scene[:, top : top + side, left : left + side]
