@@ -42,6 +42,14 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
     """
     if options.resume is None and options.output_dir is not None:
         check_output_dir(Path(options.output_dir))
+    # A function of its own: drawing keeps its callers' frames alive, and with them the loaders,
+    # whose workers are then not told to end.
+    run = fit_run(options, make_method)
+    print_result(run)
+
+
+def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
+    """Assemble what `options` ask for, and train it to its last epoch; the run's folder."""
     device = choose_device(options.device)
     precision = choose_precision(options.amp, device)
     workers = options.workers
@@ -105,7 +113,7 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
             f"interrupted in epoch {training.epoch} after step {training.step}, and stored; go "
             f"on with: python {options.script}.py --resume {run.path}"
         ) from None
-    print_result(run)
+    return run
 
 
 def load_split(options: argparse.Namespace, split: Split) -> LabelledImages:

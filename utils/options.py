@@ -56,11 +56,11 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
         "model": "resnet10t",
         "weights": "none",
         "img_size": 64,
-        "batch_size": 32,
         "partial_rate": 0.2,
-        "total_epoch": 12,
-        "step_epoch": 8,
+        "lr": 0.05,
         "warmup_epoch": 1,
+        "step_epoch": 5,
+        "total_epoch": 8,
     },
 }
 
@@ -193,7 +193,7 @@ def build_parser(description: str, datasets: list[str], method: bool) -> Parser:
     training.add_argument(
         "--lr_head",
         type=POSITIVE,
-        help="learning rate of the head (default 10 x --lr; recipe released: --lr)",
+        help="learning rate of the head (default 10 x --lr; recipe released and digits: --lr)",
     )
     add(training, "--momentum", "of SGD, 0..1", type=SHARE)
     add(training, "--w_d", "weight decay", type=NOT_NEGATIVE)
@@ -266,9 +266,10 @@ def resolve(options: argparse.Namespace) -> argparse.Namespace:
         if value is None and name in defaults:
             setattr(options, name, defaults[name])
     if options.lr_head is None:
-        # The released code's group of ten times the rate matches no parameter.
-        factor = 1 if getattr(options, "recipe", None) == "released" else 10
-        options.lr_head = factor * options.lr
+        # The released code's group of ten times the rate matches no parameter; and from scratch
+        # the trunk is as new as the head.
+        same = options.dataset == "digits" or getattr(options, "recipe", None) == "released"
+        options.lr_head = options.lr if same else 10 * options.lr
     return options
 
 

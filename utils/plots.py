@@ -1,12 +1,9 @@
-"""Plots, drawn without a screen."""
+"""Plots, drawn without a screen, and without pyplot, whose figures outlive their use."""
 
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 
 def training_curves(history: list[dict[str, Any]], path: Path) -> None:
@@ -17,7 +14,8 @@ def training_curves(history: list[dict[str, Any]], path: Path) -> None:
         path: of the .png.
     """
     epochs = [line["epoch"] for line in history]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.5), layout="constrained")
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
+    axes = figure.subplots(1, 3)
     for axis, (key, label) in zip(
         axes, [("train_loss", "training loss"), ("mAP", "test mAP (%)"), ("lr", "learning rate")]
     ):
@@ -28,4 +26,3 @@ def training_curves(history: list[dict[str, Any]], path: Path) -> None:
         axis.grid(alpha=0.3)
     axes[2].set_yscale("log")
     figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -1,0 +1,49 @@
+import errno
+
+import pytest
+
+from utils.errors import UserError, exit_status
+
+
+def status_of(error):
+    @exit_status
+    def main():
+        raise error
+
+    return main()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("expected A, found B: do C"), "error: expected A, found B: do C"),
+        (KeyboardInterrupt(), "error: interrupted"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "r/last.pt"),
+            "error: no space left on the disk of r/last.pt: free some and repeat",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "r"), "error: Permission denied: r"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate"),
+            "error: out of memory: lower --batch_size or --img_size",
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_status_1(error, line, capsys):
+    assert status_of(error) == 1
+    assert capsys.readouterr().err == line + "\n"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), OSError("a bug")])
+def test_bugs_keep_their_traceback(error):
+    with pytest.raises(type(error), match="a bug"):
+        status_of(error)
+
+
+def test_a_finished_script_has_status_0():
+    assert exit_status(lambda: None)() == 0
+
+
+def test_an_error_of_a_loader_worker_is_unwrapped_to_its_message():
+    wrapped = "Caught UserError in worker 0.\nTraceback ...\nutils.errors.UserError: the file\n"
+    assert str(UserError(wrapped)) == "the file"

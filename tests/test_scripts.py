@@ -1,0 +1,248 @@
+"""The training scripts from the shell's side: what a command leaves behind, and what it says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import main_BCE
+import main_CoNeS
+from pipeline.data import digits, voc
+
+SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
+SCRIPTS = {"main_CoNeS": main_CoNeS, "main_BCE": main_BCE}
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Call a script as the shell would, in an empty folder: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(script, *flags):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])
+        try:
+            status = SCRIPTS[script].main()
+        except SystemExit as caught:
+            status = caught.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """VOCdevkit with eight photos to train on and four to test."""
+    folder = tmp_path / "VOCdevkit" / "VOC2007"
+    lists, photos = folder / "ImageSets" / "Main", folder / "JPEGImages"
+    lists.mkdir(parents=True)
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    for split, ids in (("trainval", range(1, 9)), ("test", range(11, 15))):
+        names = [f"{i:06}" for i in ids]
+        (lists / f"{split}.txt").write_text("\n".join(names))
+        for name in names:
+            pixels = generator.integers(0, 256, (40, 50, 3), np.uint8)
+            Image.fromarray(pixels).save(photos / f"{name}.jpg")
+        for class_name in voc.CLASSES:
+            marks = generator.choice(["1", "-1", "0"], len(names), p=[0.3, 0.6, 0.1])
+            lines = [f"{name} {mark}" for name, mark in zip(names, marks)]
+            (lists / f"{class_name}_{split}.txt").write_text("\n".join(lines))
+    return folder.parent
+
+
+def voc_flags(devkit, *more):
+    return ["--dataset", "voc07", "--path_images", devkit, *SMALL, *more]
+
+
+def last_line(text):
+    return text.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("main_CoNeS", "--recipe paper --num_cls 20 --partial_rate 0.2 --r_ws 3"),
+        ("main_CoNeS", "--recipe released --num_cls 20 --partial_rate 0.2 --r_ws 3"),
+        ("main_BCE", "--num_cls 20 --partial_rate 0.2"),
+    ],
+)
+def test_a_command_leaves_a_complete_run(script, flags, run, devkit, tmp_path):
+    status, out, _ = run(script, *voc_flags(devkit, "--output_dir", "r", *flags.split()))
+    assert status == 0
+    assert last_line(out) == "run: r"
+    lines = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert result["mAP"] == json.loads(lines[-1])["mAP"]
+    assert f"{result['mAP']:.2f}" in out
+    assert (tmp_path / "r" / "model.safetensors").exists()
+    assert (tmp_path / "pre-processed-data" / "voc07_0.2.npy").exists()
+
+
+def test_the_same_command_gives_the_same_numbers(run, devkit, tmp_path):
+    for name, workers in (("a", 0), ("b", 2)):
+        run("main_CoNeS", *voc_flags(devkit, "--output_dir", name, "--workers", workers))
+    first, second = (json.loads((tmp_path / n / "result.json").read_text()) for n in "ab")
+    assert first["mAP"] == second["mAP"]
+    assert first["train_loss"] == second["train_loss"]
+
+
+def test_a_longer_resumed_run_equals_one_that_was_never_stopped(run, devkit, tmp_path):
+    run("main_CoNeS", *voc_flags(devkit, "--output_dir", "whole", "--total_epoch", 3))
+    run("main_CoNeS", *voc_flags(devkit, "--output_dir", "parts"))
+    status, out, _ = run("main_CoNeS", "--resume", "parts", "--total_epoch", 3)
+    assert status == 0
+    assert "resuming in epoch 3" in out
+    whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_a_finished_run_resumed_only_prints_its_result(run, devkit):
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    status, out, _ = run("main_BCE", "--resume", "r")
+    assert (status, last_line(out)) == (0, "run: r")
+    status, _, err = run("main_BCE", "--resume", "r", "--total_epoch", 1)
+    assert status == 1
+    assert "r has trained 2 epochs, more than --total_epoch 1" in err
+
+
+def test_weights_of_a_run_start_another(run, devkit):
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    flags = voc_flags(devkit, "--load_from", "r/model.safetensors")
+    assert run("main_BCE", *flags)[0] == 0
+    status, _, err = run("main_BCE", *flags, "--head", "gap")
+    assert status == 1
+    assert "2 missing (head.linear.weight, head.linear.bias); 1 unexpected (head.weight)" in err
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:300])
+
+
+PHOTO = "VOC2007/JPEGImages/000003.jpg"
+
+
+@pytest.mark.parametrize(
+    ("damage", "flags", "message"),
+    [
+        (None, "--path_images nowhere", "expected nowhere/VOC2007/ImageSets/Main, but there is"),
+        (None, "--num_cls 80", "--num_cls 80, but voc07 has 20 classes: leave the flag out"),
+        (None, "--model resnet100", "unknown model 'resnet100': did you mean resnet200"),
+        (None, "--weights no.pth", "no weight file no.pth: give a .pth or .safetensors file"),
+        (None, "--device tpu", "--device tpu cannot be used here"),
+        (None, "--output_dir VOCdevkit", "VOCdevkit exists and is not a run"),
+        (None, "--noise_file VOCdevkit", "VOCdevkit cannot be read: Is a directory"),
+        (None, "--resume nowhere", "nowhere is no run that could be resumed"),
+        (lambda kit: (kit / PHOTO).unlink(), "", "lacks 1, first 000003.jpg"),
+        (lambda kit: truncate(kit / PHOTO), "", "cannot decode image VOCdevkit/" + PHOTO),
+        (lambda kit: (kit / PHOTO).write_text("hi"), "--workers 1", "VOCdevkit/" + PHOTO),
+        (
+            lambda kit: (kit / "VOC2007/ImageSets/Main/test.txt").unlink(),
+            "",
+            "expected the image list VOCdevkit/VOC2007/ImageSets/Main/test.txt",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(damage, flags, message, run, devkit, tmp_path):
+    if damage is not None:
+        damage(devkit)
+    before = sorted(tmp_path.rglob("*"))
+    status, _, err = run("main_BCE", *voc_flags("VOCdevkit", *flags.split()))
+    assert status == 1
+    assert message in last_line(err)
+    assert last_line(err).startswith("error: ")
+    assert "Traceback" not in err
+    left = {path.parts[len(tmp_path.parts)] for path in set(tmp_path.rglob("*")) - set(before)}
+    # Candidates and a run that was begun are whole, and may stay.
+    assert left <= {"pre-processed-data", "runs"}
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+
+
+def test_without_a_data_set_the_usage_is_shown(run):
+    status, _, err = run("main_CoNeS")
+    assert status == 2
+    assert last_line(err).endswith("--dataset is needed")
+
+
+def test_without_path_images_the_flag_is_asked_for(run):
+    status, _, err = run("main_CoNeS", "--dataset", "coco")
+    assert status == 1
+    assert "--path_images is needed: the folder that holds coco" in err
+
+
+def test_a_non_finite_loss_names_epoch_and_step(run, devkit):
+    flags = voc_flags(devkit, "--lr", "1e9", "--warmup_epoch", 0, "--print_freq", 1)
+    status, _, err = run("main_BCE", *flags)
+    assert status == 1
+    assert "non-finite in epoch" in err or "scores are not finite" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(run, devkit, monkeypatch):
+    opened = Path.open
+
+    def full(self, mode="r", *arguments, **keywords):
+        return opened(Path("/dev/full") if self.suffix == ".pt" else self, mode, *arguments)
+
+    monkeypatch.setattr(Path, "open", full)
+    status, _, err = run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    assert status == 1
+    assert "no space left on the disk of r/last.pt" in err
+
+
+def test_ctrl_c_stores_the_run_and_says_how_to_go_on(tmp_path):
+    """In a process of its own, as from a terminal, whose output goes to a file."""
+    root = Path(main_CoNeS.__file__).parent
+    command = [sys.executable, str(root / "main_CoNeS.py"), *"--dataset digits".split(), *SMALL]
+    command += ["--output_dir", "r", "--print_freq", "1"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    for line in process.stdout:
+        if "step 3/" in line:
+            process.send_signal(2)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "interrupted in epoch 1 after step" in err
+    assert last_line(err).endswith("python main_CoNeS.py --resume r")
+    assert torch.load(tmp_path / "r" / "last.pt", weights_only=True)["step"] >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("main_CoNeS", "--dataset voc07 --num_cls 20 --partial_rate 0.1 --r_ws 3 VOCdevkit"),
+        ("main_CoNeS", "--dataset coco --num_cls 80 --partial_rate 0.05 --r_ws 2 COCO2014"),
+        ("main_BCE", "--dataset voc07 --num_cls 20 --partial_rate 0.4 VOCdevkit"),
+        ("main_BCE", "--dataset coco --num_cls 80 --partial_rate 0.2 COCO2014"),
+    ],
+)
+def test_the_authors_commands_run_on_real_photos(script, flags, run, shared, tmp_path):
+    *flags, folder = flags.split()
+    small = "--img_size 224 --batch_size 16 --model resnet10t --weights none --total_epoch 1"
+    flags += ["--path_images", shared / folder, *small.split(), "--output_dir", "r"]
+    assert run(script, *flags)[0] == 0
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["mAP"] > 0
+
+
+@pytest.mark.slow
+def test_one_short_epoch_on_digits_beats_chance(run, tmp_path):
+    flags = "--dataset digits --model test_resnet --total_epoch 3 --output_dir r".split()
+    assert run("main_CoNeS", *flags)[0] == 0
+    chance = 100 * digits.load("test").targets.mean()
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["mAP"] > chance + 2
