@@ -69,8 +69,8 @@ def finish_run(folder: Path, script: str, flags: list[str]) -> dict:
         UserError: the script failed, for example since the folder holds a run with other flags.
     """
     place = "--resume" if (folder / "config.json").exists() else "--output_dir"
-    command = [sys.executable, script, *flags, place, str(folder)]
-    if subprocess.run(command, cwd=Path(__file__).parent).returncode:
+    command = [sys.executable, str(Path(__file__).parent / script), *flags, place, str(folder)]
+    if subprocess.run(command).returncode:
         raise UserError(f"stopped at {folder}, see above; the same command goes on from there")
     return json.loads((folder / "result.json").read_text("utf-8"))
 

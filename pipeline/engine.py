@@ -46,7 +46,8 @@ class Totals:
         images: trained on so far.
         seconds: that took.
         sums: each loss times the images of its batch.
-        first_bad_step: the first step with a non-finite loss; 0 while there is none.
+        first_bad_step: the first step with a non-finite loss; 0 while there is none, and on the
+            device of the losses from the first on.
     """
 
     def __init__(self) -> None:
@@ -61,9 +62,10 @@ class Totals:
             total = loss.detach().double() * images
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         finite = torch.isfinite(self.sums["loss"])
-        self.first_bad_step = torch.where(
-            finite | (self.first_bad_step > 0), self.first_bad_step, step
-        )
+        before = self.first_bad_step
+        if step == 1:  # made on the device: a copy to it would be waited for
+            before = torch.zeros((), dtype=torch.long, device=finite.device)
+        self.first_bad_step = torch.where(finite | (before > 0), before, step)
 
     def means(self, epoch: int) -> dict[str, float]:
         """Mean losses an image, "loss" as train_loss; waits for the device.

@@ -78,6 +78,23 @@ def test_classes_that_are_not_ready_keep_row_and_column():
     torch.testing.assert_close(new.sum(dim=1), torch.full((4,), 2.0))
 
 
+def test_a_class_that_was_always_alone_is_related_by_its_prototypes():
+    alone = torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 1, 1]])
+    directions = torch.tensor([[1.0, 0], [0.6, 0.8], [0.8, 0.6]])
+    ready = torch.ones(3, dtype=torch.bool)
+    new = update_correlation(alone, directions, ready, gamma=0.5)
+    torch.testing.assert_close(new[0], torch.tensor([1.0, 0.6 / 1.4, 0.8 / 1.4]))
+    torch.testing.assert_close(new.sum(dim=1), torch.full((3,), 2.0))
+
+
+def test_a_class_unlike_every_other_keeps_its_row():
+    old = scale_rows(torch.rand(3, 3))
+    directions = torch.tensor([[-1.0, 0], [1, 0], [1, 0]])
+    new = update_correlation(old, directions, torch.ones(3, dtype=torch.bool), gamma=0.0)
+    assert torch.equal(new[0], old[0])
+    assert new[1, 0] == 0
+
+
 def test_gamma_one_changes_nothing_and_gamma_zero_is_the_scaled_similarity():
     old = scale_rows(torch.rand(4, 4))
     directions, ready = torch.rand(4, 6), torch.ones(4, dtype=torch.bool)

@@ -53,7 +53,7 @@ def run_to(epochs, folder, stop_at=None, resume=False, **kwargs):
     """Train to `epochs`; stop as Ctrl-C would after `stop_at` calls of the method's loss."""
     training, loader = make_training(**kwargs)
     if resume:
-        run, state = RunFolder.reopen(folder, DATA)
+        run, state = RunFolder.reopen(folder, {}, DATA)
         training.load_state_dict(state)
     else:
         run = RunFolder.create(str(folder), {"script": "s", "dataset": "d"}, DATA)

@@ -9,8 +9,9 @@ from utils.options import build_parser, parse_options
 
 
 def parse(*argv, method=True, script="main_CoNeS"):
-    parser = build_parser("test", ["voc07", "coco", "digits"], method)
-    return parse_options(parser, script, list(argv))
+    parser = build_parser("test", ["voc07", "coco", "digits", "files"], method)
+    folder = ["--path_images", "Dataset"] if set(argv) & {"voc07", "coco"} else []
+    return parse_options(parser, script, [*folder, *argv])
 
 
 def test_defaults_are_the_paper_s_for_each_data_set():
@@ -46,6 +47,11 @@ def test_cutmix_means_weights():
     [
         [],
         ["--dataset", "imagenet"],
+        ["--dataset", "files", "--partial_rate", "0.1"],
+        ["--dataset", "files", "--labels", "a.csv"],
+        ["--dataset", "voc07", "--labels", "a.csv"],
+        ["--dataset", "voc07", "--load_from", "a.safetensors", "--weights", "none"],
+        ["--dataset", "voc07", "--seed", "99999999999999999999"],
         ["--dataset", "voc07", "--partial_rate", "1.5"],
         ["--dataset", "voc07", "--partial_rate", "nan"],
         ["--dataset", "voc07", "--r_ws", "1"],
@@ -73,7 +79,7 @@ def test_baselines_do_not_take_flags_that_would_do_nothing(capsys):
 @pytest.fixture
 def stored_run(tmp_path):
     options = vars(parse("--dataset", "digits", "--lr", "0.05"))
-    (tmp_path / "config.json").write_text(json.dumps({"options": options}))
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     return tmp_path
 
 
@@ -88,7 +94,7 @@ def test_resume_refuses_other_options_another_script_and_no_run(stored_run, tmp_
         parse("--resume", str(stored_run), "--lr", "0.1")
     with pytest.raises(UserError, match=r"a run of main_CoNeS.py"):
         parse("--resume", str(stored_run), script="main_BCE")
-    with pytest.raises(UserError, match="is no run that could be resumed"):
+    with pytest.raises(UserError, match="is no run: expected a readable"):
         parse("--resume", str(tmp_path / "nothing"))
 
 

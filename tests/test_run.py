@@ -67,7 +67,7 @@ def test_lines_ahead_of_the_checkpoint_are_dropped(tmp_path):
     save(run, 1, 50.0)
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(record(2, 99.0)) + "\n")
-    again, state = RunFolder.reopen(str(run.path), DATA)
+    again, state = RunFolder.reopen(str(run.path), OPTIONS, DATA)
     assert state["epoch"] == 2
     save(again, 2, 60.0)
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
@@ -76,11 +76,11 @@ def test_lines_ahead_of_the_checkpoint_are_dropped(tmp_path):
 
 def test_changed_data_and_damaged_checkpoints_are_refused(tmp_path):
     run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
-    assert RunFolder.reopen(str(run.path), DATA)[1] is None
+    assert RunFolder.reopen(str(run.path), OPTIONS, DATA)[1] is None
     save(run, 1, 50.0)
     with pytest.raises(UserError, match=r"the data of .* changed .*\(fingerprint\)"):
-        RunFolder.reopen(str(run.path), DATA | {"fingerprint": "other"})
+        RunFolder.reopen(str(run.path), OPTIONS, DATA | {"fingerprint": "other"})
     content = (run.path / "last.pt").read_bytes()
     (run.path / "last.pt").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="is damaged and cannot be resumed from"):
-        RunFolder.reopen(str(run.path), DATA)
+        RunFolder.reopen(str(run.path), OPTIONS, DATA)

@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "mu": 0.99,
     "gamma": 0.99,
     "path_images": None,
+    "allow_missing": False,
     "noise_file": None,
     "load_from": None,
     "device": "auto",
@@ -52,6 +53,8 @@ DEFAULTS: dict[str, Any] = {
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     "voc07": {"step_epoch": 4},
     "coco": {"num_heads": 4, "lam": 0.5, "r_ws": 2.0, "partial_rate": 0.05},
+    "nuswide": {"normalize": "imagenet", "partial_rate": 0.0},
+    "files": {"normalize": "trunk", "partial_rate": 0.0},
     "digits": {
         "model": "resnet10t",
         "weights": "none",
@@ -100,7 +103,7 @@ def number(
 
 
 COUNT = number(int, 1)
-NATURAL = number(int, 0)
+NATURAL = number(int, 0, 2**63 - 1)
 POSITIVE = number(float, 0, open_low=True, high=1e9)
 SHARE = number(float, 0, 1)
 RATE = number(float, 0, 0.99)
@@ -128,28 +131,73 @@ def describe_default(name: str) -> str:
     return "; ".join(parts)
 
 
-def build_parser(description: str, datasets: list[str], method: bool) -> Parser:
+def add_data_flags(parser: argparse.ArgumentParser, datasets: list[str]) -> Any:
+    """The flags that name images and labels; returns their group."""
+    data = parser.add_argument_group("data")
+    add = data.add_argument
+    add("--dataset", choices=datasets, help="data set; files: your own images (needed)")
+    add("--num_cls", type=COUNT, help="number of classes; checked (default: known)")
+    add("--path_images", metavar="DIR", help="folder of the data set, e.g. Dataset/VOCdevkit")
+    if "files" in datasets:
+        add(
+            "--labels",
+            metavar="FILE",
+            help="of --dataset files: .csv, .jsonl or COCO's .json; its paths start from "
+            "--path_images (default: the folder of this file)",
+        )
+        add(
+            "--classes",
+            metavar="FILE",
+            help="of --dataset files: class names, one a line (default: those in --labels)",
+        )
+    add(
+        "--allow_missing",
+        action="store_true",
+        default=None,
+        help="go on without the listed images that have no file (default: an error)",
+    )
+    return data
+
+
+def check_data_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Bad usage (exit status 2) where a needed flag is missing or one would do nothing."""
+    if options.dataset is None:
+        parser.error("--dataset is needed")
+    for name in ("labels", "classes"):
+        given = getattr(options, name, None) is not None
+        if given and options.dataset != "files":
+            parser.error(f"--{name} is for --dataset files")
+    if options.dataset == "files" and options.labels is None:
+        parser.error("--labels is needed: the file that lists your images and their labels")
+    if options.dataset not in ("files", "digits") and options.path_images is None:
+        parser.error(f"--path_images is needed: the folder that holds {options.dataset}")
+
+
+def build_parser(
+    description: str, datasets: list[str], method: bool, adds_noise: bool = True
+) -> Parser:
     """The flags of a training script.
 
     Args:
         description: first line of --help.
         datasets: values of --dataset.
         method: add the flags of CoNeS.
+        adds_noise: add the flags of noise; without them labels are taken as found.
     """
     parser = Parser(description=description, allow_abbrev=False)
     add = parser.add
 
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset", choices=datasets, help="data set (needed, unless --resume)")
-    data.add_argument("--num_cls", type=COUNT, help="number of classes; checked (default: known)")
-    add(data, "--path_images", "folder of the data set, e.g. Dataset/VOCdevkit", metavar="DIR")
-    add(data, "--partial_rate", "share of false labels made candidates, 0..0.99", type=RATE)
-    data.add_argument(
-        "--noise_file",
-        metavar="FILE",
-        help="candidate labels, .npy; made from --seed where missing (default "
-        "pre-processed-data/<dataset>_<partial_rate>.npy; digits: none, made in memory)",
-    )
+    data = add_data_flags(parser, datasets)
+    if adds_noise:
+        add(data, "--partial_rate", "share of false labels made candidates, 0..0.99", type=RATE)
+        data.add_argument(
+            "--noise_file",
+            metavar="FILE",
+            help="candidate labels, .npy; made from --seed where missing (default "
+            "pre-processed-data/<dataset>_<partial_rate>.npy; digits and files: made in memory)",
+        )
+    else:
+        parser.set_defaults(partial_rate=0.0, noise_file=None)
     add(data, "--img_size", "side of the input in pixels", type=number(int, 16))
     add(
         data,
@@ -248,18 +296,24 @@ def parse_options(parser: Parser, script: str, argv: list[str] | None = None) ->
             parser.error("--cutmix FILE means --weights FILE: give one of them")
         options.weights = options.cutmix
     del options.cutmix
+    if options.load_from is not None and options.weights is not None:
+        parser.error("--load_from brings the trunk's weights too: leave --weights out")
     options.script = script
     if options.resume is not None:
         return options_of_run(options)
-    if options.dataset is None:
-        parser.error("--dataset is needed")
+    check_data_flags(parser, options)
+    if script == "main_CoNeS" and options.dataset == "files" and options.partial_rate is None:
+        parser.error(
+            "--partial_rate is needed: the noise to add to your labels; main_real.py takes them "
+            "as they are"
+        )
     return resolve(options)
 
 
 def resolve(options: argparse.Namespace) -> argparse.Namespace:
     """Fill what was not given with the defaults of the recipe, the data set and the paper."""
     recipe = RECIPE_DEFAULTS.get(getattr(options, "recipe", None) or "", {})
-    defaults = DEFAULTS | DATASET_DEFAULTS[options.dataset] | recipe
+    defaults = DEFAULTS | DATASET_DEFAULTS.get(options.dataset, {}) | recipe
     if options.noise_file is not None and Path(options.noise_file).exists():
         del defaults["partial_rate"]  # the file has its own rate, checked only if one is given
     for name, value in vars(options).items():
@@ -273,16 +327,25 @@ def resolve(options: argparse.Namespace) -> argparse.Namespace:
     return options
 
 
-def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
-    """The options stored in the run `given.resume`, with those that may change on resume."""
-    config = Path(given.resume) / "config.json"
+def read_config(run: str) -> dict[str, Any]:
+    """config.json of the run in the folder `run`: its options, versions and data.
+
+    Raises:
+        UserError: it is no run.
+    """
+    path = Path(run) / "config.json"
     try:
-        stored = json.loads(config.read_text("utf-8"))["options"]
+        config = json.loads(path.read_text("utf-8"))
+        return {"options": dict(config["options"]), "data": dict(config["data"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{given.resume} is no run that could be resumed: expected a readable {config} "
-            "written by a training script"
+            f"{run} is no run: expected a readable {path} written by a training script"
         ) from error
+
+
+def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
+    """The options stored in the run `given.resume`, with those that may change on resume."""
+    stored = read_config(given.resume)["options"]
     if stored["script"] != given.script:
         raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
     for name, value in vars(given).items():

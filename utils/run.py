@@ -1,9 +1,11 @@
 """A run's folder: what training leaves behind, and what it resumes from."""
 
+import io
 import json
 import math
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ import torchvision
 from utils import plots
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
+
+CHECKPOINT = "last.pt"
 
 
 class RunFolder:
@@ -51,8 +55,10 @@ class RunFolder:
             UserError: the folder exists and is not empty.
         """
         if output_dir is None:
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            path = Path("runs") / f"{options['script']}-{options['dataset']}-{stamp}-{os.getpid()}"
+            name = f"{options['script']}-{options['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
+            path = Path("runs") / name
+            if path.exists():  # another run began in the same second
+                path = Path("runs") / f"{name}-{os.getpid()}"
         else:
             path = Path(output_dir)
         check_output_dir(path)
@@ -70,23 +76,28 @@ class RunFolder:
         return cls(path, [])
 
     @classmethod
-    def reopen(cls, path: str, data: dict) -> tuple["RunFolder", dict[str, Any] | None]:
+    def reopen(
+        cls, path: str, options: dict[str, Any], data: dict
+    ) -> tuple["RunFolder", dict[str, Any] | None]:
         """The run in `path` and its last checkpoint, or None if it has none yet.
 
-        Lines that metrics.jsonl is ahead of the checkpoint are dropped.
+        Lines that metrics.jsonl is ahead of the checkpoint are dropped. `options` replace those
+        in config.json: resuming may change some.
 
         Raises:
             UserError: the data changed since the run began, or the checkpoint is damaged.
         """
         folder = Path(path)
-        began_with = json.loads((folder / "config.json").read_text("utf-8"))["data"]
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        began_with = config["data"]
         if began_with != data:
             changed = [key for key in data if began_with.get(key) != data[key]]
             raise UserError(
                 f"the data of {path} changed since the run began ({', '.join(changed)}): bring "
                 "back the images and candidates it was started with, or start a new run"
             )
-        checkpoint = folder / "last.pt"
+        write_json(folder / "config.json", config | {"options": options})
+        checkpoint = folder / CHECKPOINT
         if not checkpoint.exists():
             return cls(folder, []), None
         try:
@@ -113,8 +124,10 @@ class RunFolder:
 
     def save_checkpoint(self, training: dict[str, Any]) -> None:
         """Write last.pt."""
-        with atomic_path(self.path / "last.pt") as temporary, temporary.open("wb") as file:
-            torch.save(training | {"history": self.history}, file)
+        content = io.BytesIO()  # torch.save to a file hides a full disk behind an error of its own
+        torch.save(training | {"history": self.history}, content)
+        with atomic_path(self.path / CHECKPOINT) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
     def finish(self) -> dict[str, Any]:
         """Write result.json and curves.png; returns the result."""
@@ -129,14 +142,18 @@ class RunFolder:
         return result
 
     def _write_events(self, record: dict[str, Any]) -> None:
-        if self._events is None:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import
+        """Add to the TensorBoard events; a failure is said and forgotten, all else is stored."""
+        try:
+            if self._events is None:
+                from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-            self._events = SummaryWriter(str(self.path), purge_step=record["epoch"])
-        for name, value in record.items():
-            if name != "epoch" and value is not None:
-                self._events.add_scalar(name, value, record["epoch"])
-        self._events.flush()
+                self._events = SummaryWriter(str(self.path), purge_step=record["epoch"])
+            for name, value in record.items():
+                if name != "epoch" and value is not None:
+                    self._events.add_scalar(name, value, record["epoch"])
+            self._events.flush()
+        except OSError as error:
+            print(f"warning: no TensorBoard events of this epoch: {error}", file=sys.stderr)
 
 
 def check_output_dir(path: Path) -> None:

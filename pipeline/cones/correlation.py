@@ -79,13 +79,15 @@ def update_correlation(
         gamma: share of the old correlation, in [0, 1].
 
     Returns:
-        (C, C) float, off-diagonal rows summing to what they summed to before, diagonal 1.
+        (C, C) float, diagonal 1. The off-diagonal row of a ready class sums to 1, unless no
+        class is like it and none has been: it then stays as it was.
     """
     both = ready[:, None] & ready[None, :]
     mixed = gamma * correlation + (1 - gamma) * (directions @ directions.T)
     # Scaling a whole row would shift its entries of classes that are not ready: the ready
-    # entries are scaled among themselves, to the sum they had.
-    identity = torch.eye(len(correlation), device=correlation.device)
-    share = (correlation * both * (1 - identity)).sum(dim=1, keepdim=True)
-    scaled = scale_rows(mixed * both) * share
-    return torch.where(both, scaled * (1 - identity) + identity, correlation)
+    # entries are scaled among themselves, to what those leave of 1.
+    others = 1 - torch.eye(len(correlation), device=correlation.device)
+    kept = (correlation * others * ~both).sum(dim=1, keepdim=True)
+    scaled = scale_rows(mixed * both) * others
+    replaced = both & (others > 0) & (scaled.sum(dim=1, keepdim=True) > 0)
+    return torch.where(replaced, scaled * (1 - kept).clamp(min=0), correlation)

@@ -52,7 +52,7 @@ def suppression_weights(logits: Tensor, candidates: Tensor, r: float = 3.0) -> T
             non-candidate.
 
     Returns:
-        (B, C) float32 > 0, without gradient. Rows in which every label is a candidate are 1.
+        (B, C) float32 >= 0, without gradient. Rows in which every label is a candidate are 1.
     """
     if r <= 1:
         raise ValueError(f"Expected r > 1, but got {r}")

@@ -99,21 +99,33 @@ def test_loader(dataset: TestImages, batch_size: int, workers: int, pin_memory: 
     return DataLoader(dataset, batch_size, **worker_options(workers, pin_memory))
 
 
+def end_workers(loader: DataLoader) -> None:
+    """End the loader's workers now: the garbage collector may come to it after their queues."""
+    iterator = getattr(loader, "_iterator", None)
+    if iterator is not None:
+        iterator._shutdown_workers()
+
+
 def worker_options(workers: int, pin_memory: bool) -> dict:
     return {
         "num_workers": workers,
         "pin_memory": pin_memory,
         "persistent_workers": workers > 0,
-        "worker_init_fn": leave_interrupts_to_the_main_process,
+        "worker_init_fn": leave_signals_to_the_main_process,
         # Otherwise the loader seeds its workers from the global generator, and the number of
         # epochs loaded would change what dropout draws.
         "generator": torch.Generator(),
     }
 
 
-def leave_interrupts_to_the_main_process(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; only the main one may act on it."""
+def leave_signals_to_the_main_process(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach all processes; only the main one may act on them.
+
+    A worker that dies fails the step in which the main process is. SIGTERM therefore ends it a
+    minute later, when that has stored its state.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
     torch.set_num_threads(1)
 
 

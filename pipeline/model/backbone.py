@@ -48,7 +48,7 @@ class Backbone(nn.Module):
             ) from error
         config: Any = self.model.pretrained_cfg
         classifier = config["classifier"]
-        self.dropped += [classifier] if isinstance(classifier, str) else classifier
+        self.dropped += [classifier] if isinstance(classifier, str) else classifier or []
         self.mean: tuple[float, ...] = config["mean"]
         self.std: tuple[float, ...] = config["std"]
 
