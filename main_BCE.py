@@ -10,8 +10,8 @@ from utils.options import build_parser, parse_options
 def main() -> None:
     parser = build_parser(
         "Train a baseline that takes every candidate for true (--partial_rate 0: clean labels).",
-        ["voc07", "coco", "digits"],
-        False,
+        ["voc07", "coco", "nuswide", "vg256", "cub200", "digits", "files"],
+        method=False,
     )
     options = parse_options(parser, "main_BCE")
 

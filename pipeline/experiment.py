@@ -10,20 +10,23 @@ import numpy as np
 import torch
 
 from pipeline.data import candidates as candidate_files
-from pipeline.data import coco, digits, voc
-from pipeline.data.labelled import LabelledImages, Split
-from pipeline.data.loader import TestImages, TrainingImages, test_loader, train_loader
+from pipeline.data.labelled import LabelledImages
+from pipeline.data.loader import TestImages, TrainingImages, end_workers, test_loader, train_loader
+from pipeline.data.noise import uniform_noise
+from pipeline.data.sources import AUGMENTATION, load_data
 from pipeline.data.transforms import test_transform, train_transform
-from pipeline.engine import Method, Training, evaluate, fit
+from pipeline.engine import Method, Training, evaluate, fit, predict_scores
 from pipeline.model.backbone import Backbone
 from pipeline.model.classifier import Classifier
 from pipeline.model.heads import CSRA, GlobalAveragePooling
 from pipeline.model.weights import load_strictly, load_trunk, read_weights
 from pipeline.optimisation import parameter_groups, step_schedule
 from utils.errors import UserError
+from utils.options import read_config
 from utils.progress import Interrupted
-from utils.run import RunFolder, check_output_dir
+from utils.run import CHECKPOINT, RunFolder, check_output_dir
 
+PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 MakeMethod = Callable[[torch.Tensor, Classifier, argparse.Namespace], Method]
@@ -42,22 +45,15 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
     """
     if options.resume is None and options.output_dir is not None:
         check_output_dir(Path(options.output_dir))
-    # A function of its own: drawing keeps its callers' frames alive, and with them the loaders,
-    # whose workers are then not told to end.
     run = fit_run(options, make_method)
     print_result(run)
 
 
 def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     """Assemble what `options` ask for, and train it to its last epoch; the run's folder."""
-    device = choose_device(options.device)
-    precision = choose_precision(options.amp, device)
-    workers = options.workers
-    if workers is None:
-        workers = 0 if options.dataset == "digits" else min(os.cpu_count() or 1, 8)
-
-    train_data = load_split(options, "train")
-    test_data = load_split(options, "test")
+    train_data, test_data = load_data(options)
+    resolve_machine(options, in_memory=isinstance(train_data.images, torch.Tensor))
+    device, precision = torch.device(options.device), PRECISIONS[options.amp]
     candidates = load_candidates(options, train_data)
     torch.manual_seed(options.seed)
     classifier = build_classifier(options, len(train_data.classes))
@@ -68,6 +64,7 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
         parameter_groups(classifier, options.lr, options.lr_head),
         momentum=options.momentum,
         weight_decay=options.w_d,
+        fused=device.type == "cuda",  # the plain one waits for the device under fp16
     )
     schedule = step_schedule(options.warmup_epoch, options.step_epoch)
     training = Training(
@@ -91,13 +88,13 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     augmented = TrainingImages(
         train_data,
         candidates,
-        train_transform(options.img_size, flip=options.dataset != "digits"),
+        train_transform(options.img_size, **AUGMENTATION.get(options.dataset, {})),
         options.seed,
     )
     resized = TestImages(test_data, test_transform(options.img_size))
     on_gpu = device.type == "cuda"
-    batches = train_loader(augmented, options.batch_size, workers, on_gpu)
-    test_batches = test_loader(resized, options.batch_size, workers, on_gpu)
+    batches = train_loader(augmented, options.batch_size, options.workers, on_gpu)
+    test_batches = test_loader(resized, options.batch_size, options.workers, on_gpu)
     try:
         fit(
             training,
@@ -113,33 +110,27 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
             f"interrupted in epoch {training.epoch} after step {training.step}, and stored; go "
             f"on with: python {options.script}.py --resume {run.path}"
         ) from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"batches of {options.batch_size} at {options.img_size} px leave batch norm a single "
+            "value: raise --batch_size or --img_size"
+        ) from error
+    finally:
+        for loader in (batches, test_batches):
+            end_workers(loader)
     return run
 
 
-def load_split(options: argparse.Namespace, split: Split) -> LabelledImages:
-    """One split of --dataset, checked against --num_cls."""
-    if options.dataset == "digits":
-        data = digits.load(split)
-    elif options.path_images is None:
-        raise UserError(f"--path_images is needed: the folder that holds {options.dataset}")
-    else:
-        load = {"voc07": voc.load, "coco": coco.load}[options.dataset]
-        data = load(options.path_images, split)
-    if options.num_cls not in (None, len(data.classes)):
-        raise UserError(
-            f"--num_cls {options.num_cls}, but {options.dataset} has {len(data.classes)} classes: "
-            "leave the flag out"
-        )
-    return data
-
-
 def load_candidates(options: argparse.Namespace, data: LabelledImages) -> np.ndarray:
-    """Candidates (N, C) uint8 of the training images: from the file, or made and stored."""
+    """Candidates (N, C) uint8 of the training images: as found, from a file, or made and stored."""
     path = options.noise_file
     if path is None:
-        if options.dataset == "digits":
-            return candidate_files.uniform_noise(data.targets, options.partial_rate, options.seed)
-        path = f"pre-processed-data/{options.dataset}_{options.partial_rate:g}.npy"
+        if options.partial_rate == 0 or options.dataset in ("digits", "files"):
+            return uniform_noise(data.targets, options.partial_rate, options.seed)
+        path = candidate_files.default_path(options.dataset, options.partial_rate, data.ids)
+        options.noise_file = str(path)
     return candidate_files.load_or_make(
         path, data, dataset=options.dataset, rate=options.partial_rate, seed=options.seed
     )
@@ -159,7 +150,7 @@ def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
         "trunk": (trunk.mean, trunk.std),
     }
     classifier = Classifier(trunk, head, *statistics[options.normalize])
-    if options.resume is not None:
+    if options.resume is not None and (Path(options.resume) / CHECKPOINT).exists():
         return classifier  # the checkpoint replaces all weights
     if options.load_from is not None:
         load_strictly(classifier, read_weights(options.load_from), options.load_from)
@@ -168,14 +159,47 @@ def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
     return classifier
 
 
+def score_images(run: str, data: LabelledImages) -> np.ndarray:
+    """Logits (N, C) float32 of the images of `data` by the classifier that a finished run left.
+
+    Raises:
+        UserError: the folder holds no finished run, or one of other classes.
+    """
+    config = read_config(run)
+    if config["data"]["classes"] != data.classes:
+        raise UserError(
+            f"{run} was trained on {len(config['data']['classes'])} classes, which are not the "
+            f"{len(data.classes)} here, or in another order: give a run on these"
+        )
+    options = argparse.Namespace(**config["options"])
+    options.resume, options.load_from = None, str(Path(run) / "model.safetensors")
+    classifier = build_classifier(options, len(data.classes))
+    device = choose_device("auto")
+    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = TestImages(data, test_transform(options.img_size))
+    loader = test_loader(images, options.batch_size, min(os.cpu_count() or 1, 8), False)
+    try:
+        return predict_scores(classifier, loader, device)
+    finally:
+        end_workers(loader)
+
+
 def open_run(options: argparse.Namespace, training: Training, data: dict) -> RunFolder:
     """A new run's folder, or the resumed one with `training` brought to where it stood."""
+    stored = {name: value for name, value in vars(options).items() if name != "resume"}
     if options.resume is None:
-        stored = {name: value for name, value in vars(options).items() if name != "resume"}
         return RunFolder.create(options.output_dir, stored, data)
-    run, state = RunFolder.reopen(options.resume, data)
-    if state is not None:
-        training.load_state_dict(state)
+    run, state = RunFolder.reopen(options.resume, stored, data)
+    if state is None:
+        print(f"{run.path} has no checkpoint yet: starting it anew")
+    else:
+        try:
+            training.load_state_dict(state)
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{run.path / CHECKPOINT} is not of this run: expected the weights and method "
+                f"state of its config.json, but found {str(error).splitlines()[0]}"
+            ) from error
         if training.epoch > options.total_epoch + 1:
             raise UserError(
                 f"{run.path} has trained {training.epoch - 1} epochs, more than --total_epoch "
@@ -185,11 +209,24 @@ def open_run(options: argparse.Namespace, training: Training, data: dict) -> Run
     return run
 
 
+def resolve_machine(options: argparse.Namespace, in_memory: bool) -> None:
+    """Replace "auto" in device and amp, and None in workers, by what this machine has."""
+    device = choose_device(options.device)
+    options.device = str(device)
+    if options.amp == "auto":
+        options.amp = "off"
+        if device.type == "cuda":
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+            options.amp = "bf16" if native else "fp16"
+    if options.workers is None:
+        options.workers = 0 if in_memory else min(os.cpu_count() or 1, 8)
+
+
 def choose_device(name: str) -> torch.device:
     """The device called `name`; auto is cuda where there is one.
 
     Raises:
-        UserError: torch knows no such device, or it is not here.
+        UserError: it is neither cpu nor cuda, or not here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -199,23 +236,18 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {name} cannot be used here ({reason}): try cpu") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name} cannot be used here: expected cpu or cuda")
     return device
-
-
-def choose_precision(amp: str, device: torch.device) -> torch.dtype | None:
-    """dtype of autocast for --amp on `device`; None is full precision."""
-    if amp == "auto":
-        if device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
 
 
 def describe_data(train: LabelledImages, test: LabelledImages, candidates: np.ndarray) -> dict:
     """Counts and a fingerprint that changes with any image's id, label or candidate."""
     digest = hashlib.sha256("\n".join(train.classes).encode())
-    for array in (train.ids, train.targets, test.ids, test.targets, candidates):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for split in (train, test):
+        digest.update(candidate_files.ids_sha256(split.ids).encode())
+        digest.update(split.targets.tobytes())
+    digest.update(candidates.tobytes())
     return {
         "fingerprint": digest.hexdigest(),
         "train_images": len(train),

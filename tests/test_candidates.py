@@ -21,10 +21,10 @@ from pipeline.data.candidates import (
     load_or_make,
     read_candidates,
     realised_rate,
-    uniform_noise,
     write_candidates,
 )
 from pipeline.data.labelled import LabelledImages
+from pipeline.data.noise import uniform_noise
 from utils.errors import UserError
 
 # The folder is shared by a test's examples, each of which writes its own files anew.

@@ -57,8 +57,10 @@ def test_rows_ascend_by_image_id_columns_by_category_id_and_crowds_count(root):
 
 
 def test_images_follow_the_rows(root):
-    paths = coco.load(root, "train").images.paths
-    assert list(paths) == [f"{root}/images/train2014/{image:012}.jpg" for image in (9, 100, 200)]
+    images = coco.load(root, "train").images
+    assert [images.path(row) for row in range(3)] == [
+        f"{root}/images/train2014/{image:012}.jpg" for image in (9, 100, 200)
+    ]
 
 
 def test_images_without_annotation_are_left_out_and_need_no_file(root):
@@ -70,7 +72,7 @@ def test_the_test_split_is_val2014(root):
     data = coco.load(root, "test")
     assert list(data.ids) == ["42"]
     assert data.targets.tolist() == [[1, 0, 0]]
-    assert data.images.paths[0] == f"{root}/images/val2014/{42:012}.jpg"
+    assert data.images.path(0) == f"{root}/images/val2014/{42:012}.jpg"
 
 
 def test_loading_prints_nothing(root, capsys):

@@ -5,8 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import images
-from pipeline.data.images import ImageFiles, decode, find_images, read_image
+from pipeline.data.images import decode, open_images, read_image
 from utils.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
@@ -25,11 +24,18 @@ def channels(tensor):
     return tensor.permute(1, 2, 0).numpy()
 
 
-@pytest.fixture(params=["torchvision", "PIL"])
+@pytest.fixture(params=["simplejpeg", "PIL"])
 def decoder(request, monkeypatch):
-    """Every test runs with and without torchvision's decoder, which may be gone one day."""
+    """Photos must come out alike whichever of the two decodes them."""
     if request.param == "PIL":
-        monkeypatch.setattr(images, "decode_jpeg", None)
+        refuse(monkeypatch)
+
+
+def refuse(monkeypatch):
+    def decode_jpeg(*arguments):
+        raise ValueError
+
+    monkeypatch.setattr("simplejpeg.decode_jpeg", decode_jpeg)
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "PPM"])
@@ -41,7 +47,7 @@ def test_both_decoders_agree_on_jpeg(monkeypatch):
     smooth = PHOTO.resize((64, 48), Image.Resampling.BICUBIC)
     content = encoded(smooth, "JPEG", quality=95, subsampling=0)
     first = decode(content).int()
-    monkeypatch.setattr(images, "decode_jpeg", None)
+    refuse(monkeypatch)
     assert (first - decode(content).int()).abs().max() <= 2
 
 
@@ -125,12 +131,51 @@ def test_a_decompression_bomb_is_refused(monkeypatch, tmp_path):
         read_image(str(tmp_path / "bomb.png"))
 
 
-def test_found_images_are_decoded_when_asked_for(tmp_path):
-    for name in ("a.png", "b.png"):
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.png", "sub/b.png"):
         (tmp_path / name).write_bytes(encoded(PHOTO, "PNG"))
-    found = find_images(tmp_path, ["b.png", "a.png"])
-    assert isinstance(found, ImageFiles)
-    assert [path.rsplit("/")[-1] for path in found.paths] == ["b.png", "a.png"]
-    np.testing.assert_array_equal(channels(found[1]), PIXELS)
-    with pytest.raises(UserError, match=r"hold 3 images, but lacks 2, first c.png"):
-        find_images(tmp_path, ["a.png", "c.png", "d.png"])
+    return tmp_path
+
+
+TARGETS = np.int8([[1, 0], [0, 1], [1, 1]])
+
+
+def test_opened_images_are_decoded_when_asked_for(folder):
+    data = open_images(folder, ["sub/b.png", "a.png"], ["x", "y"], TARGETS[:2])
+    assert list(data.ids) == ["sub/b.png", "a.png"]
+    assert data.images.path(0) == str(folder / "sub" / "b.png")
+    np.testing.assert_array_equal(channels(data.images[1]), PIXELS)
+
+
+def test_absolute_names_and_ids_of_their_own(folder):
+    data = open_images("/", [str(folder / "a.png")], ["x", "y"], TARGETS[:1], ids=["7"])
+    assert (list(data.ids), data.images[0].shape) == (["7"], (3, 6, 5))
+
+
+def test_missing_images_are_counted_and_named(folder):
+    with pytest.raises(UserError, match=r"hold 3 images, but lacks 2, first c.png; .*--allow_mis"):
+        open_images(folder, ["a.png", "c.png", "no/d.png"], ["x", "y"], TARGETS)
+    with pytest.raises(UserError, match="the image folder .*none, but found: No such file"):
+        open_images(folder / "none", ["a.png"], ["x", "y"], TARGETS[:1])
+
+
+def test_missing_images_may_be_left_out_with_their_rows(folder, capsys):
+    names = ["c.png", "sub/b.png", "a.png"]
+    data = open_images(
+        folder,
+        names,
+        ["x", "y"],
+        TARGETS,
+        ids=["0", "1", "2"],
+        true_targets=TARGETS[::-1],
+        allow_missing=True,
+    )
+    assert list(data.ids) == ["1", "2"]
+    np.testing.assert_array_equal(data.targets, TARGETS[1:])
+    np.testing.assert_array_equal(data.true_targets, TARGETS[::-1][1:])
+    assert data.images.path(0).endswith("sub/b.png")
+    assert "lacks 1, first c.png; going on with the rest" in capsys.readouterr().err
+    with pytest.raises(UserError, match="lacks 1, first c.png"):
+        open_images(folder, names[:1], ["x", "y"], TARGETS[:1], allow_missing=True)

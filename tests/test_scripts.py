@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,12 @@ from PIL import Image
 
 import main_BCE
 import main_CoNeS
+from pipeline import experiment
+from pipeline.cones import build, released
 from pipeline.data import digits, voc
+from pipeline.model.backbone import Backbone
+from utils.errors import UserError
+from utils.run import RunFolder
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
 SCRIPTS = {"main_CoNeS": main_CoNeS, "main_BCE": main_BCE}
@@ -112,9 +118,104 @@ def test_a_finished_run_resumed_only_prints_its_result(run, devkit):
     assert "r has trained 2 epochs, more than --total_epoch 1" in err
 
 
+def test_a_run_broken_in_its_first_epoch_starts_from_its_weights_again(
+    run, devkit, tmp_path, monkeypatch
+):
+    trunk = Backbone("test_resnet", 32)
+    torch.save(trunk.model.state_dict(), tmp_path / "w.pth")
+    flags = voc_flags(devkit, "--weights", "w.pth", "--output_dir")
+    assert run("main_BCE", *flags, "whole")[0] == 0
+
+    def power_cut(self, training):
+        raise UserError("power cut")
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", power_cut)
+    assert run("main_BCE", *flags, "broken")[0] == 1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert run("main_BCE", "--resume", "broken")[0] == 0
+    whole, broken = (tmp_path / name / "model.safetensors" for name in ("whole", "broken"))
+    assert whole.read_bytes() == broken.read_bytes()
+
+
+def test_what_changes_on_resume_is_kept_for_the_next(run, devkit, tmp_path):
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    assert run("main_BCE", "--resume", "r", "--total_epoch", 3, "--print_freq", 7)[0] == 0
+    assert run("main_BCE", "--resume", "r")[0] == 0
+    options = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
+    assert (options["total_epoch"], options["print_freq"]) == (3, 7)
+
+
+def test_a_checkpoint_of_another_model_is_refused(run, devkit, tmp_path):
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "csra"))
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "gap", "--head", "gap"))
+    (tmp_path / "gap" / "last.pt").replace(tmp_path / "csra" / "last.pt")
+    status, _, err = run("main_BCE", "--resume", "csra")
+    assert status == 1
+    assert "csra/last.pt is not of this run: expected the weights" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
+    made = {}
+
+    def keep(module, name):
+        original = getattr(module, name)
+
+        def make(*arguments, **keywords):
+            made[name] = original(*arguments, **keywords)
+            return made[name]
+
+        monkeypatch.setattr(module, name, make)
+
+    keep(build, "CoNeS")
+    keep(experiment, "Classifier")
+    keep(torch.optim, "SGD")
+    flags = (
+        "--tau 0.2 --clusters 3 --beta 0.3 --mu 0.4 --gamma 0.5 --r_ws 6 --num_heads 4 --lam 0.7"
+    )
+    flags += " --momentum 0.8 --w_d 0.01 --normalize imagenet --output_dir r --recipe released"
+    flags += " --lam 0.7 --head csra --lr 0.02 --lr_head 0.03 --amp bf16"
+    assert run("main_CoNeS", *voc_flags(devkit, *flags.split()))[0] == 0
+    method, head = made["CoNeS"], made["Classifier"].head
+    found = (method.tau, method.clusters, method.beta, method.confidence.mu, method.gamma)
+    assert (*found, method.r) == (0.2, 3, 0.3, 0.4, 0.5, 6.0)
+    assert method.steps is released.STEPS
+    assert (head.weight.shape[0], head.lam) == (4, 0.7)
+    np.testing.assert_allclose(made["Classifier"].mean.flatten(), [0.485, 0.456, 0.406])
+    groups = made["SGD"].param_groups
+    assert [group["base_lr"] for group in groups] == [0.02, 0.03]
+    assert {(group["momentum"], group["weight_decay"]) for group in groups} == {(0.8, 0.01)}
+    options = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
+    assert (options["amp"], options["device"], options["workers"]) == ("bf16", "cpu", 2)
+    assert options["noise_file"] == "pre-processed-data/voc07_0.1.npy"
+
+
+def test_mixed_precision_resumes_exactly_too(run, devkit, tmp_path):
+    run("main_CoNeS", *voc_flags(devkit, "--amp", "bf16", "--output_dir", "whole"))
+    run("main_CoNeS", *voc_flags(devkit, "--output_dir", "fp32"))
+    flags = voc_flags(devkit, "--amp", "bf16", "--output_dir", "parts", "--total_epoch", 1)
+    run("main_CoNeS", *flags)
+    assert run("main_CoNeS", "--resume", "parts", "--total_epoch", 2)[0] == 0
+    names = ("whole", "parts", "fp32")
+    whole, parts, fp32 = ((tmp_path / n / "model.safetensors").read_bytes() for n in names)
+    assert whole == parts
+    assert whole != fp32
+
+
+def test_resuming_refuses_data_that_changed(run, devkit, tmp_path):
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "r", "--partial_rate", 0))
+    path = devkit / "VOC2007" / "ImageSets" / "Main" / "cow_test.txt"
+    path.write_text(path.read_text().replace("-1", "1", 1))
+    status, _, err = run("main_BCE", "--resume", "r")
+    assert status == 1
+    assert "the data of r changed since the run began (fingerprint)" in err
+
+
 def test_weights_of_a_run_start_another(run, devkit):
     run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
     flags = voc_flags(devkit, "--load_from", "r/model.safetensors")
+    del flags[flags.index("--weights") : flags.index("--weights") + 2]
     assert run("main_BCE", *flags)[0] == 0
     status, _, err = run("main_BCE", *flags, "--head", "gap")
     assert status == 1
@@ -136,9 +237,11 @@ PHOTO = "VOC2007/JPEGImages/000003.jpg"
         (None, "--model resnet100", "unknown model 'resnet100': did you mean resnet200"),
         (None, "--weights no.pth", "no weight file no.pth: give a .pth or .safetensors file"),
         (None, "--device tpu", "--device tpu cannot be used here"),
+        (None, "--device meta", "--device meta cannot be used here: expected cpu or cuda"),
+        (None, "--batch_size 1", "batches of 1 at 32 px leave batch norm a single value"),
         (None, "--output_dir VOCdevkit", "VOCdevkit exists and is not a run"),
         (None, "--noise_file VOCdevkit", "VOCdevkit cannot be read: Is a directory"),
-        (None, "--resume nowhere", "nowhere is no run that could be resumed"),
+        (None, "--resume nowhere", "nowhere is no run: expected a readable"),
         (lambda kit: (kit / PHOTO).unlink(), "", "lacks 1, first 000003.jpg"),
         (lambda kit: truncate(kit / PHOTO), "", "cannot decode image VOCdevkit/" + PHOTO),
         (lambda kit: (kit / PHOTO).write_text("hi"), "--workers 1", "VOCdevkit/" + PHOTO),
@@ -172,7 +275,7 @@ def test_without_a_data_set_the_usage_is_shown(run):
 
 def test_without_path_images_the_flag_is_asked_for(run):
     status, _, err = run("main_CoNeS", "--dataset", "coco")
-    assert status == 1
+    assert status == 2
     assert "--path_images is needed: the folder that holds coco" in err
 
 
@@ -182,6 +285,29 @@ def test_a_non_finite_loss_names_epoch_and_step(run, devkit):
     assert status == 1
     assert "non-finite in epoch" in err or "scores are not finite" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_sigterm_to_all_processes_stores_the_run(devkit, tmp_path):
+    """As a scheduler sends it: to the main process and its loader workers alike."""
+    root = Path(main_CoNeS.__file__).parent
+    command = [sys.executable, str(root / "main_BCE.py"), *map(str, voc_flags(devkit))]
+    command += "--workers 2 --print_freq 1 --total_epoch 500 --output_dir r".split()
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 2 step"):
+            os.killpg(process.pid, signal.SIGTERM)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "--resume r" in last_line(err)
+    assert (tmp_path / "r" / "last.pt").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

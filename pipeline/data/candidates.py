@@ -1,4 +1,4 @@
-"""Candidate label sets: adding noise, and the files that keep it.
+"""Candidate label sets and the files that keep them.
 
 Two formats are read. Ours is a plain uint8 (N, C) array with a JSON beside it that says what
 it belongs to. The one the method's authors released is np.save of a dict
@@ -14,6 +14,7 @@ import math
 import pickle
 import pickletools
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from pipeline.data.labelled import LabelledImages
+from pipeline.data.noise import uniform_noise
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
 
@@ -31,27 +33,6 @@ HEADER_BYTES = 10_100
 MAX_OPCODES = 300
 MAX_COPIES = 20
 REMEDY = "delete it to regenerate, or check --dataset and --path_images"
-
-
-def uniform_noise(targets: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """Candidates: every true label, and each other label with probability `rate`.
-
-    Args:
-        targets: (N, C) int8: 1 true, 0 false, -1 difficult, which counts as false.
-        rate: in [0, 1).
-        seed: fixes the draw, on any machine.
-
-    Returns:
-        (N, C) uint8 in {0, 1}.
-
-    Raises:
-        ValueError: the rate is outside [0, 1).
-    """
-    if not 0 <= rate < 1:
-        raise ValueError(f"Expected a noise rate in [0, 1) but got {rate}")
-    generator = np.random.Generator(np.random.PCG64(seed))
-    flipped = generator.random(targets.shape) < rate
-    return ((targets == 1) | flipped).astype(np.uint8)
 
 
 def realised_rate(candidates: np.ndarray, targets: np.ndarray) -> float:
@@ -67,6 +48,22 @@ def realised_rate(candidates: np.ndarray, targets: np.ndarray) -> float:
 def ids_sha256(ids: Iterable[str]) -> str:
     """Fingerprint of image ids in their order: SHA-256, in hex, of the ids joined by newlines."""
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def default_path(dataset: str, rate: float, ids: Iterable[str]) -> Path:
+    """Where the candidates of these images are kept: pre-processed-data/<dataset>_<rate>.npy.
+
+    Where that file is known to belong to other images, for example to the whole data set while
+    these are a part of it, a file named after the ids stands in for it, and a warning says so.
+    """
+    path = Path("pre-processed-data") / f"{dataset}_{rate:g}.npy"
+    metadata = _read_metadata(metadata_path(path)) if path.exists() else None
+    fingerprint = ids_sha256(ids)
+    if metadata is None or metadata.get("ids_sha256") == fingerprint:
+        return path
+    other = path.with_name(f"{path.stem}-{fingerprint[:8]}.npy")
+    print(f"warning: {path} belongs to other images than these: using {other}", file=sys.stderr)
+    return other
 
 
 def load_or_make(
@@ -125,11 +122,11 @@ def write_candidates(
     *,
     dataset: str,
     split: str,
-    rate: float,
+    rate: float | None,
     seed: int,
     model: str,
     classes: list[str],
-    ids: np.ndarray,
+    ids: Iterable[str],
     targets: np.ndarray,
 ) -> None:
     """Save candidates as a plain uint8 array, and beside it a JSON of what they belong to.
@@ -137,8 +134,9 @@ def write_candidates(
     Args:
         path: of the array; the JSON has the same name, .json in place of .npy.
         candidates: (N, C) in {0, 1}.
+        rate: of the noise, where one number says it.
         model: of the noise, e.g. "uniform".
-        ids: (N,) image ids in the order of the rows; their fingerprint is kept.
+        ids: N image ids in the order of the rows; their fingerprint is kept.
         targets: (N, C), for the realised rate.
     """
     metadata = {

@@ -13,11 +13,12 @@ Source: https://cocodataset.org/#download
 import contextlib
 import io
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools.coco import COCO
 
-from pipeline.data.images import find_images
+from pipeline.data.images import open_images
 from pipeline.data.labelled import LabelledImages, Split
 from utils.errors import UserError
 
@@ -34,7 +35,7 @@ MALFORMED = (
 )
 
 
-def load(root: str | Path, split: Split) -> LabelledImages:
+def load(root: str | Path, split: Split, allow_missing: bool = False) -> LabelledImages:
     """One split of COCO, in ascending order of image id; ids are those numbers as text.
 
     Targets are 1 where an image has any annotation of the class, crowds included, else 0.
@@ -43,14 +44,48 @@ def load(root: str | Path, split: Split) -> LabelledImages:
     Args:
         root: the folder COCO2014.
         split: train, or test, which is COCO's validation split.
+        allow_missing: leave out images without a file.
 
     Raises:
         UserError: the annotations or an image are missing, or the file is no COCO instances.
     """
     folder = FOLDERS[split]
-    path = Path(root) / "annotations" / f"instances_{folder}.json"
+    root = Path(root)
+    content = read_instances(root / "annotations" / f"instances_{folder}.json")
+    return open_images(
+        root / "images" / folder,
+        content.file_names,
+        content.classes,
+        content.targets,
+        ids=[str(image["id"]) for image in content.images],
+        allow_missing=allow_missing,
+    )
+
+
+class Instances(NamedTuple):
+    """What a COCO annotation file says of N images, ascending by id, and C classes.
+
+    images: its entries of them. classes: names, by category id. targets: (N, C) int8 in {0, 1}.
+    """
+
+    images: list[dict[str, Any]]
+    file_names: list[str]
+    classes: list[str]
+    targets: np.ndarray
+
+
+def read_instances(path: Path, every_image: bool = False) -> Instances:
+    """Read an annotation file.
+
+    Args:
+        path: of the .json.
+        every_image: keep images without annotation, whose targets are 0.
+
+    Raises:
+        UserError: the file is missing or no COCO instances.
+    """
     try:
-        image_ids, file_names, classes, targets = read_instances(path)
+        return index_instances(path, every_image)
     except OSError as error:
         raise UserError(
             f"expected the annotations {path}, but found: {error.strerror}; --path_images must be "
@@ -62,30 +97,27 @@ def load(root: str | Path, split: Split) -> LabelledImages:
             f"{path} must be COCO instances, with images, annotations and categories, but found: "
             f"{reason}; download it again"
         ) from error
-    images = find_images(Path(root) / "images" / folder, file_names)
-    return LabelledImages(images, classes, targets, image_ids.astype(str))
 
 
-def read_instances(path: Path) -> tuple[np.ndarray, list[str], list[str], np.ndarray]:
-    """Image ids (N,), file names, class names and targets (N, C) of one annotation file.
-
-    Errors are those of reading and of indexing what was read: the caller translates them.
-    """
+def index_instances(path: Path, every_image: bool) -> Instances:
+    """`read_instances` with the errors of reading and indexing as they come."""
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by printing
-        coco = COCO(str(path))
-    annotations = coco.dataset["annotations"]
+        content = COCO(str(path))
+    annotations = content.dataset["annotations"]
     columns = {}
-    for key, listed in (("image_id", coco.imgs), ("category_id", coco.cats)):
+    for key, listed in (("image_id", content.imgs), ("category_id", content.cats)):
         columns[key] = np.fromiter((item[key] for item in annotations), np.int64, len(annotations))
         unlisted = set(columns[key].tolist()) - set(listed)
         if unlisted:
             raise ValueError(f"an annotation of {key} {min(unlisted)}, which is not listed")
     if not annotations:
         raise ValueError("no annotation")
-    image_ids, rows = np.unique(columns["image_id"], return_inverse=True)
-    category_ids = np.array(sorted(coco.cats))
+    image_ids = np.array(sorted(content.imgs)) if every_image else np.unique(columns["image_id"])
+    category_ids = np.array(sorted(content.cats))
     targets = np.zeros((len(image_ids), len(category_ids)), np.int8)
+    rows = np.searchsorted(image_ids, columns["image_id"])
     targets[rows, np.searchsorted(category_ids, columns["category_id"])] = 1
-    file_names = [str(coco.imgs[image]["file_name"]) for image in image_ids.tolist()]
-    classes = [str(coco.cats[category]["name"]) for category in category_ids.tolist()]
-    return image_ids, file_names, classes, targets
+    images = [content.imgs[image] for image in image_ids.tolist()]
+    file_names = [str(image["file_name"]) for image in images]
+    classes = [str(content.cats[category]["name"]) for category in category_ids.tolist()]
+    return Instances(images, file_names, classes, targets)

@@ -45,7 +45,7 @@ def load(split: Split, seed: int = 0) -> LabelledImages:
         shown = generator.choice(theme, number, replace=False)
         images[scene] = draw_scene([by_class[c] for c in shown], generator)
         targets[scene, shown] = 1
-    ids = np.array([f"{split}-{scene:04d}" for scene in range(count)])
+    ids = [f"{split}-{scene:04d}" for scene in range(count)]
     # A tensor is indexed like the Sequence it is not declared to be.
     return LabelledImages(torch.from_numpy(images), CLASSES, targets, ids)  # type: ignore[arg-type]
 

@@ -3,64 +3,123 @@
 import contextlib
 import io
 import os
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 import torch
-from PIL import Image, ImageOps
-from torchvision.transforms.v2 import functional as F
+from PIL import ExifTags, Image, ImageOps
 
+from pipeline.data.labelled import LabelledImages, Texts
 from utils.errors import UserError
 
-try:
-    from torchvision.io import ImageReadMode, decode_jpeg
-except ImportError:  # deprecated since torchvision 0.29: PIL then decodes everything
-    decode_jpeg = None
-
 JPEG_MAGIC = b"\xff\xd8\xff"
+EXIF_WITHIN = 65_536  # bytes; the block comes first, after a thumbnail at most
 
 
 class ImageFiles(Sequence):
     """Image files decoded when they are asked for.
 
     Args:
-        paths: (N,) unicode array of file paths.
+        folder: that the names start from.
+        names: N file names, with folders or without.
     """
 
-    def __init__(self, paths: np.ndarray) -> None:
-        self.paths = paths
+    def __init__(self, folder: str | Path, names: Sequence[str]) -> None:
+        self.folder, self.names = str(folder), names
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return read_image(str(self.paths[index]))
+        return read_image(self.path(index))
+
+    def path(self, index: int) -> str:
+        """Where image `index` lies."""
+        return os.path.join(self.folder, self.names[index])
 
 
-def find_images(folder: Path, names: list[str]) -> ImageFiles:
-    """The files `names` of `folder`, all of which exist.
+def open_images(
+    folder: str | Path,
+    names: Sequence[str],
+    classes: list[str],
+    targets: np.ndarray,
+    *,
+    ids: Sequence[str] | None = None,
+    true_targets: np.ndarray | None = None,
+    allow_missing: bool = False,
+) -> LabelledImages:
+    """A split of image files, all of which exist.
 
-    The folder is listed once: asking for 80,000 files one by one takes minutes on a network disk.
+    Args:
+        folder: that the names start from.
+        names: N file names.
+        classes, targets, true_targets: as in `LabelledImages`.
+        ids: N ids; the names where not given.
+        allow_missing: leave out the images without a file, and say on stderr how many.
 
     Raises:
-        UserError: the folder or any of the files is missing.
+        UserError: a file is missing and `allow_missing` is not set, or all files are missing.
     """
+    there = exist(folder, names)
+    missing = tuple(names[row] for row in np.flatnonzero(~there).tolist())
+    if missing:
+        found = (
+            f"{folder} must hold {len(names)} images, but lacks {len(missing)}, first {missing[0]}"
+        )
+        if not allow_missing or not there.any():
+            raise UserError(
+                f"{found}; unpack the data set's archives again, check --path_images, or give "
+                "--allow_missing to go on with the rest"
+            )
+        print(f"warning: {found}; going on with the rest", file=sys.stderr)
+        rows = np.flatnonzero(there).tolist()
+        names = [names[row] for row in rows]
+        ids = None if ids is None else [ids[row] for row in rows]
+        targets = targets[there]
+        true_targets = None if true_targets is None else true_targets[there]
+    stored = Texts(names)
+    images = ImageFiles(folder, stored)
+    return LabelledImages(
+        images, classes, targets, stored if ids is None else Texts(ids), true_targets, missing
+    )
+
+
+def exist(folder: str | Path, names: Iterable[str]) -> np.ndarray:
+    """(N,) bool: which of the files `names` are in `folder` or its subfolders.
+
+    Every folder is listed once: asking for 80,000 files one by one takes minutes on a network
+    disk.
+
+    Raises:
+        UserError: there is no `folder`.
+    """
+    folder = str(Path(folder))
     try:
-        with os.scandir(folder) as entries:
-            present = {entry.name for entry in entries}
+        listings = {folder: list_files(folder)}
     except OSError as error:
         raise UserError(
             f"expected the image folder {folder}, but found: {error.strerror}; check --path_images"
         ) from error
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise UserError(
-            f"{folder} must hold {len(names)} images, but lacks {len(missing)}, first "
-            f"{missing[0]}; unpack the data set's archives again, or check --path_images"
-        )
-    return ImageFiles(np.array([f"{folder}/{name}" for name in names]))
+
+    def is_there(name: str) -> bool:
+        place, base = os.path.split(os.path.join(folder, name))
+        if place not in listings:
+            listings[place] = set()
+            with contextlib.suppress(OSError):
+                listings[place] = list_files(place)
+        return base in listings[place]
+
+    return np.array([is_there(name) for name in names], bool)
+
+
+def list_files(folder: str) -> set[str]:
+    """Names of what lies in `folder`."""
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries}
 
 
 def read_image(path: str) -> torch.Tensor:
@@ -77,10 +136,7 @@ def read_image(path: str) -> torch.Tensor:
     except OSError as error:
         raise UserError(f"cannot read image {path}: {error.strerror}") from error
     try:
-        with warnings.catch_warnings():
-            # torchvision announces to give up decoding, PIL warns of odd EXIF blocks.
-            warnings.simplefilter("ignore")
-            return decode(content)
+        return decode(content)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error).split("<")[0].strip()  # PIL ends with a Python object's address
         raise UserError(
@@ -90,13 +146,27 @@ def read_image(path: str) -> torch.Tensor:
 
 def decode(content: bytes) -> torch.Tensor:
     """Decode an image file's content as `read_image` does; raises what PIL raises."""
-    if content.startswith(JPEG_MAGIC) and decode_jpeg is not None:
-        # Twice as fast as PIL. Where it refuses, PIL decides whether the file is damaged.
-        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        with contextlib.suppress(RuntimeError):
-            return decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
-    with Image.open(io.BytesIO(content)) as image:
+    if content.startswith(JPEG_MAGIC) and not has_orientation(content):
+        # Faster than PIL. What it refuses, such as CMYK, PIL decodes or calls damaged.
+        with contextlib.suppress(ValueError):
+            return as_tensor(simplejpeg.decode_jpeg(content, "RGB"))
+    with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
+        warnings.simplefilter("ignore")  # PIL warns of odd EXIF blocks, which do no harm
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):  # PIL would clip 16 bits at 255, to white
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        return F.pil_to_tensor(upright.convert("RGB"))
+        return as_tensor(np.array(upright.convert("RGB")))
+
+
+def has_orientation(jpeg: bytes) -> bool:
+    """Whether the photo has to be turned upright."""
+    if b"Exif" not in jpeg[:EXIF_WITHIN]:
+        return False
+    with warnings.catch_warnings(), Image.open(io.BytesIO(jpeg)) as image:
+        warnings.simplefilter("ignore")
+        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+
+
+def as_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """(3, H, W) from (H, W, 3), as a view: resizing is fastest on pixels that lie together."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)

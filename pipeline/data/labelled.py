@@ -4,14 +4,42 @@ Arrays, not lists of Python objects: forked loader workers share them, while tou
 copies it page by page into each worker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import torch
 
 Split = Literal["train", "test"]
+
+
+class Texts(Sequence[str]):
+    """Many strings in one buffer, as long as they are: no object each, no padding to the longest.
+
+    >>> Texts(["a.jpg", "", "é.png"])[-1]
+    'é.png'
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+        self._buffer = b"".join(encoded)
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        self._bounds = np.concatenate([[0], lengths.cumsum()])
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Texts": ...
+    def __getitem__(self, index: int | slice) -> "str | Texts":
+        if isinstance(index, slice):
+            return Texts(self[i] for i in range(*index.indices(len(self))))
+        row = range(len(self))[index]  # negative indices and IndexError as in any sequence
+        content = self._buffer[self._bounds[row] : self._bounds[row + 1]]
+        return content.decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -21,14 +49,20 @@ class LabelledImages:
     Attributes:
         images: N images; item i is a (3, H, W) uint8 RGB tensor, decoded when asked for.
         classes: C class names, in the order of the columns of `targets`.
-        targets: (N, C) int8: 1 true, 0 false, -1 not judged (a VOC object marked difficult).
-        ids: (N,) unicode array, unique; what candidate files are aligned by.
+        targets: (N, C) int8: 1 true, 0 false, -1 not judged (a VOC object marked difficult). In
+            training, labels whose noise is as found count as true here.
+        ids: N unique texts; what candidate files are aligned by.
+        true_targets: (N, C) int8 in {0, 1}, the truth behind labels whose noise is as found,
+            where somebody knows it, and -1 where nobody does; training does not look at it.
+        missing: names of the listed images that were left out, having no file.
     """
 
     images: Sequence[torch.Tensor]
     classes: list[str]
     targets: np.ndarray
-    ids: np.ndarray
+    ids: Sequence[str]
+    true_targets: np.ndarray | None = None
+    missing: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

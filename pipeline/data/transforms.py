@@ -1,16 +1,35 @@
 """Augmentation and resizing, on uint8 tensors: a quarter of the memory traffic of floats."""
 
+import itertools
+
+import torch
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+# Shares of the shorter side that MultiScaleCrop takes as (height, width).
+SCALES = (1.0, 0.9, 0.8, 0.7, 0.6)
+SIDES = [
+    (SCALES[i], SCALES[j])
+    for i, j in itertools.product(range(len(SCALES)), repeat=2)
+    if abs(i - j) <= 2
+]
+# Where it places them, in quarters of the free (height, width).
+PLACES = [*itertools.product((0, 2, 4), repeat=2), *itertools.product((1, 3), repeat=2)]
 
 
-def train_transform(img_size: int, flip: bool) -> v2.Transform:
-    """Random crop of 0.7 to 1 of the area, resized to a square, and a random mirror image.
+def train_transform(img_size: int, flip: bool = True, multi_scale: bool = False) -> v2.Transform:
+    """Random crop, resized to a square, and a random mirror image.
 
     Args:
         img_size: side of the result in pixels.
         flip: mirror half of the images left to right; wrong for digits and letters.
+        multi_scale: crop as `MultiScaleCrop` does, instead of 0.7 to 1 of the area.
     """
-    steps: list[v2.Transform] = [v2.RandomResizedCrop(img_size, scale=(0.7, 1.0), antialias=True)]
+    steps: list[torch.nn.Module] = [
+        MultiScaleCrop(img_size)
+        if multi_scale
+        else v2.RandomResizedCrop(img_size, scale=(0.7, 1.0), antialias=True)
+    ]
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     return v2.Compose(steps)
@@ -19,3 +38,31 @@ def train_transform(img_size: int, flip: bool) -> v2.Transform:
 def test_transform(img_size: int) -> v2.Transform:
     """The whole image, resized to a square of `img_size` pixels."""
     return v2.Resize((img_size, img_size), antialias=True)
+
+
+class MultiScaleCrop(torch.nn.Module):
+    """Crop to one of a few sizes at one of a few places, and resize to a square.
+
+    Width and height are drawn together from 1, 0.9, 0.8, 0.7 and 0.6 of the image's shorter
+    side, at most two steps apart; the place from a grid of 13: corners, centre, the middles of
+    the sides, and those of the quarters.
+
+    Args:
+        img_size: side of the result in pixels.
+
+    Source: Wang et al., Temporal Segment Networks, ECCV 2016; settings of the released code.
+    """
+
+    def __init__(self, img_size: int) -> None:
+        super().__init__()
+        self.img_size = img_size
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """A random crop (3, img_size, img_size) of the image (3, H, W) uint8."""
+        rows, columns = image.shape[-2:]
+        pair, place = torch.randint(len(SIDES), ()), torch.randint(len(PLACES), ())
+        height, width = (max(1, int(min(rows, columns) * s)) for s in SIDES[int(pair)])
+        down, right = PLACES[int(place)]
+        top, left = (rows - height) * down // 4, (columns - width) * right // 4
+        size = [self.img_size, self.img_size]
+        return F.resized_crop(image, top, left, height, width, size, antialias=True)

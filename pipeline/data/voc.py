@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from pipeline.data.images import find_images
+from pipeline.data.images import open_images
 from pipeline.data.labelled import LabelledImages, Split
 from utils.errors import UserError
 
@@ -34,7 +34,7 @@ TARGETS = {"1": 1, "0": -1, "-1": 0}
 REMEDY = "unpack the VOC2007 archives again, or check --path_images"
 
 
-def load(root: str | Path, split: Split) -> LabelledImages:
+def load(root: str | Path, split: Split, allow_missing: bool = False) -> LabelledImages:
     """One split of VOC2007, in ascending order of ids such as "000005".
 
     A class of which an image shows only difficult objects has target -1, in training too; what
@@ -43,6 +43,7 @@ def load(root: str | Path, split: Split) -> LabelledImages:
     Args:
         root: the folder VOCdevkit, or VOC2007 in it.
         split: train, which is VOC's trainval, or test.
+        allow_missing: leave out images without a file.
 
     Raises:
         UserError: a folder, list, annotation or image is missing, or a file is malformed.
@@ -57,12 +58,14 @@ def load(root: str | Path, split: Split) -> LabelledImages:
             "--path_images must be the folder VOCdevkit"
         )
     ids, targets = read_labels(folder / "ImageSets" / "Main", folder / "Annotations", split)
-    images = find_images(folder / "JPEGImages", [f"{image}.jpg" for image in ids])
-    return LabelledImages(images, CLASSES, targets, ids)
+    names = [f"{image}.jpg" for image in ids]
+    return open_images(
+        folder / "JPEGImages", names, CLASSES, targets, ids=ids, allow_missing=allow_missing
+    )
 
 
-def read_labels(lists: Path, annotations: Path, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (N,), ascending, and targets (N, 20) int8 in {1, 0, -1} of one split.
+def read_labels(lists: Path, annotations: Path, split: Split) -> tuple[list[str], np.ndarray]:
+    """Ids, ascending, and targets (N, 20) int8 in {1, 0, -1} of one split.
 
     Args:
         lists: the folder ImageSets/Main.
@@ -84,7 +87,7 @@ def read_labels(lists: Path, annotations: Path, split: Split) -> tuple[np.ndarra
     if without_list:
         rows = [_read_annotation(annotations / f"{image}.xml") for image in ids]
         targets[:, without_list] = np.array(rows)[:, without_list]
-    return np.array(ids), targets
+    return ids, targets
 
 
 def _read_list(path: Path, form: re.Pattern[str], expected: str) -> dict[str, str]:

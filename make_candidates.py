@@ -1,0 +1,156 @@
+"""Write a candidate-label file for a data set."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError, exit_status
+from utils.options import NATURAL, RATE, add_data_flags, check_data_flags
+
+DATASETS = ["voc07", "coco", "vg256", "cub200", "digits", "files"]
+NOISE = ["uniform", "class", "cooccurrence", "instance"]
+
+
+@exit_status
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Write a candidate-label file: every true label of the training images, and "
+        "false ones by a noise model.",
+        allow_abbrev=False,
+    )
+    add_data_flags(parser, DATASETS)
+    noise = parser.add_argument_group("noise")
+    noise.add_argument(
+        "--noise",
+        choices=NOISE,
+        default="uniform",
+        help="how false labels are drawn: all alike; by a rate a class; by how often they appear "
+        "with the image's true ones; by a trained run's scores (default uniform)",
+    )
+    noise.add_argument(
+        "--partial_rate", type=RATE, help="share of false labels made candidates, 0..0.99"
+    )
+    noise.add_argument(
+        "--class_rates", metavar="FILE", help="of --noise class: JSON, {class name: rate}"
+    )
+    noise.add_argument(
+        "--load_from", metavar="RUN", help="of --noise instance: folder of a run on these classes"
+    )
+    noise.add_argument("--seed", type=NATURAL, default=0, help="fixes the draw (default 0)")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the .npy (default pre-processed-data/<dataset>_<partial_rate>.npy; for other noise "
+        "than uniform its name is added)",
+    )
+    options = parser.parse_args()
+    check_data_flags(parser, options)
+    needed = {"class": "class_rates", "instance": "load_from"}
+    for model, flag in needed.items():
+        if (options.noise == model) != (getattr(options, flag) is not None):
+            parser.error(f"--noise {model} and --{flag} belong together")
+    if (options.noise == "class") != (options.partial_rate is None):
+        parser.error("--partial_rate is needed, but for --noise class, which has rates of its own")
+    path = Path(options.output or f"pre-processed-data/{file_name(options)}")
+    if path.suffix != ".npy":
+        raise UserError(f"--output {path}: expected a name that ends with .npy")
+
+    from pipeline.data import candidates as candidate_files
+    from pipeline.data.noise import draw
+    from pipeline.data.sources import load_data
+
+    data, _ = load_data(options)
+    candidates = draw(data.targets, probability(options, data), options.seed)
+    candidate_files.write_candidates(
+        path,
+        candidates,
+        dataset=options.dataset,
+        split="train",
+        rate=options.partial_rate,
+        seed=options.seed,
+        model=options.noise,
+        classes=data.classes,
+        ids=data.ids,
+        targets=data.targets,
+    )
+    print_rates(candidates, data)
+    print(f"{path} and {candidate_files.metadata_path(path)}")
+
+
+def file_name(options: argparse.Namespace) -> str:
+    """For example voc07_0.2.npy, voc07_cooccurrence_0.2.npy, voc07_class.npy."""
+    parts = [options.dataset]
+    if options.noise != "uniform":
+        parts.append(options.noise)
+    if options.partial_rate is not None:
+        parts.append(f"{options.partial_rate:g}")
+    return "_".join(parts) + ".npy"
+
+
+def probability(options: argparse.Namespace, data: Any) -> Any:
+    """Of every label of `data` to become a candidate without being true; see `noise.draw`."""
+    from pipeline.data import noise
+
+    if options.noise == "uniform":
+        return options.partial_rate
+    if options.noise == "class":
+        return read_class_rates(options.class_rates, data.classes)
+    if options.noise == "cooccurrence":
+        weights = noise.cooccurrence_weights(data.targets)
+    else:
+        from pipeline.experiment import score_images
+
+        weights = noise.score_weights(score_images(options.load_from, data))
+    try:
+        return noise.scale_to_rate(weights, data.targets, options.partial_rate)
+    except ValueError as error:
+        raise UserError(f"--partial_rate cannot be had by {options.noise} noise: {error}") from None
+
+
+def read_class_rates(path: str, classes: list[str]) -> list[float]:
+    """Rates of `classes`, in their order, from a JSON object.
+
+    Raises:
+        UserError: the file cannot be read, lacks a class, names another, or holds no rates.
+    """
+    try:
+        rates = json.loads(Path(path).read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"--class_rates {path} cannot be read: {error}") from error
+    if not isinstance(rates, dict) or set(rates) != set(classes):
+        names = set(rates) if isinstance(rates, dict) else set()
+        other = [repr(name) for name in sorted(names ^ set(classes))[:3]]
+        raise UserError(
+            f"--class_rates {path} must give a rate for each of the {len(classes)} classes, but "
+            f"differs in {', '.join(other)}"
+        )
+    for name, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise UserError(f"--class_rates {path}: expected a rate in [0, 1) for {name}: {rate!r}")
+    return [float(rates[name]) for name in classes]
+
+
+def print_rates(candidates: Any, data: Any) -> None:
+    """A table by class, and what the whole comes to."""
+    from pipeline.data.candidates import realised_rate
+
+    true = data.targets == 1
+    width = max(len(name) for name in [*data.classes, "class"])
+    print(f"{'class':<{width}}    true  candidates  realised rate")
+    for column, name in enumerate(data.classes):
+        rate = realised_rate(candidates[:, column], data.targets[:, column])
+        print(
+            f"{name:<{width}}  {true[:, column].sum():>6}  {candidates[:, column].sum():>10}  "
+            f"{rate:>13.4f}"
+        )
+    print(
+        f"{len(data)} images, {candidates.sum(axis=1).mean():.2f} candidates an image, realised "
+        f"rate {realised_rate(candidates, data.targets):.4f}, "
+        f"{100 * candidates[true].mean() if true.any() else 100:.0f}% of true labels covered"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

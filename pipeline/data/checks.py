@@ -1,0 +1,103 @@
+"""What to know about images and labels before training on them."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.data.images import ImageFiles, list_files, read_image
+from pipeline.data.labelled import LabelledImages
+from utils.errors import UserError
+from utils.progress import progress_bar
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+class Finding(NamedTuple):
+    """Something found: its kind, what it was found in, and whether training would be wrong."""
+
+    kind: str
+    items: list[str]
+    wrong: bool
+
+
+def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
+    """What the labels of the two splits tell without a look at any file."""
+    findings = []
+    for name, data in (("training", train), ("test", test)):
+        empty = np.flatnonzero(~(data.targets == 1).any(axis=1))
+        findings.append(Finding(f"{name} images without a label", pick(data.ids, empty), False))
+        unseen = np.flatnonzero(~(data.targets == 1).any(axis=0))
+        findings.append(
+            Finding(f"classes without a {name} image", pick(data.classes, unseen), False)
+        )
+    if train.true_targets is not None:
+        uncovered = ((train.true_targets == 1) & (train.targets != 1)).any(axis=1)
+        rows = pick(train.ids, np.flatnonzero(uncovered))
+        findings.append(Finding("training images whose labels miss a true one", rows, True))
+    shared = sorted(set(train.ids) & set(test.ids))
+    findings.append(Finding("images listed in training and in test", shared, True))
+    return [finding for finding in findings if finding.items]
+
+
+def check_files(train: LabelledImages, test: LabelledImages, workers: int) -> list[Finding]:
+    """Decode every file, and compare the contents of all.
+
+    Args:
+        train, test: the splits; images that are no files are left out.
+        workers: threads that read and decode.
+    """
+    paths = {
+        name: [data.images.path(row) for row in range(len(data))]
+        for name, data in (("training", train), ("test", test))
+        if isinstance(data.images, ImageFiles)
+    }
+    digests: dict[str, dict[bytes, list[str]]] = {}
+    unreadable = []
+    with ThreadPoolExecutor(workers) as pool:
+        for name, files in paths.items():
+            digests[name] = {}
+            with progress_bar(f"read {name} images", len(files)) as bar:
+                for path, (digest, problem) in zip(files, pool.map(examine, files)):
+                    digests[name].setdefault(digest, []).append(path)
+                    unreadable += [problem] if problem else []
+                    bar.update()
+    findings = [Finding("unreadable or truncated images", unreadable, True)]
+    in_test = digests.get("test", {})
+    shared = [
+        f"{files[0]} = {in_test[digest][0]}"
+        for digest, files in digests.get("training", {}).items()
+        if digest in in_test
+    ]
+    findings.append(Finding("images with the same bytes in training and in test", shared, True))
+    for name, contents in digests.items():
+        repeated = [" = ".join(files[:2]) for files in contents.values() if len(files) > 1]
+        findings.append(Finding(f"{name} images with the same bytes", repeated, False))
+    # A path may be written in many ways, such as ./a.jpg.
+    listed = {os.path.normpath(path) for files in paths.values() for path in files}
+    folders = sorted({os.path.dirname(path) for path in listed})
+    unlisted = [
+        path
+        for folder in folders
+        for path in (os.path.join(folder, name) for name in sorted(list_files(folder)))
+        if path not in listed and Path(path).suffix.lower() in IMAGE_SUFFIXES
+    ]
+    findings.append(Finding("images that no list names", unlisted, False))
+    return [finding for finding in findings if finding.items]
+
+
+def examine(path: str) -> tuple[bytes, str | None]:
+    """SHA-256 of a file, empty where it cannot be read, and what is wrong with it, if anything."""
+    try:
+        read_image(path)
+        return hashlib.sha256(Path(path).read_bytes()).digest(), None
+    except UserError as error:
+        return path.encode("utf-8", "surrogateescape"), str(error)  # its own content alone
+
+
+def pick(texts: Sequence[str], rows: np.ndarray) -> list[str]:
+    return [texts[row] for row in rows.tolist()]

@@ -1,0 +1,94 @@
+"""Noise models: which labels that are not true become candidates.
+
+Each gives the probability of every label; `draw` turns it into candidates, which hold every true
+label. A seed fixes the draw on any machine.
+"""
+
+import numpy as np
+
+
+def draw(targets: np.ndarray, probability: float | np.ndarray, seed: int) -> np.ndarray:
+    """Candidates: every true label, and each other label with its probability.
+
+    Args:
+        targets: (N, C) int8: 1 true, 0 false, -1 difficult, which counts as false.
+        probability: in [0, 1], for all labels, (C,) for classes or (N, C) for each label.
+        seed: fixes the draw.
+
+    Returns:
+        (N, C) uint8 in {0, 1}.
+    """
+    flipped = np.random.Generator(np.random.PCG64(seed)).random(targets.shape) < probability
+    return ((targets == 1) | flipped).astype(np.uint8)
+
+
+def uniform_noise(targets: np.ndarray, rate: float, seed: int) -> np.ndarray:
+    """`draw` with the same probability `rate`, in [0, 1), for every label, the paper's noise.
+
+    Raises:
+        ValueError: the rate is outside [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"Expected a noise rate in [0, 1) but got {rate}")
+    return draw(targets, rate, seed)
+
+
+def cooccurrence_weights(targets: np.ndarray) -> np.ndarray:
+    """How often each class appears with an image's true labels, on average over these.
+
+    Args:
+        targets: (N, C) int8, as in `draw`.
+
+    Returns:
+        (N, C) float64 in [0, 1]: the mean of P(c | t) over the image's true labels t, or P(c)
+        for an image without any.
+    """
+    true = (targets == 1).astype(np.float64)
+    counts = true.sum(axis=0)
+    given = true.T @ true / np.maximum(counts, 1)[:, None]
+    number = true.sum(axis=1, keepdims=True)
+    return np.where(number > 0, true @ given / np.maximum(number, 1), counts / len(true))
+
+
+def score_weights(scores: np.ndarray) -> np.ndarray:
+    """Probabilities by which a classifier takes each label for true, from its logits (N, C).
+
+    They are rounded to 1/1000, so that the same classifier gives the same noise on machines
+    whose last digits differ.
+    """
+    return np.round(0.5 * (1 + np.tanh(0.5 * scores.astype(np.float64))), 3)
+
+
+def scale_to_rate(weights: np.ndarray, targets: np.ndarray, rate: float) -> np.ndarray:
+    """Probabilities in proportion to `weights`, cut at 1, whose mean is `rate`.
+
+    The mean is over the labels that are not true.
+
+    Args:
+        weights: (N, C) >= 0.
+        targets: (N, C) int8, as in `draw`.
+        rate: in [0, 1).
+
+    Returns:
+        (N, C) float64 in [0, 1].
+
+    Raises:
+        ValueError: too few weights are above 0 to reach the rate.
+
+    >>> scale_to_rate(np.array([[3.0, 1.0, 9.0]]), np.int8([[0, 0, 1]]), 0.5)[:, :2]
+    array([[0.75, 0.25]])
+    """
+    others = weights[targets != 1]
+    reachable = (others > 0).mean() if len(others) else 0.0
+    if rate > reachable:
+        raise ValueError(f"Expected a rate of at most {reachable:.4f} here, but got {rate}")
+    if rate == 0:  # also where every label is true
+        return np.zeros(weights.shape)
+    low, high = 0.0, 1.0
+    while np.minimum(others * high, 1).mean() < rate and high < 1e300:
+        high *= 2
+    for _ in range(100):  # bisection, to the last bit
+        middle = (low + high) / 2
+        below = np.minimum(others * middle, 1).mean() < rate
+        low, high = (middle, high) if below else (low, middle)
+    return np.minimum(weights * high, 1)
