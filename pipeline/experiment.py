@@ -1,6 +1,7 @@
 """What the training scripts share: from resolved options to a finished run."""
 
 import argparse
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from pipeline.data import candidates as candidate_files
+from pipeline.data.cache import cache_images, shrink
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TestImages, TrainingImages, end_workers, test_loader, train_loader
 from pipeline.data.noise import uniform_noise
@@ -85,6 +87,13 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
         flush=True,
     )
 
+    if options.cache is not None:
+        # The smallest crop, 0.7 of the area at 3:4, still has --img_size pixels a side at 4:3.
+        side = round(1.2 * options.img_size)
+        small = functools.partial(shrink, side=side)
+        train_data = cache_images(train_data, options.cache, small, f"short{side}")
+        square = test_transform(options.img_size)
+        test_data = cache_images(test_data, options.cache, square, f"square{options.img_size}")
     augmented = TrainingImages(
         train_data,
         candidates,

@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "allow_missing": False,
     "noise_file": None,
     "load_from": None,
+    "cache": None,
     "device": "auto",
     "amp": "auto",
     "workers": None,
@@ -256,6 +257,12 @@ def build_parser(
         "--amp",
         "mixed precision; auto takes bf16 or fp16 on cuda and full precision on a cpu",
         choices=["auto", "off", "bf16", "fp16"],
+    )
+    add(
+        run,
+        "--cache",
+        "keep decoded images, shrunk to what --img_size needs, in this folder",
+        metavar="DIR",
     )
     run.add_argument(
         "--workers",

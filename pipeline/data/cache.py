@@ -1,0 +1,143 @@
+"""Decoded, shrunk images in one memory-mapped file a split, for machines with a slow CPU."""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from pipeline.data.images import ImageFiles, as_tensor
+from pipeline.data.labelled import LabelledImages
+from utils.errors import UserError
+from utils.files import atomic_path, write_json
+from utils.progress import progress_bar
+
+Prepare = Callable[[torch.Tensor], torch.Tensor]
+
+
+class CachedImages(Sequence):
+    """Images in one file of pixels, mapped when the first of them is asked for.
+
+    Args:
+        path: of the file: one (H, W, 3) uint8 image after another.
+        shapes: (N, 2) int64, their heights and widths.
+    """
+
+    def __init__(self, path: Path, shapes: np.ndarray) -> None:
+        self.path, self.shapes = path, shapes
+        self._bounds = np.concatenate([[0], (3 * shapes.prod(axis=1)).cumsum()])
+        self._pixels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if self._pixels is None:
+            self._pixels = np.memmap(self.path, np.uint8, "r")
+        row = range(len(self))[index]
+        pixels = self._pixels[self._bounds[row] : self._bounds[row + 1]]
+        return as_tensor(pixels.reshape(*self.shapes[row], 3).copy())
+
+
+def cache_images(
+    data: LabelledImages, folder: str | Path, prepare: Prepare, kind: str
+) -> LabelledImages:
+    """`data` with its images prepared and kept in `folder`, from which they are read.
+
+    The cache belongs to the images' paths, sizes and times of change: where one differs it is
+    built anew. Images that are in memory already stay as they are.
+
+    Args:
+        data: a split.
+        folder: made where it is missing.
+        prepare: what is kept of a (3, H, W) uint8 image, for example `shrink`.
+        kind: names `prepare` and its settings.
+
+    Raises:
+        UserError: an image cannot be read, or the disk has no room.
+    """
+    if not isinstance(data.images, ImageFiles):
+        return data
+    paths = [data.images.path(row) for row in range(len(data))]
+    name = hashlib.sha256("\n".join([kind, *map(os.path.abspath, paths)]).encode()).hexdigest()
+    file = Path(folder) / f"{kind}-{name[:16]}.pixels"
+    index = file.with_suffix(".json")
+    sources = fingerprint(paths)
+    shapes = read_index(index, file, sources)
+    if shapes is None:
+        index.unlink(missing_ok=True)  # it must never stand beside another's pixels
+        shapes = build(file, data.images, prepare)
+        write_json(index, {"sources": sources, "shapes": shapes.tolist()})
+    return replace(data, images=CachedImages(file, shapes))
+
+
+def shrink(image: torch.Tensor, side: int) -> torch.Tensor:
+    """Resize so that the shorter side is `side` pixels; smaller images stay as they are."""
+    return image if min(image.shape[1:]) <= side else F.resize(image, [side], antialias=True)
+
+
+def fingerprint(paths: list[str]) -> str:
+    """SHA-256 of the files' sizes and times of change."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise UserError(f"cannot read image {path}: {error.strerror}") from error
+        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def read_index(index: Path, file: Path, sources: str) -> np.ndarray | None:
+    """Shapes (N, 2) of the images in `file`; None where it has to be built."""
+    try:
+        content = json.loads(index.read_text("utf-8"))
+        shapes = np.array(content["shapes"], np.int64)
+        whole = file.stat().st_size == 3 * int(shapes.prod(axis=1).sum())
+        return shapes if whole and content["sources"] == sources else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def build(file: Path, images: Sequence[torch.Tensor], prepare: Prepare) -> np.ndarray:
+    """Write all images to `file`, all or nothing; returns their shapes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shapes = np.zeros((len(images), 2), np.int64)
+    with (
+        atomic_path(file) as temporary,
+        temporary.open("wb") as output,
+        progress_bar("cache", len(images)) as bar,
+    ):
+        for row, image in enumerate(prepared(images, prepare)):
+            shapes[row] = image.shape[1:]
+            output.write(image.permute(1, 2, 0).contiguous().numpy().data)
+            bar.update()
+            if row == 99:
+                check_room(file, output.tell() / 100 * len(images))
+    return shapes
+
+
+def prepared(images: Sequence[torch.Tensor], prepare: Prepare) -> Iterator[torch.Tensor]:
+    """All images in their order, decoded by several threads, a few at a time in memory."""
+    with ThreadPoolExecutor() as pool:
+        rows = iter(range(len(images)))
+        while window := list(itertools.islice(rows, 256)):
+            yield from pool.map(lambda row: prepare(images[row]), window)
+
+
+def check_room(file: Path, needed: float) -> None:
+    """Refuse at the start what the first images say will not fit."""
+    free = shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise UserError(
+            f"--cache needs about {needed / 2**30:.1f} GiB in {file.parent}, but "
+            f"{free / 2**30:.1f} GiB are free: give another folder, or leave --cache out"
+        )
