@@ -1,3 +1,5 @@
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,3 +12,19 @@ def shared():
     if not folder.is_dir():
         pytest.skip("needs ../shared/data")
     return folder
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Call a script as the shell would, in an empty folder: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(script, *flags):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])
+        try:
+            status = importlib.import_module(script).main()
+        except SystemExit as caught:
+            status = caught.code
+        return status, *capsys.readouterr()
+
+    return call

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-import main_BCE
 import main_CoNeS
 from pipeline import experiment
 from pipeline.cones import build, released
@@ -22,23 +21,6 @@ from utils.errors import UserError
 from utils.run import RunFolder
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
-SCRIPTS = {"main_CoNeS": main_CoNeS, "main_BCE": main_BCE}
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
-    """Call a script as the shell would, in an empty folder: (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(script, *flags):
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])
-        try:
-            status = SCRIPTS[script].main()
-        except SystemExit as caught:
-            status = caught.code
-        return status, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

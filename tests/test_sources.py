@@ -1,0 +1,208 @@
+"""Every data set by the command of the README, and the same photos by every road."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data import cub200, nuswide, voc
+
+SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
+SAME = "--partial_rate 0.2 --normalize none --num_heads 1 --lam 0.1 --step_epoch 4 --r_ws 3".split()
+TRAIN, TEST = [f"{i:06}" for i in range(1, 11)], [f"{i:06}" for i in range(11, 17)]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photos and their classes: {id: [class name, ...]}."""
+    generator = np.random.default_rng(0)
+    labels = {}
+    (tmp_path / "photos").mkdir()
+    for name in TRAIN + TEST:
+        pixels = generator.integers(0, 256, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.jpg")
+        labels[name] = sorted(generator.choice(voc.CLASSES, 3, replace=False).tolist())
+    return labels
+
+
+def write_voc(folder, labels):
+    root = folder / "VOC2007"
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    shutil.copytree(folder / "photos", root / "JPEGImages")
+    for split, names in (("trainval", TRAIN), ("test", TEST)):
+        lists = root / "ImageSets" / "Main"
+        (lists / f"{split}.txt").write_text("\n".join(names))
+        for c in voc.CLASSES:
+            marks = [f"{name} {1 if c in labels[name] else -1}" for name in names]
+            (lists / f"{c}_{split}.txt").write_text("\n".join(marks))
+    return ["--dataset", "voc07", "--path_images", str(folder)]
+
+
+def instances(names, labels, split=None):
+    extra = {} if split is None else {"split": split}
+    return {
+        "images": [{"id": int(name), "file_name": f"{name}.jpg", **extra} for name in names],
+        "categories": [{"id": i, "name": c} for i, c in enumerate(voc.CLASSES, 1)],
+        "annotations": [
+            {"id": 100 * int(name) + i, "image_id": int(name), "category_id": i}
+            for name in names
+            for i, c in enumerate(voc.CLASSES, 1)
+            if c in labels[name]
+        ],
+    }
+
+
+def write_coco(folder, labels):
+    root = folder / "COCO2014"
+    (root / "annotations").mkdir(parents=True)
+    for year, names in (("train2014", TRAIN), ("val2014", TEST)):
+        shutil.copytree(folder / "photos", root / "images" / year)
+        path = root / "annotations" / f"instances_{year}.json"
+        path.write_text(json.dumps(instances(names, labels)))
+    return ["--dataset", "coco", "--path_images", str(root)]
+
+
+def write_csv(folder, labels):
+    with (folder / "photos" / "labels.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "labels", "split"])
+        for name in TRAIN + TEST:
+            split = "train" if name in TRAIN else "val"
+            table.writerow([f"{name}.jpg", "|".join(labels[name]), split])
+    return files_flags(folder, "labels.csv")
+
+
+def write_json_lines(folder, labels):
+    with (folder / "photos" / "labels.jsonl").open("w") as file:
+        for name in TRAIN + TEST:
+            row = {"path": f"{name}.jpg", "labels": labels[name]}
+            print(json.dumps(row | {"split": "train" if name in TRAIN else "test"}), file=file)
+    return files_flags(folder, "labels.jsonl")
+
+
+def write_coco_file(folder, labels):
+    train, test = instances(TRAIN, labels, "train"), instances(TEST, labels, "test")
+    for key in ("images", "annotations"):
+        train[key] += test[key]
+    (folder / "photos" / "labels.json").write_text(json.dumps(train))
+    return files_flags(folder, "labels.json")
+
+
+def files_flags(folder, name):
+    (folder / "classes.txt").write_text("\n".join(voc.CLASSES))
+    path = folder / "photos" / name
+    return ["--dataset", "files", "--labels", str(path), "--classes", str(folder / "classes.txt")]
+
+
+def history(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
+
+
+def test_every_road_gives_the_same_training_number_for_number(run, photos, tmp_path):
+    histories = {}
+    for write in (write_voc, write_coco, write_csv, write_json_lines, write_coco_file):
+        flags = write(tmp_path, photos)
+        name = write.__name__
+        status, _, err = run("main_CoNeS", *flags, *SMALL, *SAME, "--output_dir", name)
+        assert status == 0, err
+        histories[name] = history(tmp_path / name)
+    first = histories.pop("write_voc")
+    assert len(first) == 2
+    for name, other in histories.items():
+        assert other == first, name
+
+
+def test_own_images_keep_their_labels_unless_noise_is_asked_for(run, photos, tmp_path):
+    flags = [*write_csv(tmp_path, photos), *SMALL, "--output_dir"]
+    for script, folder in (("main_real", "a"), ("main_BCE", "b")):
+        status, out, _ = run(script, *flags, folder)
+        assert status == 0
+        assert "3.00 candidates an image" in out
+    status, _, err = run("main_CoNeS", *flags, "c")
+    assert status == 2
+    assert "main_real.py takes them as they are" in err
+    assert not (tmp_path / "pre-processed-data").exists()
+
+
+def test_a_cache_of_small_photos_changes_nothing(run, photos, tmp_path):
+    flags = [*write_csv(tmp_path, photos), *SMALL, "--img_size", "40", "--output_dir"]
+    run("main_real", *flags, "plain")
+    status, _, err = run("main_real", *flags, "cached", "--cache", "cache")
+    assert status == 0, err
+    assert len(list((tmp_path / "cache").glob("*.pixels"))) == 2
+    # Their shorter side is less than 1.2 x 40 pixels: no pixel differs.
+    assert history(tmp_path / "plain") == history(tmp_path / "cached")
+
+
+def test_noise_is_never_added_by_main_real(run):
+    status, _, err = run("main_real", "--dataset", "nuswide", "--partial_rate", "0.2")
+    assert status == 2
+    assert "--partial_rate" in err
+
+
+def test_nuswide_goes_on_without_missing_images_when_allowed(run, photos, tmp_path):
+    root = tmp_path / "nuswide"
+    shutil.copytree(tmp_path / "photos", root / "images")
+    with (root / "nus_wid_data.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["filepath", "label", "split_name"])
+        for row, name in enumerate(TRAIN + TEST):
+            label = str(nuswide.CLASSES[row : row + 2])
+            table.writerow([f"images/{name}.jpg", label, "train" if name in TRAIN else "val"])
+    (root / "images" / f"{TRAIN[3]}.jpg").unlink()
+    flags = ["--dataset", "nuswide", "--num_cls", "81", "--path_images", str(root), *SMALL]
+    status, _, err = run("main_real", *flags)
+    assert status == 1
+    assert f"lacks 1, first {TRAIN[3]}.jpg" in err
+    status, out, _ = run("main_real", *flags, "--allow_missing", "--output_dir", "r")
+    assert status == 0
+    assert "9 training and 6 test images, 81 classes" in out
+    options = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
+    assert (options["normalize"], options["r_ws"]) == ("imagenet", 3.0)
+
+
+def test_vg256_trains(run, photos, tmp_path):
+    root = tmp_path / "VG"
+    shutil.copytree(tmp_path / "photos", root / "VG_100K")
+    generator = np.random.default_rng(1)
+    for split, names in (("train", TRAIN), ("val", TEST)):
+        np.save(root / f"formatted_{split}_images.npy", [f"VG_100K/{n}.jpg" for n in names])
+        labels = (generator.random((len(names), 256)) < 0.05).astype(np.float64)
+        np.save(root / f"formatted_{split}_labels.npy", labels)
+    flags = ["--dataset", "vg256", "--num_cls", "256", "--path_images", str(root), *SMALL]
+    status, _, err = run("main_CoNeS", *flags, "--partial_rate", "0.1")
+    assert status == 0, err
+    assert (tmp_path / "pre-processed-data" / "vg256_0.1.npy").exists()
+
+
+def test_cub200_trains(run, photos, tmp_path):
+    root = tmp_path / "CUB_200_2011"
+    shutil.copytree(tmp_path / "photos", root / "images" / "001.Albatross")
+    (root / "attributes").mkdir()
+    names = enumerate(TRAIN + TEST, 1)
+    (root / "images.txt").write_text(
+        "".join(f"{i} 001.Albatross/{name}.jpg\n" for i, name in names)
+    )
+    splits = [f"{i} {int(name in TRAIN)}\n" for i, name in enumerate(TRAIN + TEST, 1)]
+    (root / "train_test_split.txt").write_text("".join(splits))
+    attributes = [f"{i} has_part_{i}::value\n" for i in range(1, 313)]
+    (root / "attributes" / "attributes.txt").write_text("".join(attributes))
+    marks = [f"{i} {a} {(i * a) % 7 == 0:d} 3 1.5\n" for i in range(1, 17) for a in range(1, 313)]
+    (root / "attributes" / "image_attribute_labels.txt").write_text("".join(marks))
+    assert len(cub200.load(root, "train").classes) == 312
+    flags = ["--dataset", "cub200", "--num_cls", "312", "--path_images", str(root), *SMALL]
+    status, _, err = run("main_CoNeS", *flags, "--partial_rate", "0.1")
+    assert status == 0, err
+
+
+@pytest.mark.slow
+def test_nuswide_of_real_photos_trains(run, shared, tmp_path):
+    flags = "--dataset nuswide --num_cls 81 --img_size 224 --batch_size 16 --r_ws 3".split()
+    flags += ["--path_images", shared / "nuswide", "--model", "resnet10t", "--weights", "none"]
+    status, _, err = run("main_real", *flags, "--total_epoch", "1", "--output_dir", "r")
+    assert status == 0, err
+    assert history(tmp_path / "r")[0]["mAP"] > 0
