@@ -6,6 +6,7 @@ import pickle
 import pickletools
 import struct
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.data import candidates as module
+from pipeline.data import voc
 from pipeline.data.candidates import (
     check_candidates,
     ids_sha256,
@@ -517,3 +519,27 @@ def test_the_genuine_released_file_covers_every_positive(shared, capsys):
     assert candidates[targets == 0].mean() == pytest.approx(0.1, abs=0.003)
     assert candidates[targets == -1].sum() == 66  # of 607: difficult counts as negative
     assert "realised rate 0.1001" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.4])
+def test_the_shipped_files_are_what_their_seed_draws_from_the_genuine_lists(shared, rate):
+    lists = shared / "voc2007-lists" / "Main"
+    ids, targets = voc.read_labels(lists, lists, "train")
+    path = Path(module.__file__).parents[2] / "pre-processed-data" / f"voc07_{rate}.npy"
+    candidates, metadata = read_candidates(path)
+    data = LabelledImages([], voc.CLASSES, targets, ids)
+    check_candidates(candidates, metadata, data, path, rate, dataset="voc07")
+    np.testing.assert_array_equal(candidates, uniform_noise(targets, rate, metadata["seed"]))
+
+
+def test_a_default_file_of_other_images_is_left_alone(data, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    whole = module.default_path("voc07", 0.1, data.ids)
+    assert whole == Path("pre-processed-data/voc07_0.1.npy")
+    write(whole, data)
+    assert module.default_path("voc07", 0.1, data.ids) == whole
+    assert capsys.readouterr().err == ""
+    part = module.default_path("voc07", 0.1, list(data.ids)[:2])
+    assert part.name.startswith("voc07_0.1-")
+    assert module.default_path("voc07", 0.1, list(data.ids)[:2]) == part
+    assert f"belongs to other images than these: using {part}" in capsys.readouterr().err
