@@ -83,7 +83,7 @@ def check_files(train: LabelledImages, test: LabelledImages, workers: int) -> li
     unlisted = [
         path
         for folder in folders
-        for path in (os.path.join(folder, name) for name in sorted(list_files(folder)))
+        for path in (os.path.join(folder, name) for name in sorted(list_files(folder or ".")))
         if path not in listed and Path(path).suffix.lower() in IMAGE_SUFFIXES
     ]
     findings.append(Finding("images that no list names", unlisted, False))

@@ -1,0 +1,277 @@
+import csv
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import check_data
+from pipeline.data.candidates import write_candidates
+
+LISTED = [
+    ("train/a.png", "cat", "train"),
+    ("train/b.jpg", "cat|dog", "train"),
+    ("train/c.png", "dog", "train"),
+    ("test/d.png", "cat|dog", "test"),
+    ("test/e.jpg", "dog", "test"),
+]
+TARGETS = np.array([[1, 0], [1, 1], [0, 1]], np.int8)
+CANDIDATES = np.array([[1, 0], [1, 1], [1, 1]], np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """The working folder, with the images and the list of LISTED."""
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for name, _, _ in LISTED:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (30, 40, 3), np.uint8)).save(tmp_path / name)
+    write_list(LISTED)
+    return tmp_path
+
+
+def write_list(rows, columns=("path", "labels", "split")):
+    with open("photos.csv", "w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+@pytest.fixture
+def check(photos, monkeypatch, capsys):
+    """Call the script as the shell would: (status, lines of stdout, lines of stderr)."""
+
+    def call(*flags, dataset=("files", "--labels", "photos.csv")):
+        argv = ["check_data.py", "--dataset", *dataset, *flags]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in argv])
+        try:
+            status = check_data.main()
+        except SystemExit as caught:
+            status = caught.code
+        out, err = capsys.readouterr()
+        return status, out.splitlines(), err.splitlines()
+
+    return call
+
+
+FINE = "nothing found that would make training wrong"
+
+
+def test_a_clean_set_passes_with_its_counts(check):
+    assert check() == (
+        0,
+        [
+            "class            training    test",
+            "cat                     2       1",
+            "dog                     2       2",
+            "images                  3       2",
+            "labels an image      1.33    1.50",
+            FINE,
+        ],
+        [],
+    )
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def write_text(path):
+    path.write_text("no image")
+
+
+@pytest.mark.parametrize("damage", [write_text, truncate, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", ["train/a.png", "train/b.jpg", "test/e.jpg"])
+def test_a_damaged_file_is_named_and_wrong(check, photos, damage, name):
+    damage(photos / name)
+    status, out, err = check()
+    assert status == 1
+    assert out[5] == "WRONG  1 unreadable or truncated images"
+    assert out[6].startswith(f"         cannot decode image ./{name}: ")
+    assert len(out) == 7
+    message = "error: training would be wrong: unreadable or truncated images, see above"
+    assert err == [message]
+
+
+def test_a_missing_file_is_wrong_unless_allowed(check, photos):
+    (photos / "train/c.png").unlink()
+    found = ["1 listed images without a file", "         train/c.png"]
+    status, out, err = check()
+    assert (status, out[5:]) == (1, [f"WRONG  {found[0]}", found[1]])
+    assert err[-1] == "error: training would be wrong: listed images without a file, see above"
+    status, out, err = check("--allow_missing")
+    assert (status, out[5:]) == (0, [f"note   {found[0]}", found[1], FINE])
+    assert len(err) == 1
+    assert "lacks 1, first train/c.png; going on with the rest" in err[0]
+    assert out[3].split() == ["images", "2", "2"]
+
+
+def test_without_any_file_there_is_nothing_to_check(check, photos):
+    shutil.rmtree(photos / "test")
+    status, out, err = check("--allow_missing")
+    assert (status, out) == (1, [])
+    assert "lacks 2, first test/d.png" in err[-1]
+
+
+def copy(source, target):
+    return lambda photos: shutil.copy(photos / source, photos / target)
+
+
+def relist(name, labels, split):
+    rows = [(name, labels, split) if row[0] == name else row for row in LISTED]
+    return lambda photos: write_list(rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "item"),
+    [
+        (
+            copy("test/d.png", "train/a.png"),
+            "WRONG  1 images with the same bytes in training and in test",
+            "./train/a.png = ./test/d.png",
+        ),
+        (
+            copy("train/c.png", "train/a.png"),
+            "note   1 training images with the same bytes",
+            "./train/a.png = ./train/c.png",
+        ),
+        (copy("test/d.png", "test/f.PNG"), "note   1 images that no list names", "test/f.PNG"),
+        # What such a file holds is not looked at, its name need not be UTF-8.
+        pytest.param(
+            lambda photos: (photos / "test/caf\udce9.png").touch(),
+            "note   1 images that no list names",
+            "test/caf\\udce9.png",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="not every system has such"),
+        ),
+        (
+            relist("train/a.png", "", "train"),
+            "note   1 training images without a label",
+            "train/a.png",
+        ),
+        (relist("test/d.png", "dog", "test"), "note   1 classes without a test image", "cat"),
+        (
+            lambda photos: write_list(
+                [(*row, "cat") for row in LISTED], ("path", "labels", "split", "true_labels")
+            ),
+            "WRONG  1 training images whose labels miss a true one",
+            "train/c.png",
+        ),
+    ],
+)
+def test_each_finding_names_its_items_and_only_what_is_wrong_fails(
+    check, photos, change, found, item
+):
+    change(photos)
+    status, out, err = check()
+    assert [found, f"         {item}"] == out[out.index(found) :][:2]
+    if found.startswith("WRONG"):
+        kind = found.split(maxsplit=2)[2]
+        assert (status, err) == (1, [f"error: training would be wrong: {kind}, see above"])
+        assert FINE not in out
+    else:
+        assert (status, err, out[-1]) == (0, [], FINE)
+
+
+def test_the_error_names_every_kind_that_is_wrong(check, photos):
+    (photos / "train/c.png").unlink()
+    truncate(photos / "train/b.jpg")
+    _, _, err = check()
+    kinds = "listed images without a file; unreadable or truncated images"
+    assert err[-1] == f"error: training would be wrong: {kinds}, see above"
+
+
+def test_five_of_a_kind_are_named_or_all(check, photos):
+    for number in range(7):
+        shutil.copy(photos / "test/d.png", photos / f"test/x{number}.png")
+    names = [f"         test/x{number}.png" for number in range(7)]
+    found = "note   7 images that no list names"
+    assert check()[1][5:] == [found, *names[:5], "         ... (--all names them)", FINE]
+    assert check("--all")[1][5:] == [found, *names, FINE]
+    for number in (5, 6):
+        (photos / f"test/x{number}.png").unlink()
+    assert check()[1][6:] == [*names[:5], FINE]
+
+
+def write_noise(candidates, classes=("cat", "dog")):
+    write_candidates(
+        "noise.npy",
+        candidates,
+        dataset="files",
+        split="train",
+        rate=0.5,
+        seed=0,
+        model="uniform",
+        classes=list(classes),
+        ids=[name for name, _, _ in LISTED[:3]],
+        targets=TARGETS[: len(candidates)],
+    )
+
+
+def test_candidates_that_fit_are_confirmed(check):
+    write_noise(CANDIDATES)
+    status, out, _ = check("--noise_file", "noise.npy")
+    assert status == 0
+    line = "noise.npy fits the training images and holds their true labels"
+    assert out[5:] == [line, FINE]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "classes", "message"),
+    [
+        (CANDIDATES[:2], ["cat", "dog"], "noise.npy has shape (2, 2), but the split has 3 images"),
+        (
+            CANDIDATES * [[0], [1], [1]],
+            ["cat", "dog"],
+            "leaves out 1 of 4, first 'cat' of image train/a.png",
+        ),
+        (CANDIDATES, ["dog", "cat"], "noise.json lists other classes than the 2 here"),
+    ],
+)
+def test_candidates_of_something_else_are_refused(check, candidates, classes, message):
+    write_noise(candidates, classes)
+    status, out, err = check("--noise_file", "noise.npy")
+    assert status == 1
+    assert len(err) == 1
+    assert message in err[0]
+    assert FINE not in out
+
+
+def test_missing_images_are_not_blamed_on_the_candidates(check, photos):
+    """Which would be of another shape than what is left, and be deleted as the remedy."""
+    write_noise(CANDIDATES)
+    (photos / "train/c.png").unlink()
+    status, _, err = check("--noise_file", "noise.npy")
+    assert status == 1
+    assert err[-1] == "error: training would be wrong: listed images without a file, see above"
+    status, _, err = check("--noise_file", "noise.npy", "--allow_missing")
+    assert status == 1
+    assert "noise.npy has shape (3, 2), but the split has 2 images" in err[-1]
+
+
+def test_the_seed_divides_files_without_a_split_as_in_training(check):
+    write_list([row[:2] for row in LISTED], ("path", "labels"))
+    tables = [check("--seed", seed)[1][:5] for seed in (0, 0, 1, 2, 3)]
+    assert tables[0] == tables[1]
+    assert any(table != tables[0] for table in tables)
+
+
+def test_digits_are_checked_without_files(check):
+    status, out, err = check(dataset=["digits"])
+    assert (status, err, out[-1]) == (0, [], FINE)
+    assert out[0] == "class            training    test"
+    assert out[11].split() == ["images", "2000", "1000"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (["digits", "--labels", "photos.csv"], "--labels is for --dataset files"),
+        (["files"], "--labels is needed"),
+        (["voc07"], "--path_images is needed"),
+        (["digits", "--workers", "0"], "expected a number of at least 1, but got 0"),
+    ],
+)
+def test_bad_usage_exits_with_2(check, dataset, message):
+    status, _, err = check(dataset=dataset)
+    assert status == 2
+    assert message in err[-1]

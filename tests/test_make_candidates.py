@@ -1,0 +1,301 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import main_BCE
+import make_candidates
+from pipeline import experiment
+from pipeline.data import digits, listed
+from pipeline.data.candidates import check_candidates, ids_sha256, read_candidates, realised_rate
+from pipeline.data.noise import uniform_noise
+
+SCRIPTS = {"main_BCE": main_BCE, "make_candidates": make_candidates}
+CLASSES = ["cat", "dog", "hen", "owl"]
+TRAIN, TEST = 120, 20
+RATES = {"owl": 0.6, "cat": 0.0, "dog": 0.1, "hen": 0.3}
+SMALL = "--model test_resnet --weights none --img_size 32 --total_epoch 1 --workers 0".split()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Small images in a list; cats and dogs appear together, as do hens and owls."""
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    rows = ["path,labels,split"]
+    for number in range(TRAIN + TEST):
+        pair = [CLASSES[:2], CLASSES[2:]][number % 2]
+        shown = [pair, pair[:1], pair[1:], []][min(generator.integers(7), 3)]
+        pixels = generator.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{'|'.join(shown)},{'train' if number < TRAIN else 'test'}")
+    (folder / "photos.csv").write_text("\n".join(rows))
+    (folder / "reversed.txt").write_text("\n".join(CLASSES[::-1]))
+    (folder / "rates.json").write_text(json.dumps(RATES), "utf-8-sig")  # as Windows saves it
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(photos):
+    """The folder of a finished run on the photos."""
+    with pytest.MonkeyPatch.context() as patch:
+        flags = [*files(photos), *SMALL, "--output_dir", str(photos / "run")]
+        patch.setattr(sys, "argv", ["main_BCE.py", *flags])
+        assert main_BCE.main() == 0
+    return photos / "run"
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Call a script as the shell would, in an empty folder: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*flags, script="make_candidates"):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])
+        try:
+            status = SCRIPTS[script].main()
+        except SystemExit as caught:
+            status = caught.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def files(photos):
+    return ["--dataset", "files", "--labels", str(photos / "photos.csv")]
+
+
+def noise_flags(noise, photos, request):
+    """Flags of a noise model; a run is trained only where it is needed."""
+    if noise == "class":
+        return ["--noise", noise, "--class_rates", photos / "rates.json"]
+    flags = ["--noise", noise, "--partial_rate", "0.2"]
+    return flags + (["--load_from", request.getfixturevalue("trained")] * (noise == "instance"))
+
+
+def last_line(text):
+    return text.strip().splitlines()[-1]
+
+
+# What is written
+
+
+@pytest.mark.parametrize(
+    ("noise", "name", "rate"),
+    [
+        ("uniform", "files_0.2", 0.2),
+        ("class", "files_class", None),
+        ("cooccurrence", "files_cooccurrence_0.2", 0.2),
+        ("instance", "files_instance_0.2", 0.2),
+    ],
+)
+def test_a_file_fits_the_training_images_and_says_what_it_holds(
+    run, photos, request, tmp_path, noise, name, rate
+):
+    status, out, err = run(*files(photos), *noise_flags(noise, photos, request), "--seed", "3")
+    assert (status, err) == (0, "")
+    path = tmp_path / "pre-processed-data" / f"{name}.npy"
+    candidates, metadata = read_candidates(path)
+    data = listed.load(photos / "photos.csv")["train"]
+    check_candidates(candidates, metadata, data, path, rate, "files")
+    realised = realised_rate(candidates, data.targets)
+    assert metadata == {
+        "dataset": "files",
+        "split": "train",
+        "rate": rate,
+        "seed": 3,
+        "model": noise,
+        "classes": CLASSES,
+        "ids_sha256": ids_sha256(data.ids),
+        "realised_rate": realised,
+    }
+    # About 330 labels are not true.
+    assert realised == pytest.approx(rate or np.mean(list(RATES.values())), abs=0.07)
+    *_, whole, names = out.splitlines()
+    assert whole == (
+        f"{TRAIN} images, {candidates.sum() / TRAIN:.2f} candidates an image, realised rate "
+        f"{realised:.4f}, 100% of true labels covered"
+    )
+    assert names == f"pre-processed-data/{name}.npy and pre-processed-data/{name}.json"
+    assert sorted(path.parent.iterdir()) == [path.with_name(f"{name}.json"), path]
+
+
+@pytest.mark.parametrize("noise", ["uniform", "class", "cooccurrence", "instance"])
+def test_a_seed_fixes_the_file(run, photos, request, tmp_path, noise):
+    flags = [*files(photos), *noise_flags(noise, photos, request)]
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        assert run(*flags, "--seed", seed, "--output", f"new/{name}.npy")[0] == 0
+    first, second, other = (
+        [(tmp_path / "new" / f"{name}.{suffix}").read_bytes() for suffix in ("npy", "json")]
+        for name in "abc"
+    )
+    assert first == second
+    assert first[0] != other[0]
+
+
+def test_uniform_digits_are_those_that_training_makes(run, tmp_path):
+    status, out, _ = run("--dataset", "digits", "--partial_rate", "0.1", "--seed", "2")
+    assert status == 0
+    candidates, _ = read_candidates(tmp_path / "pre-processed-data" / "digits_0.1.npy")
+    targets = digits.load("train").targets
+    np.testing.assert_array_equal(candidates, uniform_noise(targets, 0.1, 2))
+    assert "realised rate 0.10" in out
+
+
+def test_the_table_gives_each_class_its_counts_and_rate(run, photos, tmp_path):
+    _, out, _ = run(*files(photos), "--noise", "class", "--class_rates", photos / "rates.json")
+    candidates, _ = read_candidates(tmp_path / "pre-processed-data" / "files_class.npy")
+    targets = listed.load(photos / "photos.csv")["train"].targets
+    header, *rows = out.splitlines()[:5]
+    assert header.split() == ["class", "true", "candidates", "realised", "rate"]
+    assert {len(row) for row in rows} == {len(header)}
+    for column, (name, row) in enumerate(zip(CLASSES, rows)):
+        rate = candidates[targets[:, column] == 0, column].mean()
+        counts = [str(labels[:, column].sum()) for labels in (targets, candidates)]
+        assert row.split() == [name, *counts, f"{rate:.4f}"]
+        # The rates stand in the file in another order.
+        assert rate == pytest.approx(RATES[name], abs=0.14)
+
+
+def test_cooccurrence_noise_adds_the_partner(run, photos, tmp_path):
+    flags = ["--noise", "cooccurrence", "--partial_rate", "0.2"]
+    assert run(*files(photos), *flags)[0] == 0
+    path = tmp_path / "pre-processed-data" / "files_cooccurrence_0.2.npy"
+    candidates, _ = read_candidates(path)
+    targets = listed.load(photos / "photos.csv")["train"].targets
+    one = targets.sum(axis=1) == 1
+    partners = targets[one][:, [1, 0, 3, 2]] == 1
+    added = candidates[one] & (1 - targets[one])
+    assert added[partners].mean() > 0.5
+    assert added[~partners].sum() == 0
+
+
+def test_instance_noise_adds_what_the_run_takes_for_true(run, photos, tmp_path, monkeypatch):
+    targets = listed.load(photos / "photos.csv")["train"].targets
+    taken = np.random.default_rng(1).random(targets.shape) < 0.5
+    scores = np.where(taken, 20, -20).astype(np.float32)
+    asked = []
+    monkeypatch.setattr(experiment, "score_images", lambda *of: asked.append(of[0]) or scores)
+    flags = ["--noise", "instance", "--partial_rate", "0.4", "--load_from", "r"]
+    assert run(*files(photos), *flags, "--output", "n.npy")[0] == 0
+    candidates, _ = read_candidates(tmp_path / "n.npy")
+    assert asked == ["r"]
+    assert candidates[taken].mean() > 0.75
+    np.testing.assert_array_equal(candidates[~taken], targets[~taken])
+
+
+def test_training_takes_the_written_file(run, photos):
+    assert run(*files(photos), "--partial_rate", "0.3", "--seed", "4", "--output", "n.npy")[0] == 0
+    flags = [*files(photos), *SMALL, "--output_dir", "r", "--noise_file", "n.npy"]
+    status, out, _ = run(*flags, script="main_BCE")
+    assert status == 0
+    assert "candidates: n.npy (from file, seed 4, not --seed 0" in out
+    status, _, err = run(*flags[:-4], "--partial_rate", "0.2", *flags[-2:], script="main_BCE")
+    assert status == 1
+    assert "n.json says rate 0.3, but 0.2 is asked for" in last_line(err)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("", "--partial_rate is needed"),
+        ("--noise cooccurrence", "--partial_rate is needed"),
+        ("--noise class --class_rates rates.json --partial_rate 0.1", "has rates of its own"),
+        ("--noise class", "--noise class and --class_rates belong together"),
+        ("--partial_rate 0.1 --class_rates rates.json", "--noise class and --class_rates belong"),
+        ("--noise instance --partial_rate 0.1", "--noise instance and --load_from belong together"),
+        ("--noise instance --load_from run", "--partial_rate is needed"),
+        ("--partial_rate 0.1 --load_from run", "--noise instance and --load_from belong together"),
+        ("--partial_rate 1", "expected a number of at least 0 and at most 0.99, but got 1"),
+        ("--partial_rate 0.1 --seed -1", "--seed: expected a number of at least 0"),
+        ("--noise gaussian", "invalid choice"),
+    ],
+)
+def test_flags_that_do_not_belong_together_exit_with_2(run, tmp_path, flags, message):
+    # Before any file is looked for, for there is no such list.
+    status, _, err = run("--dataset", "files", "--labels", "no.csv", *flags.split())
+    assert status == 2
+    assert message in last_line(err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: "),
+        ("", "cannot be read: "),
+        ("{", "cannot be read: "),
+        ("[" * 100_000, "cannot be read: "),
+        (b"\xff", "cannot be read: "),
+        ("[0.1, 0.2, 0.3, 0.4]", "a rate for each of the 4 classes, but differs in 'cat', 'dog'"),
+        (RATES | {"ant": 0.1}, "a rate for each of the 4 classes, but differs in 'ant'"),
+        ({"cat": 0.1, "dog": 0.2, "owl\n": 0}, "but differs in 'hen', 'owl', 'owl\\n'"),
+        (RATES | {"hen": 1}, "expected a rate in [0, 1) for hen: 1"),
+        (RATES | {"hen": -0.1}, "expected a rate in [0, 1) for hen: -0.1"),
+        (RATES | {"hen": float("nan")}, "expected a rate in [0, 1) for hen: nan"),
+        (RATES | {"hen": "0.1\n"}, "expected a rate in [0, 1) for hen: '0.1\\n'"),
+        (RATES | {"hen": False}, "expected a rate in [0, 1) for hen: False"),
+        (RATES | {"hen": None}, "expected a rate in [0, 1) for hen: None"),
+    ],
+)
+def test_wrong_class_rates_are_refused_in_one_line(run, photos, tmp_path, content, message):
+    path = tmp_path / "rates.json"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    flags = [*files(photos), "--noise", "class", "--class_rates", "rates.json"]
+    status, _, err = run(*flags)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: --class_rates rates.json")
+    assert message in err
+    assert not (tmp_path / "pre-processed-data").exists()
+
+
+@pytest.mark.parametrize("name", ["noise", "noise.json", "pre-processed-data/", "files_0.1"])
+def test_an_output_that_is_no_npy_is_refused_before_any_work(run, tmp_path, name):
+    flags = ["--dataset", "files", "--labels", "no.csv", "--partial_rate", "0.1", "--output", name]
+    status, _, err = run(*flags)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "expected a name that ends with .npy" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rate_that_the_noise_cannot_reach_is_refused(run, photos):
+    # Of the labels beside a cat or dog, no hen or owl ever is one.
+    status, _, err = run(*files(photos), "--noise", "cooccurrence", "--partial_rate", "0.9")
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "--partial_rate cannot be had by cooccurrence noise: Expected a rate of at most" in err
+
+
+def test_a_run_on_other_classes_or_in_another_order_is_refused(run, photos, trained, tmp_path):
+    flags = ["--noise", "instance", "--partial_rate", "0.2", "--load_from"]
+    listing = ["--classes", photos / "reversed.txt"]
+    status, _, err = run(*files(photos), *listing, *flags, trained)
+    assert status == 1
+    assert "was trained on 4 classes, which are not the 4 here, or in another order" in err
+    status, _, err = run("--dataset", "digits", *flags, trained)
+    assert status == 1
+    assert "was trained on 4 classes, which are not the 10 here" in err
+    status, _, err = run(*files(photos), *flags, photos)
+    assert status == 1
+    assert "is no run: expected a readable" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_weights_is_refused_in_one_line(run, photos, trained, tmp_path):
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.json").write_bytes((trained / "config.json").read_bytes())
+    flags = ["--noise", "instance", "--partial_rate", "0.2", "--load_from", "begun"]
+    status, _, err = run(*files(photos), *flags)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "begun/model.safetensors" in err
