@@ -26,7 +26,7 @@ def test_one_seed_has_no_spread():
 @pytest.fixture
 def call(monkeypatch, tmp_path, capfd):
     def call(*flags):
-        argv = ["compare.py", *"--methods clean bce --seeds 1 --rates 0.1 0.4".split()]
+        argv = ["compare.py", *"--methods clean bce --seeds 1 --rates 0.4".split()]
         argv += ["--output_dir", str(tmp_path / "c"), *flags, "--", *FLAGS.split()]
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setattr("signal.signal", lambda *_: None)
@@ -39,18 +39,16 @@ def call(monkeypatch, tmp_path, capfd):
 def test_runs_are_made_once_and_summed_up(call, tmp_path):
     status, out, _ = call()
     assert status == 0
-    folders = ["bce-rate0.1-seed1", "bce-rate0.4-seed1", "clean-seed1"]
+    folders = ["bce-rate0.4-seed1", "clean-seed1"]
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [*folders, "table.md"]
     score = json.loads((tmp_path / "c" / "clean-seed1" / "result.json").read_text())["mAP"]
     table = (tmp_path / "c" / "table.md").read_text()
-    assert f"| clean | {score:.1f} | {score:.1f} |" in table
+    assert f"| clean | {score:.1f} |" in table
     assert table in out
     model = tmp_path / "c" / folders[0] / "model.safetensors"
     changed = model.stat().st_mtime_ns
     assert call()[0] == 0
     assert model.stat().st_mtime_ns == changed
-    assert call("--seeds", "1", "2")[0] == 0
-    assert (tmp_path / "c" / "bce-rate0.4-seed2").is_dir()
 
 
 def test_a_run_that_fails_ends_it_with_where(call):

@@ -109,7 +109,7 @@ def exist(folder: str | Path, names: Iterable[str]) -> np.ndarray:
         place, base = os.path.split(os.path.join(folder, name))
         if place not in listings:
             listings[place] = set()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # or a name that no file can have
                 listings[place] = list_files(place)
         return base in listings[place]
 

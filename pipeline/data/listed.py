@@ -56,14 +56,15 @@ class Table(NamedTuple):
     """All N rows of a label file in arrays.
 
     paths: N file names. classes: C names. targets: (N, C) int8 in {0, 1}. splits: (N,) int8, 0
-    train, 1 test, -1 not given. true_targets: (N, C) int8, -1 throughout where not given.
+    train, 1 test, -1 not given. true_targets: (N, C) int8, -1 throughout
+    a row that does not give its truth; None where no row does.
     """
 
     paths: list[str]
     classes: list[str]
     targets: np.ndarray
     splits: np.ndarray
-    true_targets: np.ndarray
+    true_targets: np.ndarray | None
 
 
 def load(
@@ -98,16 +99,20 @@ def load(
                 f"{labels} must name images to train on and to test, but none is in {name}: mark "
                 "some, or leave out the split to have it made"
             )
-        targets, true_targets = table.targets[rows], table.true_targets[rows]
-        known = (true_targets >= 0).all(axis=1)
-        if name == "test":
-            targets[known] = true_targets[known]
+        targets, true_targets = table.targets[rows], None
+        if table.true_targets is not None:
+            true_targets = table.true_targets[rows]
+            known = (true_targets >= 0).all(axis=1)
+            if name == "test":
+                targets[known] = true_targets[known]
+            if not known.any():
+                true_targets = None
         splits[name] = open_images(  # type: ignore[index]
             labels.parent if root is None else root,
             [table.paths[row] for row in rows.tolist()],
             table.classes,
             targets,
-            true_targets=true_targets if known.any() else None,
+            true_targets=true_targets,
             allow_missing=allow_missing,
         )
     return splits
@@ -231,8 +236,8 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
     """Gather `rows`, in arrays from the start: a million of them fit beside a model."""
     columns = {} if classes is None else {name: column for column, name in enumerate(classes)}
     paths: dict[str, None] = {}
-    splits, judged = array("b"), array("q")
-    pairs = {"labels": (array("q"), array("q")), "true_labels": (array("q"), array("q"))}
+    splits, judged = array("b"), array("i")
+    pairs = {"labels": (array("i"), array("i")), "true_labels": (array("i"), array("i"))}
 
     def add(kind: str, row: int, names: Sequence[str], where: str) -> None:
         for name in filter(None, map(str.strip, names)):
@@ -269,11 +274,13 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
     places = {name: place for place, name in enumerate(names)}
     order = np.array([places[name] for name in columns])
     targets = np.zeros((len(paths), len(names)), np.int8)
-    true_targets = np.full(targets.shape, -1, np.int8)
-    true_targets[np.asarray(judged)] = 0
+    true_targets = np.full(targets.shape, -1, np.int8) if judged else None
+    if true_targets is not None:
+        true_targets[np.asarray(judged)] = 0
     for matrix, kind in ((targets, "labels"), (true_targets, "true_labels")):
-        row_numbers, column_numbers = map(np.asarray, pairs[kind])
-        matrix[row_numbers, order[column_numbers]] = 1
+        if matrix is not None:
+            row_numbers, column_numbers = map(np.asarray, pairs[kind])
+            matrix[row_numbers, order[column_numbers]] = 1
     return Table(list(paths), names, targets, np.array(splits, np.int8), true_targets)
 
 

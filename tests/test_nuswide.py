@@ -1,0 +1,320 @@
+import ast
+import csv
+import io
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.data import nuswide
+from utils.errors import UserError
+
+# The folder is shared by a test's examples, each of which writes its own list anew.
+fuzz = settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+HEAD = "filepath,label,split_name\r\n"
+# The list's labels are printed by Python, which quotes by ' or, where ' is within, by ".
+LIST = HEAD + (
+    "images/0_3_m.jpg,\"['sky', 'clouds']\",train\r\n"
+    "images/0_1_m.jpg,['map'],val\r\n"
+    "images/0_2_m.jpg,[],train\r\n"
+    'images/0_5_m.jpg,"[""person"", \'dog\', \'person\']",val\r\n'
+    "images/0_4_m.jpg,['clouds'],train\r\n"
+)
+EXPECTED = {
+    "train": {"0_3_m.jpg": {"clouds", "sky"}, "0_2_m.jpg": set(), "0_4_m.jpg": {"clouds"}},
+    "test": {"0_1_m.jpg": {"map"}, "0_5_m.jpg": {"person", "dog"}},
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A small folder nuswide, whose images are not in order."""
+    folder = tmp_path / "nuswide"
+    (folder / "images").mkdir(parents=True)
+    for images in EXPECTED.values():
+        for name in images:
+            (folder / "images" / name).touch()
+    write(folder, LIST)
+    return folder
+
+
+def write(root, content):
+    content = content if isinstance(content, bytes) else content.encode()
+    (root / nuswide.LIST_NAME).write_bytes(content)
+
+
+def shown(root, split, **options):
+    """{id: names of its labels} of one split."""
+    data = nuswide.load(root, split, **options)
+    return {
+        image: {name for name, target in zip(data.classes, row) if target == 1}
+        for image, row in zip(data.ids, data.targets)
+    }
+
+
+def assert_refused(message, root, split="train", **options):
+    with pytest.raises(UserError, match=message) as caught:
+        nuswide.load(root, split, **options)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("split", EXPECTED)
+def test_rows_and_labels_are_those_of_the_list(root, split):
+    data = nuswide.load(root, split)
+    assert shown(root, split) == EXPECTED[split]
+    assert list(data.ids) == list(EXPECTED[split])
+    assert data.targets.shape == (len(data), 81)
+    assert data.targets.dtype == np.int8
+    assert set(np.unique(data.targets)) == {0, 1}
+    assert [data.images.path(row) for row in range(len(data.images))] == [
+        str(root / "images" / name) for name in EXPECTED[split]
+    ]
+    assert data.true_targets is None
+
+
+def test_classes_are_81_in_the_order_of_the_released_code(root):
+    assert len(set(nuswide.CLASSES)) == len(nuswide.CLASSES) == 81
+    assert (nuswide.CLASSES[:3], nuswide.CLASSES[-1]) == (["clouds", "sky", "person"], "map")
+    train, test = nuswide.load(root, "train"), nuswide.load(root, "test")
+    assert train.classes == test.classes == nuswide.CLASSES
+    assert np.flatnonzero(train.targets[0]).tolist() == [0, 1]
+    assert np.flatnonzero(test.targets[0]).tolist() == [80]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("images/", ""),
+        lambda text: text.replace("images/", "images\\"),
+        lambda text: text.replace("\r\n", "\n"),
+        lambda text: text.replace(HEAD, "path,labels,split\n"),
+        lambda text: text.replace("filepath", "\ufefffilepath"),
+        lambda text: text.replace("['map']", '"[""map""]"'),
+        lambda text: text.replace("['map']", " [ 'map' ] "),
+        lambda text: text.replace("['map']", "\"['map',\n 'map',]\""),
+        lambda text: text.strip(),
+    ],
+)
+def test_the_same_list_written_in_another_way_reads_alike(root, change):
+    write(root, change(LIST))
+    for split, expected in EXPECTED.items():
+        assert shown(root, split) == expected
+
+
+def test_images_may_lie_in_the_folder_itself_or_below(root):
+    (root / "images" / "a").mkdir()
+    (root / "images" / "0_1_m.jpg").rename(root / "images" / "a" / "0_1_m.jpg")
+    write(root, LIST.replace("0_1_m", "a/0_1_m"))
+    assert list(nuswide.load(root, "test").ids) == ["a/0_1_m.jpg", "0_5_m.jpg"]
+    for entry in (root / "images").iterdir():
+        entry.rename(root / entry.name)
+    (root / "images").rmdir()
+    data = nuswide.load(root, "test")
+    assert data.images.path(0) == str(root / "a" / "0_1_m.jpg")
+
+
+def test_the_list_may_lie_in_data_nuswide(root, monkeypatch):
+    elsewhere = root.parent / "checkout" / "data" / "nuswide"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(root.parent / "checkout")
+    write(elsewhere, LIST.replace("['map']", "['zebra']"))
+    assert shown(root, "test")["0_1_m.jpg"] == {"map"}
+    (root / nuswide.LIST_NAME).unlink()
+    assert shown(root, "test")["0_1_m.jpg"] == {"zebra"}
+    shutil.rmtree(elsewhere)
+    message = "nuswide/nus_wid_data.csv, or data/nuswide/nus_wid_data.csv, but there is none; down"
+    assert_refused(message, root)
+    (root / nuswide.LIST_NAME).mkdir()
+    assert_refused(message, root)
+
+
+def test_missing_images_are_refused_or_left_out(root, capsys):
+    (root / "images" / "0_3_m.jpg").unlink()
+    assert_refused("images must hold 3 images, but lacks 1, first 0_3_m.jpg; ", root)
+    data = nuswide.load(root, "train", allow_missing=True)
+    assert "0_3_m.jpg; going on with the rest" in capsys.readouterr().err
+    assert (list(data.ids), data.missing) == (["0_2_m.jpg", "0_4_m.jpg"], ("0_3_m.jpg",))
+    assert data.targets.sum(axis=1).tolist() == [0, 1]
+    shutil.rmtree(root / "images")
+    (root / "images").mkdir()
+    assert_refused("must hold 3 images, but lacks 3", root, allow_missing=True)
+
+
+GOOD = HEAD + "images/0_3_m.jpg,['sky'],train\n"
+
+
+def row(path="0_4_m.jpg", labels="['sky']", split="train"):
+    """GOOD and one more row of these cells."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerow([path, labels, split])
+    return GOOD + file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "must name train images, but names none; download the list again"),
+        (HEAD, "must name train images, but names none; download the list again"),
+        (HEAD + "images/0_1_m.jpg,['map'],val\n", "must name train images, but names none"),
+        (GOOD + "images/0_4_m.jpg,['sky']\n", "line 3: .* train or val, but found .'images/0_4_m"),
+        (GOOD + "0_4_m.jpg,['sky', 'sun'],train\n", "line 3: .* train or val, but found .'0_4_m"),
+        (GOOD + "0_4_m.jpg,['sky'],train,x\n", "line 3: .* train or val, but found .'0_4_m.jpg'"),
+        (GOOD + "\n", r"line 3: .* but found \[\]; download"),
+        (row(split="test"), "line 3: .* train or val, but found .*'test'"),
+        (row(split="val\nval"), r"line 4: .* train or val, but found .*'val\\nval'"),
+        (row("images/0_3_m.jpg"), "line 3: .* no earlier line names, but found '0_3_m.jpg'; down"),
+        (row("0_3_m.jpg"), "line 3: .* no earlier line names, but found '0_3_m.jpg'; download"),
+        (row("images/"), "line 3: .* no earlier line names, but found ''; download"),
+        (row("a\0/1.jpg"), r"line 3: .* no earlier line names, but found 'a\\x00/1.jpg'"),
+        (row("a\n1.jpg"), r"line 4: .* no earlier line names, but found 'a\\n1.jpg'"),
+        (row(labels="['unicorn']"), "line 3: expected one of the 81 concepts .* 'unicorn'; downl"),
+        (row(labels="['Sky']"), "line 3: expected one of the 81 concepts of .* found 'Sky'; down"),
+        (row(labels="['sky' 'sun']"), "line 3: expected one of the 81 .* found 'skysun'; downloa"),
+        (row(labels=r"['a\nb']"), r"line 3: expected one of the 81 concepts .* found 'a\\nb'"),
+        (row(labels=r"['\ud800']"), r"line 3: expected one of the 81 .* found '\\ud800'; downloa"),
+        (row(labels=""), "line 3: expected a list of labels such as .* found ''; download"),
+        (row(labels="sky"), "line 3: expected a list of labels such as .* but found 'sky'; downl"),
+        (row(labels="'sky'"), "line 3: expected a list of labels such as .* found \"'sky'\"; do"),
+        (row(labels="('sky',)"), r"line 3: expected a list of labels .* found \"\('sky',\)\"; do"),
+        (row(labels="['sky', 1]"), "line 3: expected a list of labels such as .*'sky', 1"),
+        (row(labels="[['sky']]"), "line 3: expected a list of labels such as .*'sky'"),
+        (row(labels="[b'sky']"), "line 3: expected a list of labels such as .*b'sky'"),
+        (row(labels="['sky'"), "line 3: expected a list of labels such as .*'sky'"),
+        (row(labels="[\n1]"), r"line 4: expected a list of labels .* found '\[\\n1\]'; downl"),
+        (row(labels="[{[]}]"), "line 3: expected a list of labels such as"),
+        (row(labels=f"[{'1' * 400} + 1j]"), "line 3: expected a list of labels such as"),
+        (row(labels="9" * 5000), "line 3: expected a list of labels such as .* found '9{80}'; do"),
+        (row(labels="\0"), r"line 3: expected a list of labels such as .* found '\\x00'; downloa"),
+        (GOOD + "\"0_4_m.jpg\"x,['sky'],train\n", "line 3: ',' expected after '\"'; download"),
+        (GOOD + "0_4_m.jpg,\"['sky'],train\n", "line 3: unexpected end of data; download"),
+        (row(labels="x" * 140_000), "line 3: field larger than field limit"),
+        (
+            GOOD.encode() + b"\xff.jpg,['sky'],train\n",
+            "cannot be read as a CSV file: 'utf-8' .*0xff",
+        ),
+        (LIST.encode("utf-16"), "cannot be read as a CSV file: 'utf-8'"),
+    ],
+)
+def test_a_malformed_list_gives_one_line_with_place_and_remedy(root, content, message):
+    write(root, content)
+    assert_refused(f"nus_wid_data.csv,? ?{message}", root)
+
+
+@pytest.mark.parametrize("text", ["[", "(", "{", "-", "not ", "1+", "'", "f'{", "[1,", "a."])
+def test_deep_nesting_is_refused(root, text):
+    write(root, row(labels=text * 20_000))
+    assert_refused("line 3: expected a list of labels such as", root)
+
+
+def test_nesting_of_a_hundred_thousand_brackets_is_refused(root):
+    write(root, row(labels="[" * 100_000))
+    assert_refused("line 3: expected a list of labels such as", root)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "__import__('os').system('touch {}')",
+        "[__import__('os').system('touch {}')]",
+        "[open('{}', 'w')]",
+        '[f\'{{open("{}", "w")}}\']',
+        "[x for x in [open('{}', 'w')]]",
+        "(lambda: open('{}', 'w'))()",
+    ],
+)
+def test_expressions_in_the_list_are_not_run(root, expression):
+    made = root / "made"
+    write(root, row(labels=expression.format(made)))
+    assert_refused("line 3: expected a list of labels such as", root)
+    assert not made.exists()
+
+
+def assert_loads_or_refuses(root):
+    """Whatever is in the list: one line, or a split that is consistent."""
+    for split in ("train", "test"):
+        refusal = ""
+        try:
+            data = nuswide.load(root, split, allow_missing=True)
+        except UserError as error:
+            refusal = str(error)
+        assert len(refusal.splitlines()) <= 1
+        if not refusal:
+            assert data.targets.shape == (len(data.images), 81)
+            assert data.targets.dtype == np.int8
+            assert set(np.unique(data.targets)) <= {0, 1}
+            assert len(set(data.ids)) == len(data) > 0
+            assert all(len(name.splitlines()) == 1 for name in data.missing)
+
+
+pieces = st.sampled_from(
+    "0_3_m.jpg images/ .. / a\0/ , \" \"\" ' [ ] { } ( ) 'sky' \"['sky']\" ['sky'] , : + 1 1j - "
+    ",train ,train ,val *x lambda f' \\ \\ud800 \0 \ufeff \x85 \u2028 # 1e999".split(" ")
+) | st.sampled_from([" ", "\n", "\r", "\r\n", "images/0_4_m.jpg,['sky'],train\n"])
+contents = (
+    st.binary(max_size=60)
+    | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.lists(pieces, max_size=14).map(lambda texts: "".join(texts).encode())
+)
+
+
+@fuzz
+@given(head=st.sampled_from(["", HEAD, GOOD, LIST]), content=contents)
+def test_any_list_is_refused_or_loads(root, head, content):
+    write(root, head.encode() + content)
+    assert_loads_or_refuses(root)
+
+
+@fuzz
+@given(labels=st.lists(pieces, max_size=10).map("".join) | st.text(max_size=20))
+@example("{{}}")
+@example("1" * 400 + "-1j")
+def test_any_labels_are_refused_or_load(root, labels):
+    for text in (labels, f"[{labels}]"):
+        write(root, row(labels=text))
+        assert_loads_or_refuses(root)
+
+
+@fuzz
+@given(
+    st.dictionaries(
+        st.integers(0, 9),
+        st.tuples(st.lists(st.sampled_from(nuswide.CLASSES), max_size=4), st.booleans()),
+    )
+)
+def test_what_is_written_is_read_row_by_row(tmp_path, rows):
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(["filepath", "label", "split_name"])
+    for image, (labels, in_train) in rows.items():
+        writer.writerow([f"images/{image}.jpg", str(labels), "train" if in_train else "val"])
+    write(tmp_path, file.getvalue())
+    for split in ("train", "test"):
+        chosen = [(i, ls) for i, (ls, in_train) in rows.items() if in_train == (split == "train")]
+        if chosen:
+            names, targets = nuswide.read_list(tmp_path / nuswide.LIST_NAME, split)
+            assert names == [f"{image}.jpg" for image, _ in chosen]
+            assert [
+                {nuswide.CLASSES[column] for column in np.flatnonzero(row)} for row in targets
+            ] == [set(labels) for _, labels in chosen]
+
+
+@pytest.mark.parametrize(
+    ("split", "mark", "count"), [("train", "train", 110), ("test", "val", 102)]
+)
+def test_real_photos_have_the_labels_that_a_plain_loop_finds(shared, split, mark, count):
+    with (shared / "nuswide" / nuswide.LIST_NAME).open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split_name"] == mark]
+    expected = {
+        row["filepath"].removeprefix("images/"): set(ast.literal_eval(row["label"])) for row in rows
+    }
+    data = nuswide.load(shared / "nuswide", split)
+    assert shown(shared / "nuswide", split) == expected
+    assert list(data.ids) == list(expected)
+    assert len(data) == len(data.images) == count
+    assert data.images[0].dtype == torch.uint8
+    assert data.images[count - 1].shape[0] == 3
