@@ -68,7 +68,7 @@ def test_a_command_leaves_a_complete_run(script, flags, run, devkit, tmp_path):
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
     result = json.loads((tmp_path / "r" / "result.json").read_text())
     assert result["mAP"] == json.loads(lines[-1])["mAP"]
-    assert f"{result['mAP']:.2f}" in out
+    assert f"epoch   2/2  loss {result['train_loss']:.4f}  mAP {result['mAP']:6.2f}" in out
     assert (tmp_path / "r" / "model.safetensors").exists()
     assert (tmp_path / "pre-processed-data" / "voc07_0.2.npy").exists()
 
@@ -173,16 +173,20 @@ def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
     assert options["noise_file"] == "pre-processed-data/voc07_0.1.npy"
 
 
-def test_mixed_precision_resumes_exactly_too(run, devkit, tmp_path):
-    run("main_CoNeS", *voc_flags(devkit, "--amp", "bf16", "--output_dir", "whole"))
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_mixed_precision_resumes_exactly_too(amp, run, devkit, tmp_path):
+    """With the scaler of fp16 too, whose state is a part of the checkpoint."""
+    run("main_CoNeS", *voc_flags(devkit, "--amp", amp, "--output_dir", "whole"))
     run("main_CoNeS", *voc_flags(devkit, "--output_dir", "fp32"))
-    flags = voc_flags(devkit, "--amp", "bf16", "--output_dir", "parts", "--total_epoch", 1)
+    flags = voc_flags(devkit, "--amp", amp, "--output_dir", "parts", "--total_epoch", 1)
     run("main_CoNeS", *flags)
     assert run("main_CoNeS", "--resume", "parts", "--total_epoch", 2)[0] == 0
     names = ("whole", "parts", "fp32")
     whole, parts, fp32 = ((tmp_path / n / "model.safetensors").read_bytes() for n in names)
     assert whole == parts
     assert whole != fp32
+    scale = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)["scaler"]
+    assert ("scale" in scale) == (amp == "fp16")
 
 
 def test_resuming_refuses_data_that_changed(run, devkit, tmp_path):
