@@ -1,4 +1,4 @@
-"""Average precision of every class against a loop over ranks, on a test set of COCO's size.
+"""All metrics, and average precision against a loop over ranks, on a test set of COCO's size.
 
 Run: python -m benchmarks.metrics
 """
@@ -6,7 +6,7 @@ Run: python -m benchmarks.metrics
 import numpy as np
 
 from benchmarks.timing import alternate
-from utils.metrics import average_precision
+from utils.metrics import average_precision, multilabel_metrics
 
 IMAGES, CLASSES, LABELS_AN_IMAGE = 40_137, 80, 3
 
@@ -38,7 +38,7 @@ def main() -> None:
     generator = np.random.default_rng(0)
     targets = (generator.random((IMAGES, CLASSES)) < LABELS_AN_IMAGE / CLASSES).astype(np.int8)
     scores = (generator.normal(size=targets.shape) + 2 * targets).astype(np.float32)
-    results = {}
+    results, repeats = {}, 5
 
     def sorted_counts() -> None:
         results["counts"] = average_precision(scores, targets)
@@ -46,13 +46,18 @@ def main() -> None:
     def by_rank() -> None:
         results["rank"] = average_precision_by_rank(scores, targets)
 
-    repeats = 5
-    seconds, seconds_by_rank = alternate(sorted_counts, by_rank, repeats=repeats)
+    def all_metrics() -> None:
+        multilabel_metrics(scores, targets)
+
+    seconds, seconds_by_rank, seconds_all = alternate(
+        sorted_counts, by_rank, all_metrics, repeats=repeats
+    )
     difference = np.abs(results["counts"] - results["rank"]).max()
     print(f"{IMAGES} x {CLASSES} scores, {targets.sum() / IMAGES:.1f} labels an image, ", end="")
     print(f"median of {repeats}")
     print(f"loop over ranks    {seconds_by_rank:7.3f} s")
     print(f"average_precision  {seconds:7.3f} s, {seconds_by_rank / seconds:.1f} times faster")
+    print(f"all metrics        {seconds_all:7.3f} s")
     print(f"largest difference of the APs {difference:.1e} points, from ties")
 
 

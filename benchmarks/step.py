@@ -35,6 +35,7 @@ def main() -> None:
     index = torch.arange(arguments.batch_size, device=device)
     trunk = Backbone(arguments.model, arguments.img_size)
     classifier = Classifier(trunk, CSRA(trunk.feature_dim, CLASSES, 4, 0.5)).to(device)
+    classifier.to(memory_format=torch.channels_last)  # as in training
     optimizer = torch.optim.SGD(parameter_groups(classifier, 1e-4, 1e-3), momentum=0.9)
 
     def step_of(method: BCE | CoNeS) -> None:
