@@ -1,5 +1,6 @@
 """Weights from files or from timm, matched strictly by name and shape."""
 
+import logging
 import pickle
 import zipfile
 from pathlib import Path
@@ -42,6 +43,8 @@ def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
 
 def download_weights(name: str, img_size: int) -> StateDict:
     """timm's published weights for `name`, from its cache where they are in it."""
+    # The hub logs what is raised too; the user gets it in one line.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
         model, _ = create_headless(name, img_size, pretrained=True)
     except Exception as error:  # each download library raises exceptions of its own
