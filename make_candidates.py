@@ -56,6 +56,8 @@ def main() -> None:
     path = Path(options.output or f"pre-processed-data/{file_name(options)}")
     if path.suffix != ".npy":
         raise UserError(f"--output {path}: expected a name that ends with .npy")
+    if path.exists():
+        raise UserError(f"{path} exists: give another --output, or move it away")
 
     from pipeline.data import candidates as candidate_files
     from pipeline.data.noise import draw

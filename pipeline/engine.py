@@ -282,9 +282,13 @@ def evaluate(
 
 def describe(record: dict[str, Any], total_epoch: int) -> str:
     """One line of an epoch's record."""
-    score = "  none" if record["mAP"] is None else f"{record['mAP']:6.2f}"
+    scores = [f"{name} {format_metric(record[name])}" for name in ("mAP", "CF1", "OF1")]
     return (
-        f"epoch {record['epoch']:>3}/{total_epoch}  loss {record['train_loss']:.4f}  mAP {score}"
-        f"  CF1 {record['CF1']:6.2f}  OF1 {record['OF1']:6.2f}  lr {record['lr']:.2g}"
-        f"  {record['images_per_second']:.0f} images/s"
+        f"epoch {record['epoch']:>3}/{total_epoch}  loss {record['train_loss']:.4f}  "
+        f"{'  '.join(scores)}  lr {record['lr']:.2g}  {record['images_per_second']:.0f} images/s"
     )
+
+
+def format_metric(value: float | None) -> str:
+    """A metric in percent; "none" where no class has positives."""
+    return "  none" if value is None else f"{value:6.2f}"

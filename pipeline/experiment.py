@@ -4,6 +4,7 @@ import argparse
 import functools
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipeline.data.loader import TestImages, TrainingImages, end_workers, test_l
 from pipeline.data.noise import uniform_noise
 from pipeline.data.sources import AUGMENTATION, load_data
 from pipeline.data.transforms import test_transform, train_transform
-from pipeline.engine import Method, Training, evaluate, fit, predict_scores
+from pipeline.engine import Method, Training, evaluate, fit, format_metric, predict_scores
 from pipeline.model.backbone import Backbone
 from pipeline.model.classifier import Classifier
 from pipeline.model.heads import CSRA, GlobalAveragePooling
@@ -26,7 +27,7 @@ from pipeline.optimisation import parameter_groups, step_schedule
 from utils.errors import UserError
 from utils.options import read_config
 from utils.progress import Interrupted
-from utils.run import CHECKPOINT, RunFolder, check_output_dir
+from utils.run import CHECKPOINT, WEIGHTS, RunFolder, check_output_dir
 
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -47,12 +48,15 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
     """
     if options.resume is None and options.output_dir is not None:
         check_output_dir(Path(options.output_dir))
-    run = fit_run(options, make_method)
-    print_result(run)
+    print_result(fit_run(options, make_method))
 
 
 def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
-    """Assemble what `options` ask for, and train it to its last epoch; the run's folder."""
+    """Assemble what `options` ask for, and train it to its last epoch; the run's folder.
+
+    A new run that fails before its first checkpoint leaves no folder: the same command can be
+    given again.
+    """
     train_data, test_data = load_data(options)
     resolve_machine(options, in_memory=isinstance(train_data.images, torch.Tensor))
     device, precision = torch.device(options.device), PRECISIONS[options.amp]
@@ -80,6 +84,26 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
         options.print_freq,
     )
     run = open_run(options, training, describe_data(train_data, test_data, candidates))
+    try:
+        fit_assembled(options, training, run, train_data, test_data, candidates)
+    except Exception:
+        if options.resume is None:
+            run.discard_unless_stored()
+        raise
+    return run
+
+
+def fit_assembled(
+    options: argparse.Namespace,
+    training: Training,
+    run: RunFolder,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    candidates: np.ndarray,
+) -> None:
+    """Load, augment and train, from where `training` stands to the last epoch."""
+    device, precision = training.device, training.precision
+    warn_of_uncovered(train_data)
     print(
         f"{len(train_data)} training and {len(test_data)} test images, {len(train_data.classes)} "
         f"classes, {candidates.sum(axis=1).mean():.2f} candidates an image; {options.model} on "
@@ -109,7 +133,7 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
             training,
             batches,
             lambda stop: evaluate(
-                classifier, test_batches, test_data.targets, device, precision, stop
+                training.classifier, test_batches, test_data.targets, device, precision, stop
             ),
             run,
             options.total_epoch,
@@ -129,7 +153,18 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     finally:
         for loader in (batches, test_batches):
             end_workers(loader)
-    return run
+
+
+def warn_of_uncovered(data: LabelledImages) -> None:
+    """Say how many images lack a label that is known to be true: the method cannot find it."""
+    if data.true_targets is not None:
+        missed = ((data.true_targets == 1) & (data.targets != 1)).any(axis=1).sum()
+        if missed:
+            print(
+                f"warning: the labels of {missed} training images miss a true one, which no "
+                "method for candidates can learn; check_data.py names them",
+                file=sys.stderr,
+            )
 
 
 def load_candidates(options: argparse.Namespace, data: LabelledImages) -> np.ndarray:
@@ -162,7 +197,9 @@ def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
     if options.resume is not None and (Path(options.resume) / CHECKPOINT).exists():
         return classifier  # the checkpoint replaces all weights
     if options.load_from is not None:
-        load_strictly(classifier, read_weights(options.load_from), options.load_from)
+        path = Path(options.load_from)
+        path = path / WEIGHTS if path.is_dir() else path
+        load_strictly(classifier, read_weights(path), str(path))
     else:
         load_trunk(trunk, options.weights, options.img_size)
     return classifier
@@ -181,7 +218,7 @@ def score_images(run: str, data: LabelledImages) -> np.ndarray:
             f"{len(data.classes)} here, or in another order: give a run on these"
         )
     options = argparse.Namespace(**config["options"])
-    options.resume, options.load_from = None, str(Path(run) / "model.safetensors")
+    options.resume, options.load_from = None, run
     classifier = build_classifier(options, len(data.classes))
     device = choose_device("auto")
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -273,7 +310,3 @@ def print_result(run: RunFolder) -> None:
     for names in ("mAP",), ("CP", "CR", "CF1"), ("OP", "OR", "OF1"):
         print("  ".join(f"{name:>4} {format_metric(result[name])}" for name in names))
     print(f"run: {run.path}")
-
-
-def format_metric(value: float | None) -> str:
-    return "  none" if value is None else f"{value:6.2f}"

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 import compare
+from utils.errors import UserError
 
 FLAGS = "--model test_resnet --total_epoch 1 --batch_size 64"
 
@@ -40,7 +41,11 @@ def test_runs_are_made_once_and_summed_up(call, tmp_path):
     status, out, _ = call()
     assert status == 0
     folders = ["bce-rate0.4-seed1", "clean-seed1"]
-    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [*folders, "table.md"]
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
+        *folders,
+        "compare.json",
+        "table.md",
+    ]
     score = json.loads((tmp_path / "c" / "clean-seed1" / "result.json").read_text())["mAP"]
     table = (tmp_path / "c" / "table.md").read_text()
     assert f"| clean | {score:.1f} |" in table
@@ -51,8 +56,25 @@ def test_runs_are_made_once_and_summed_up(call, tmp_path):
     assert model.stat().st_mtime_ns == changed
 
 
+def test_runs_of_other_settings_are_not_mixed(tmp_path):
+    settings = {"dataset": "digits", "flags": ["--total_epoch", "1"]}
+    compare.check_settings(tmp_path, settings)
+    compare.check_settings(tmp_path, settings)
+    with pytest.raises(UserError, match="holds runs with .*--total_epoch.* is asked for: give"):
+        compare.check_settings(tmp_path, settings | {"flags": []})
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--partial_rate=0.3", "--output_dir"])
+def test_what_is_compared_cannot_be_set_for_all(flag, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compare.py", "--", flag, "3"])
+    with pytest.raises(SystemExit) as caught:
+        compare.main()
+    assert caught.value.code == 2
+    assert f"{flag.split('=')[0]} is set for every run" in capsys.readouterr().err
+
+
 def test_a_run_that_fails_ends_it_with_where(call):
     status, _, err = call("--dataset", "coco")
     assert status == 1
     assert "--path_images is needed" in err
-    assert "clean-seed1, see above; the same command goes on from there" in err
+    assert "clean-seed1, see above; when that is mended, the same command goes on" in err

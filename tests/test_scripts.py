@@ -17,7 +17,6 @@ from pipeline import experiment
 from pipeline.cones import build, released
 from pipeline.data import digits, voc
 from pipeline.model.backbone import Backbone
-from utils.errors import UserError
 from utils.run import RunFolder
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
@@ -108,11 +107,15 @@ def test_a_run_broken_in_its_first_epoch_starts_from_its_weights_again(
     flags = voc_flags(devkit, "--weights", "w.pth", "--output_dir")
     assert run("main_BCE", *flags, "whole")[0] == 0
 
+    class PowerCut(BaseException):
+        """Nothing is tidied up after it."""
+
     def power_cut(self, training):
-        raise UserError("power cut")
+        raise PowerCut
 
     monkeypatch.setattr(RunFolder, "save_checkpoint", power_cut)
-    assert run("main_BCE", *flags, "broken")[0] == 1
+    with pytest.raises(PowerCut):
+        run("main_BCE", *flags, "broken")
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert run("main_BCE", "--resume", "broken")[0] == 0
@@ -203,6 +206,7 @@ def test_weights_of_a_run_start_another(run, devkit):
     flags = voc_flags(devkit, "--load_from", "r/model.safetensors")
     del flags[flags.index("--weights") : flags.index("--weights") + 2]
     assert run("main_BCE", *flags)[0] == 0
+    assert run("main_BCE", *flags, "--load_from", "r")[0] == 0
     status, _, err = run("main_BCE", *flags, "--head", "gap")
     assert status == 1
     assert "2 missing (head.linear.weight, head.linear.bias); 1 unexpected (head.weight)" in err
@@ -251,6 +255,60 @@ def test_a_mistake_is_one_line_and_leaves_nothing(damage, flags, message, run, d
     # Candidates and a run that was begun are whole, and may stay.
     assert left <= {"pre-processed-data", "runs"}
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+
+
+@pytest.mark.parametrize("flags", ["--lr 1e6 --warmup_epoch 0", "--cache VOCdevkit/x.txt"])
+def test_a_run_that_fails_before_its_first_checkpoint_does_not_bar_the_way(flags, run, devkit):
+    (devkit / "x.txt").write_text("in the way")
+    command = voc_flags(devkit, "--output_dir", "r")
+    assert run("main_BCE", *command, *flags.split())[0] == 1
+    assert not Path("r").exists()
+    status, _, err = run("main_BCE", *command)
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(("name", "value"), [("head", None), ("total_epoch", "x"), ("lr", [1])])
+def test_a_config_changed_by_hand_is_one_line(name, value, run, devkit, tmp_path):
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    path = tmp_path / "r" / "config.json"
+    config = json.loads(path.read_text())
+    config["options"][name] = value
+    if value is None:
+        del config["options"][name]
+    path.write_text(json.dumps(config))
+    status, _, err = run("main_BCE", "--resume", "r")
+    assert status == 1
+    assert f"its config.json has no usable {name}" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def list_photos(devkit, header, lines):
+    path = devkit / "VOC2007" / "JPEGImages" / "labels.csv"
+    path.write_text("\n".join([header, *lines]))
+    return ["--dataset", "files", "--labels", path, *SMALL]
+
+
+def test_a_test_set_without_any_label_still_ends_well(run, devkit, tmp_path):
+    lines = [f"{i:06}.jpg,sky,train" for i in range(1, 5)] + ["000011.jpg,,test"]
+    flags = list_photos(devkit, "path,labels,split", lines)
+    status, out, err = run("main_real", *flags, "--output_dir", "r")
+    assert status == 0, err
+    assert "mAP   none" in out
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["mAP"] is None
+
+
+def test_labels_that_miss_a_true_one_are_warned_of(run, devkit):
+    lines = [f"{i:06}.jpg,sky,train,sky|sea" for i in range(1, 5)] + ["000011.jpg,sea,test,sea"]
+    status, _, err = run("main_real", *list_photos(devkit, "path,labels,split,true_labels", lines))
+    assert status == 0
+    assert "warning: the labels of 4 training images miss a true one" in err
+
+
+def test_a_run_s_weights_as_a_trunk_s_are_refused_by_the_right_flag(run, devkit):
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    status, _, err = run("main_BCE", *voc_flags(devkit, "--weights", "r/model.safetensors"))
+    assert status == 1
+    assert "r/model.safetensors holds a run's trunk and head: give it as --load_from" in err
 
 
 def test_without_a_data_set_the_usage_is_shown(run):

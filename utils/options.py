@@ -7,7 +7,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -114,21 +114,21 @@ NOT_NEGATIVE = number(float, 0, high=1e9)
 class Parser(argparse.ArgumentParser):
     """A parser whose flags default to None, 'not given', and are resolved by `resolve`."""
 
+    cases: tuple[str, ...] = ()  # data sets and recipes that it takes
+
     def add(self, group: Any, flag: str, help: str, **kwargs: Any) -> None:
         """Add `flag` to `group`; its default is written behind the help text."""
         name = flag.removeprefix("--")
-        group.add_argument(flag, help=f"{help} ({describe_default(name)})", **kwargs)
+        default = describe_default(name, self.cases)
+        group.add_argument(flag, help=f"{help} ({default})", **kwargs)
 
 
-def describe_default(name: str) -> str:
-    """For example 'default 1; coco 4'."""
+def describe_default(name: str, cases: Iterable[str]) -> str:
+    """For example 'default 1; coco 4', naming those of `cases` that have one of their own."""
     general = DEFAULTS[name]
-    parts = [f"default {'none' if general is None else general}"]
-    parts += [
-        f"{dataset} {special[name]}"
-        for dataset, special in (DATASET_DEFAULTS | RECIPE_DEFAULTS).items()
-        if name in special
-    ]
+    parts = ["default: not given" if general is None else f"default {general}"]
+    special = DATASET_DEFAULTS | RECIPE_DEFAULTS
+    parts += [f"{case} {special[case][name]}" for case in cases if name in special.get(case, {})]
     return "; ".join(parts)
 
 
@@ -136,8 +136,16 @@ def add_data_flags(parser: argparse.ArgumentParser, datasets: list[str]) -> Any:
     """The flags that name images and labels; returns their group."""
     data = parser.add_argument_group("data")
     add = data.add_argument
-    add("--dataset", choices=datasets, help="data set; files: your own images (needed)")
-    add("--num_cls", type=COUNT, help="number of classes; checked (default: known)")
+    add(
+        "--dataset",
+        choices=datasets,
+        help="files: your own images (needed, but for --resume)",
+    )
+    add(
+        "--num_cls",
+        type=COUNT,
+        help="classes the data set must have (default: any)",
+    )
     add("--path_images", metavar="DIR", help="folder of the data set, e.g. Dataset/VOCdevkit")
     if "files" in datasets:
         add(
@@ -186,11 +194,20 @@ def build_parser(
         adds_noise: add the flags of noise; without them labels are taken as found.
     """
     parser = Parser(description=description, allow_abbrev=False)
+    parser.cases = (*datasets, *RECIPE_DEFAULTS) if method else tuple(datasets)
     add = parser.add
 
     data = add_data_flags(parser, datasets)
     if adds_noise:
-        add(data, "--partial_rate", "share of false labels made candidates, 0..0.99", type=RATE)
+        if method:  # main_CoNeS.py: the noise added to your own labels is yours to say
+            data.add_argument(
+                "--partial_rate",
+                type=RATE,
+                help="share of false labels made candidates, 0..0.99 (default 0.1; coco 0.05; "
+                "digits 0.2; files: needed)",
+            )
+        else:
+            add(data, "--partial_rate", "share of false labels made candidates, 0..0.99", type=RATE)
         data.add_argument(
             "--noise_file",
             metavar="FILE",
@@ -216,7 +233,12 @@ def build_parser(
         metavar="{imagenet,none,FILE}",
     )
     model.add_argument("--cutmix", metavar="FILE", help="the same as --weights FILE")
-    add(model, "--load_from", "start trunk and head from a run's model.safetensors", metavar="FILE")
+    add(
+        model,
+        "--load_from",
+        "start trunk and head from a run: its folder or weight file",
+        metavar="RUN",
+    )
     add(model, "--head", "residual attention or global average pooling", choices=["csra", "gap"])
     add(model, "--num_heads", "attention heads of csra", type=int, choices=[1, 2, 4, 6, 8])
     add(model, "--lam", "weight of csra's attention term", type=NOT_NEGATIVE)
@@ -247,7 +269,12 @@ def build_parser(
     add(training, "--momentum", "of SGD, 0..1", type=SHARE)
     add(training, "--w_d", "weight decay", type=NOT_NEGATIVE)
     add(training, "--warmup_epoch", "epochs of linear warm-up", type=NATURAL)
-    add(training, "--step_epoch", "epochs, after the warm-up, between lr x 0.1", type=COUNT)
+    add(
+        training,
+        "--step_epoch",
+        "epochs from the warm-up, and then on, to each lr x 0.1",
+        type=COUNT,
+    )
     add(training, "--total_epoch", "epochs", type=COUNT)
 
     run = parser.add_argument_group("run")
@@ -353,6 +380,17 @@ def read_config(run: str) -> dict[str, Any]:
 def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
     """The options stored in the run `given.resume`, with those that may change on resume."""
     stored = read_config(given.resume)["options"]
+    broken = [name for name in vars(given) if name not in stored and name != "resume"]
+    for name, default in DEFAULTS.items():
+        kinds = (int, float) if isinstance(default, float) else type(default)
+        if default is not None and name in stored and not isinstance(stored[name], kinds):
+            # None stands for a rate that a candidate file brings.
+            broken += [name] if name != "partial_rate" or stored[name] is not None else []
+    if broken:
+        raise UserError(
+            f"{given.resume} was written by another version or changed by hand: its config.json "
+            f"has no usable {', '.join(broken)}; start a new run"
+        )
     if stored["script"] != given.script:
         raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
     for name, value in vars(given).items():

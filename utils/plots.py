@@ -24,5 +24,6 @@ def training_curves(history: list[dict[str, Any]], path: Path) -> None:
         axis.set(xlabel="epoch", title=label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    axes[2].set_yscale("log")
+    if any(line["lr"] > 0 for line in history):
+        axes[2].set_yscale("log")
     figure.savefig(path, dpi=120)

@@ -1,5 +1,6 @@
 """A run's folder: what training leaves behind, and what it resumes from."""
 
+import contextlib
 import io
 import json
 import math
@@ -21,7 +22,7 @@ from utils import plots
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
 
-CHECKPOINT = "last.pt"
+CHECKPOINT, WEIGHTS = "last.pt", "model.safetensors"
 
 
 class RunFolder:
@@ -114,7 +115,7 @@ class RunFolder:
     ) -> None:
         """Add an epoch's record and store everything; last.pt, written last, makes it count."""
         self.history.append(record)
-        with atomic_path(self.path / "model.safetensors") as temporary:
+        with atomic_path(self.path / WEIGHTS) as temporary:
             content = {key: value.contiguous() for key, value in weights.items()}
             temporary.write_bytes(safetensors.torch.save(content))
         with atomic_path(self.path / "metrics.jsonl") as temporary:
@@ -128,6 +129,14 @@ class RunFolder:
         torch.save(training | {"history": self.history}, content)
         with atomic_path(self.path / CHECKPOINT) as temporary:
             temporary.write_bytes(content.getbuffer())
+
+    def discard_unless_stored(self) -> None:
+        """Remove what a run has written that has no checkpoint."""
+        if not (self.path / CHECKPOINT).exists():
+            for name in ("config.json", "metrics.jsonl", WEIGHTS):
+                (self.path / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty: something else is in it
+                self.path.rmdir()
 
     def finish(self) -> dict[str, Any]:
         """Write result.json and curves.png; returns the result."""

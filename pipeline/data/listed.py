@@ -19,6 +19,7 @@ An empty cell of split or true_labels is as good as none; a lone | says that no 
 
 import csv
 import json
+import os
 import reprlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -255,6 +256,8 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
 
     for number, row in enumerate(rows):
         name, split = row.path.strip(), row.split.strip()
+        if name:
+            name = os.path.normpath(name)  # a.jpg and ./a.jpg are one image
         if name in paths or not is_line(name, "surrogateescape"):
             raise UserError(
                 f"{row.where}: expected a path that no earlier line names, but found {name[:80]!r}"

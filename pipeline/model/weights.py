@@ -36,6 +36,8 @@ def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
     state = (
         download_weights(trunk.name, img_size) if weights == "imagenet" else read_weights(weights)
     )
+    if any(key.startswith("trunk.") for key in state):
+        raise UserError(f"{weights} holds a run's trunk and head: give it as --load_from")
     skipped = tuple(f"{name}." for name in trunk.dropped)
     kept = {key: value for key, value in state.items() if not key.startswith(skipped)}
     load_strictly(trunk.model, kept, f"{weights} weights for {trunk.name}")
@@ -43,6 +45,7 @@ def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
 
 def download_weights(name: str, img_size: int) -> StateDict:
     """timm's published weights for `name`, from its cache where they are in it."""
+    print(f"getting ImageNet weights for {name}", flush=True)
     # The hub logs what is raised too; the user gets it in one line.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
@@ -86,6 +89,8 @@ def read_weights(path: str | Path) -> StateDict:
         KeyError,
     ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds something else"  # torch's text advises to run what is in it
         raise UserError(
             f"cannot read weights from {path} ({reason}): expected a .safetensors file, or a "
             ".pth file with tensors only"
