@@ -685,6 +685,12 @@ row_lists = st.lists(
 ).filter(lambda rows: any(row[1] for row in rows))
 
 
+def test_two_spellings_of_a_path_are_one_image(write):
+    labels = write("path,labels\na/1.jpg,sea\na/../a/./1.jpg,sky\n")
+    with pytest.raises(UserError, match="line 3: expected a path that no earlier line names"):
+        listed.load(labels)
+
+
 @fuzz
 @given(
     rows=row_lists,

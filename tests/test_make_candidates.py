@@ -299,3 +299,13 @@ def test_a_run_without_weights_is_refused_in_one_line(run, photos, trained, tmp_
     assert status == 1
     assert len(err.splitlines()) == 1
     assert "begun/model.safetensors" in err
+
+
+def test_an_existing_file_is_never_overwritten(run, photos, tmp_path):
+    flags = [*files(photos), "--partial_rate", "0.2", "--output", "a.npy"]
+    assert run(*flags)[0] == 0
+    before = (tmp_path / "a.npy").read_bytes()
+    status, _, err = run(*flags, "--seed", "5")
+    assert status == 1
+    assert last_line(err) == "error: a.npy exists: give another --output, or move it away"
+    assert (tmp_path / "a.npy").read_bytes() == before
