@@ -32,7 +32,7 @@ HEADER_BYTES = 10_100
 # np.save of one array in a dict takes at most 122 opcodes, 6 of which copy an earlier value.
 MAX_OPCODES = 300
 MAX_COPIES = 20
-REMEDY = "delete it to regenerate, or check --dataset and --path_images"
+REMEDY = "check --dataset and --path_images, or give another file; make_candidates.py makes one"
 
 
 def realised_rate(candidates: np.ndarray, targets: np.ndarray) -> float:
