@@ -102,13 +102,20 @@ def probability(options: argparse.Namespace, data: Any) -> Any:
     if options.noise == "cooccurrence":
         weights = noise.cooccurrence_weights(data.targets)
     else:
-        from pipeline.experiment import score_images
-
-        weights = noise.score_weights(score_images(options.load_from, data))
+        weights = noise.score_weights(scores_of_run(options.load_from, data))
     try:
         return noise.scale_to_rate(weights, data.targets, options.partial_rate)
     except ValueError as error:
         raise UserError(f"--partial_rate cannot be had by {options.noise} noise: {error}") from None
+
+
+def scores_of_run(path: str, data: Any) -> Any:
+    """Logits (N, C) of the images of `data` by the run in the folder `path`."""
+    from pipeline.evaluation import check_classes, load_trained, score
+
+    trained = load_trained(path, {})
+    check_classes(trained, data.classes, "the data set")
+    return score(trained, data)
 
 
 def read_class_rates(path: str, classes: list[str]) -> list[float]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +19,9 @@ from utils.progress import Interrupted, interruptible, progress_bar, report
 from utils.run import RunFolder
 
 Stop = Callable[[], bool]
+# The last bits of a score depend on how many images a pass takes. All take this many, so that an
+# evaluation can be repeated to the last digit, whatever the loader's batch.
+IMAGES_A_PASS = 16
 
 
 class Method(Protocol):
@@ -251,7 +254,7 @@ def predict_scores(
     classifier.eval()
     scores = []
     with progress_bar("evaluate", len(loader.dataset)) as bar:  # type: ignore[arg-type]
-        for images in loader:
+        for images in rebatch(loader, IMAGES_A_PASS):
             with torch.autocast(device.type, precision, enabled=precision is not None):
                 scores.append(classifier(images.to(device, non_blocking=True)).logits)
             bar.update(len(images))
@@ -261,6 +264,22 @@ def predict_scores(
     if not np.isfinite(result).all():
         raise UserError("the classifier's scores are not finite: lower --lr, or give --amp off")
     return result
+
+
+def rebatch(batches: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:
+    """The same images in batches of `size`; the last may be smaller.
+
+    >>> [batch.tolist() for batch in rebatch([torch.tensor([1, 2, 3]), torch.tensor([4, 5])], 2)]
+    [[1, 2], [3, 4], [5]]
+    """
+    left: torch.Tensor | None = None
+    for batch in batches:
+        left = batch if left is None else torch.cat([left, batch])
+        while left is not None and len(left) >= size:
+            yield left[:size]
+            left = left[size:] if len(left) > size else None
+    if left is not None:
+        yield left
 
 
 def evaluate(

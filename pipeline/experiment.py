@@ -18,19 +18,15 @@ from pipeline.data.loader import TestImages, TrainingImages, end_workers, test_l
 from pipeline.data.noise import uniform_noise
 from pipeline.data.sources import AUGMENTATION, load_data
 from pipeline.data.transforms import test_transform, train_transform
-from pipeline.engine import Method, Training, evaluate, fit, format_metric, predict_scores
-from pipeline.model.backbone import Backbone
-from pipeline.model.classifier import Classifier
-from pipeline.model.heads import CSRA, GlobalAveragePooling
-from pipeline.model.weights import load_strictly, load_trunk, read_weights
+from pipeline.engine import Method, Training, evaluate, fit, format_metric
+from pipeline.model.checkpoint import read_checkpoint
+from pipeline.model.classifier import Classifier, assemble
+from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import parameter_groups, step_schedule
 from utils.errors import UserError
-from utils.options import read_config
+from utils.machine import PRECISIONS, choose_device
 from utils.progress import Interrupted
-from utils.run import CHECKPOINT, WEIGHTS, RunFolder, check_output_dir
-
-PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+from utils.run import CHECKPOINT, RunFolder, check_output_dir
 
 MakeMethod = Callable[[torch.Tensor, Classifier, argparse.Namespace], Method]
 
@@ -182,52 +178,23 @@ def load_candidates(options: argparse.Namespace, data: LabelledImages) -> np.nda
 
 def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
     """Trunk and head with their starting weights."""
-    trunk = Backbone(options.model, options.img_size)
-    head: CSRA | GlobalAveragePooling
-    if options.head == "csra":
-        head = CSRA(trunk.feature_dim, classes, options.num_heads, options.lam)
-    else:
-        head = GlobalAveragePooling(trunk.feature_dim, classes)
-    statistics = {
-        "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-        "imagenet": IMAGENET,
-        "trunk": (trunk.mean, trunk.std),
-    }
-    classifier = Classifier(trunk, head, *statistics[options.normalize])
+    classifier = assemble(
+        model=options.model,
+        img_size=options.img_size,
+        head=options.head,
+        classes=classes,
+        num_heads=options.num_heads,
+        lam=options.lam,
+        normalize=options.normalize,
+    )
     if options.resume is not None and (Path(options.resume) / CHECKPOINT).exists():
         return classifier  # the checkpoint replaces all weights
     if options.load_from is not None:
-        path = Path(options.load_from)
-        path = path / WEIGHTS if path.is_dir() else path
-        load_strictly(classifier, read_weights(path), str(path))
+        stored = read_checkpoint(options.load_from)
+        load_strictly(classifier, stored.state, f"{options.load_from} and the flags")
     else:
-        load_trunk(trunk, options.weights, options.img_size)
+        load_trunk(classifier.trunk, options.weights, options.img_size)
     return classifier
-
-
-def score_images(run: str, data: LabelledImages) -> np.ndarray:
-    """Logits (N, C) float32 of the images of `data` by the classifier that a finished run left.
-
-    Raises:
-        UserError: the folder holds no finished run, or one of other classes.
-    """
-    config = read_config(run)
-    if config["data"]["classes"] != data.classes:
-        raise UserError(
-            f"{run} was trained on {len(config['data']['classes'])} classes, which are not the "
-            f"{len(data.classes)} here, or in another order: give a run on these"
-        )
-    options = argparse.Namespace(**config["options"])
-    options.resume, options.load_from = None, run
-    classifier = build_classifier(options, len(data.classes))
-    device = choose_device("auto")
-    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = TestImages(data, test_transform(options.img_size))
-    loader = test_loader(images, options.batch_size, min(os.cpu_count() or 1, 8), False)
-    try:
-        return predict_scores(classifier, loader, device)
-    finally:
-        end_workers(loader)
 
 
 def open_run(options: argparse.Namespace, training: Training, data: dict) -> RunFolder:
@@ -266,25 +233,6 @@ def resolve_machine(options: argparse.Namespace, in_memory: bool) -> None:
             options.amp = "bf16" if native else "fp16"
     if options.workers is None:
         options.workers = 0 if in_memory else min(os.cpu_count() or 1, 8)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; auto is cuda where there is one.
-
-    Raises:
-        UserError: it is neither cpu nor cuda, or not here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {name} cannot be used here ({reason}): try cpu") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {name} cannot be used here: expected cpu or cuda")
-    return device
 
 
 def describe_data(train: LabelledImages, test: LabelledImages, candidates: np.ndarray) -> dict:

@@ -411,7 +411,9 @@ def test_matching_files_pass(path, data):
 
 def test_another_shape_is_named_with_a_remedy(path, data):
     write(path, data)
-    expected = r"0.1.npy has shape \(2, 4\), but the split has 3 images and 4 classes; check --dataset"
+    expected = (
+        r"0.1.npy has shape \(2, 4\), but the split has 3 images and 4 classes; check --dataset"
+    )
     with pytest.raises(UserError, match=expected):
         checked(data, path, CANDIDATES[:2])
 

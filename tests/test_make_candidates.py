@@ -7,7 +7,6 @@ from PIL import Image
 
 import main_BCE
 import make_candidates
-from pipeline import experiment
 from pipeline.data import digits, listed
 from pipeline.data.candidates import check_candidates, ids_sha256, read_candidates, realised_rate
 from pipeline.data.noise import uniform_noise
@@ -177,7 +176,7 @@ def test_instance_noise_adds_what_the_run_takes_for_true(run, photos, tmp_path, 
     taken = np.random.default_rng(1).random(targets.shape) < 0.5
     scores = np.where(taken, 20, -20).astype(np.float32)
     asked = []
-    monkeypatch.setattr(experiment, "score_images", lambda *of: asked.append(of[0]) or scores)
+    monkeypatch.setattr(make_candidates, "scores_of_run", lambda *of: asked.append(of[0]) or scores)
     flags = ["--noise", "instance", "--partial_rate", "0.4", "--load_from", "r"]
     assert run(*files(photos), *flags, "--output", "n.npy")[0] == 0
     candidates, _ = read_candidates(tmp_path / "n.npy")

@@ -103,6 +103,42 @@ def precision_recall(
     return {name + suffix: value for name, value in zip(PRECISION_RECALL, values)}
 
 
+def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The threshold of each class above which predictions have the highest F1.
+
+    It lies halfway between two scores; of equally good ones the highest is taken.
+
+    Args:
+        scores, targets: (N, C), as in `average_precision`.
+
+    Returns:
+        (C,) float64 logits; 0, which is probability 0.5, for a class without positives.
+
+    >>> best_thresholds(np.float32([[3], [2], [1]]), np.int8([[1], [1], [0]]))
+    array([1.5])
+    """
+    check(scores, targets)
+    result = np.zeros(scores.shape[1])
+    for c in range(scores.shape[1]):
+        judged = targets[:, c] >= 0
+        order = np.argsort(-scores[judged, c])
+        falling = np.append(scores[judged, c][order].astype(np.float64), -np.inf)
+        hits = np.cumsum(targets[judged, c][order] == 1)
+        if len(hits) and hits[-1]:
+            f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
+            f1[falling[:-1] == falling[1:]] = -1  # no threshold parts equal scores
+            best = int(f1.argmax())
+            following = falling[best + 1] if best + 1 < len(hits) else falling[best] - 2
+            result[c] = (falling[best] + following) / 2
+    return result
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Sigmoid in float64, which keeps the order of all float32 scores from -700 to 36."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-logits.astype(np.float64)))
+
+
 def harmonic_mean(precision: float, recall: float) -> float:
     """F1; 0 where both are 0."""
     return 2 * precision * recall / max(precision + recall, 1e-12)

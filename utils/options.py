@@ -182,6 +182,56 @@ def check_data_flags(parser: argparse.ArgumentParser, options: argparse.Namespac
         parser.error(f"--path_images is needed: the folder that holds {options.dataset}")
 
 
+def published(dataset: str | None) -> dict[str, Any]:
+    """The published settings of a data set, by flag; empty where nothing is published."""
+    if dataset in (None, "files", "digits"):
+        return {}
+    return DEFAULTS | DATASET_DEFAULTS.get(dataset, {})
+
+
+def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that name a trained classifier and say how to run it."""
+    group = parser.add_argument_group("checkpoint")
+    add = group.add_argument
+    add(
+        "--load_from",
+        metavar="FILE",
+        required=True,
+        help="a run's folder, or a .pth, .pt or .safetensors file: a run's, one of the method's "
+        "authors or one of CSRA (needed)",
+    )
+    add("--img_size", type=number(int, 16), help="side of the input in pixels (default: the run's)")
+    add(
+        "--normalize",
+        choices=["none", "imagenet", "trunk"],
+        help="channel statistics (default: the run's); both, and --lam, of a file without a run: "
+        "those published for --dataset",
+    )
+    add("--lam", type=NOT_NEGATIVE, help="weight of csra's attention term (default: the run's)")
+    add("--model", metavar="NAME", help="trunk, by its timm name (default: as the keys tell)")
+    add("--head", choices=["csra", "gap"], help="must be the weights' own (default: as they tell)")
+    add("--num_heads", type=COUNT, help="must be the weights' own (default: as they tell)")
+    machine = parser.add_argument_group("machine")
+    add = machine.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda, ...; auto takes cuda if there is one")
+    add(
+        "--amp",
+        choices=["off", "bf16", "fp16"],
+        help="mixed precision (default: the run's, on the kind of device it ran on; else off)",
+    )
+    add(
+        "--workers",
+        type=NATURAL,
+        help="loader processes (default: one a core, 8 at most; digits 0)",
+    )
+    add(
+        "--batch_size",
+        type=COUNT,
+        default=16,
+        help="images loaded at a time; it changes no score (default 16)",
+    )
+
+
 def build_parser(
     description: str, datasets: list[str], method: bool, adds_noise: bool = True
 ) -> Parser:

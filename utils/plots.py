@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve
 
 
 def training_curves(history: list[dict[str, Any]], path: Path) -> None:
@@ -27,3 +30,51 @@ def training_curves(history: list[dict[str, Any]], path: Path) -> None:
     if any(line["lr"] > 0 for line in history):
         axes[2].set_yscale("log")
     figure.savefig(path, dpi=120)
+
+
+def precision_recall_curves(
+    scores: np.ndarray, targets: np.ndarray, classes: list[str], ap: np.ndarray, path: Path
+) -> None:
+    """Draw precision over recall of each class and of all together, and the classes' AP.
+
+    Args:
+        scores: (N, C) float32.
+        targets: (N, C) int8: 1 true, 0 false, -1 not judged.
+        classes: C names.
+        ap: (C,) in percent; NaN for a class without positives, which is left out.
+        path: of the .png.
+    """
+    drawn = [c for c in np.argsort(-ap) if not np.isnan(ap[c])]
+    height = max(4.5, 1 + 0.16 * len(drawn))
+    figure = Figure(figsize=(12, height), layout="constrained")
+    curves, bars = figure.subplots(1, 2, width_ratios=(1.2, 1))
+    colours = matplotlib.colormaps["viridis"](ap / 100)
+    for c in drawn:
+        judged = targets[:, c] >= 0
+        precision, recall, _ = precision_recall_curve(targets[judged, c], scores[judged, c])
+        curves.plot(100 * recall, 100 * precision, color=colours[c], alpha=0.6, linewidth=1)
+    judged = targets[:, drawn] >= 0
+    if judged.any():
+        pooled = targets[:, drawn][judged], scores[:, drawn][judged]
+        precision, recall, _ = precision_recall_curve(*pooled)
+        curves.plot(
+            100 * recall, 100 * precision, color="black", linewidth=2, label="all classes pooled"
+        )
+        curves.legend(loc="lower left")
+    curves.set(
+        xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 101), title="by class"
+    )
+    curves.grid(alpha=0.3)
+    bars.barh([escape(classes[c]) for c in drawn], ap[drawn], color=colours[drawn])
+    bars.invert_yaxis()
+    bars.margins(y=0.01)
+    bars.tick_params(axis="y", labelsize=7 if len(drawn) > 40 else 9)
+    mean = f"mAP {ap[drawn].mean():.2f}" if drawn else "no class has positives"
+    bars.set(xlabel="average precision (%)", xlim=(0, 100), title=mean)
+    bars.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def escape(name: str) -> str:
+    """A name as plain text: between dollar signs matplotlib reads a formula."""
+    return name.replace("$", r"\$")

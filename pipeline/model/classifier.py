@@ -8,6 +8,9 @@ from torch import nn
 from pipeline.model.backbone import Backbone
 from pipeline.model.heads import CSRA, GlobalAveragePooling
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+UNCHANGED = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
 
 class Output(NamedTuple):
     """What one pass gives.
@@ -54,3 +57,31 @@ class Classifier(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             logits, cams = self.head(features.float())
         return Output(logits, features, cams)
+
+
+def assemble(
+    model: str, img_size: int, head: str, classes: int, num_heads: int, lam: float, normalize: str
+) -> Classifier:
+    """A classifier with random weights.
+
+    Args:
+        model: timm name of the trunk.
+        img_size: side of the input in pixels.
+        head: "csra" or "gap".
+        classes: C.
+        num_heads, lam: of csra.
+        normalize: "none" scales images to 0..1, "imagenet" applies ImageNet's statistics, and
+            "trunk" those that timm's weights of the trunk expect.
+
+    Raises:
+        UserError: timm has no such model, or it cannot give a feature map.
+    """
+    trunk = Backbone(model, img_size)
+    statistics = {"none": UNCHANGED, "imagenet": IMAGENET, "trunk": (trunk.mean, trunk.std)}
+    return Classifier(
+        trunk,
+        CSRA(trunk.feature_dim, classes, num_heads, lam)
+        if head == "csra"
+        else GlobalAveragePooling(trunk.feature_dim, classes),
+        *statistics[normalize],
+    )

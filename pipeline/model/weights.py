@@ -63,8 +63,8 @@ def download_weights(name: str, img_size: int) -> StateDict:
 def read_weights(path: str | Path) -> StateDict:
     """Read a state dict from .safetensors, or from .pth without running any code of it.
 
-    A dict of tensors under "state_dict" or "model" is unwrapped, and the prefix "module."
-    of data-parallel training removed.
+    A dict of tensors under "state_dict", "model" or "classifier" (a run's last.pt) is unwrapped,
+    and the prefix "module." of data-parallel training removed.
 
     Raises:
         UserError: the file is missing, damaged, or holds anything but tensors.
@@ -77,32 +77,42 @@ def read_weights(path: str | Path) -> StateDict:
         if path.suffix == ".safetensors":
             content = safetensors.torch.load_file(path)
         else:
+            refuse_inflation(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        safetensors.SafetensorError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        OSError,
-        KeyError,
-    ) as error:
+    except Exception as error:  # parsers of damaged or hostile files raise of any kind
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
             reason = "it holds something else"  # torch's text advises to run what is in it
         raise UserError(
             f"cannot read weights from {path} ({reason}): expected a .safetensors file, or a "
-            ".pth file with tensors only"
+            ".pth or .pt file with tensors only"
         ) from error
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "model", "classifier"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
         raise UserError(f"{path} holds no state dict: expected names with tensors")
+    # A tensor of a few bytes can claim any shape, and a model would be built for it.
+    length = path.stat().st_size
+    for key, value in content.items():
+        if value.device.type != "cpu" or value.numel() * value.element_size() > length:
+            raise UserError(
+                f"{path} is damaged: {key} claims {tuple(value.shape)}, more than the {length} "
+                "bytes of the file hold"
+            )
     return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def refuse_inflation(path: Path) -> None:
+    """Raise ValueError for an archive whose entries grow when read: torch packs nothing."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("its entries unpack to more than the file holds")
 
 
 def load_strictly(module: nn.Module, state: StateDict, what: str) -> None:

@@ -1,0 +1,230 @@
+"""A trained classifier brought back, and judged as it was in training, on any machine."""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from pipeline.data.labelled import LabelledImages
+from pipeline.data.loader import TestImages, end_workers, test_loader
+from pipeline.data.transforms import test_transform
+from pipeline.engine import format_metric, predict_scores
+from pipeline.model.checkpoint import Checkpoint, read_checkpoint
+from pipeline.model.classifier import Classifier, assemble
+from pipeline.model.weights import load_strictly
+from utils.errors import UserError
+from utils.machine import PRECISIONS, choose_device
+from utils.metrics import (
+    PRECISION_RECALL,
+    average_precision,
+    best_thresholds,
+    multilabel_metrics,
+    precision_recall,
+    probabilities,
+)
+from utils.options import published
+
+NORMALIZATIONS = {
+    "none": "scaled to 0..1",
+    "imagenet": "normalised by ImageNet's statistics",
+    "trunk": "normalised as the trunk's own weights expect",
+}
+
+
+class Trained(NamedTuple):
+    """A classifier in evaluation mode on its device, and how to use it.
+
+    settings: img_size, normalize, lam as resolved. precision: dtype of autocast, or None.
+    """
+
+    classifier: Classifier
+    checkpoint: Checkpoint
+    settings: dict[str, Any]
+    device: torch.device
+    precision: torch.dtype | None
+
+
+def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
+    """Build the classifier stored at `path`, and print what it is.
+
+    Trunk, head and classes are those of the weights. Resolution, normalisation and lam are in no
+    weight file: they are the flag's, or the run's, or those published for --dataset.
+
+    Args:
+        path: a run's folder or a weight file.
+        flags: those of `utils.options.add_checkpoint_flags` and dataset and num_cls, by name;
+            None and what is left out mean not given.
+
+    Raises:
+        UserError: nothing readable, or a flag that contradicts it, or a setting nobody knows.
+    """
+    found = read_checkpoint(path)
+    model = flags.get("model") or found.options.get("model") or found.model
+    told = {"head": found.head, "num_heads": found.num_heads, "num_cls": found.classes}
+    if found.model is not None:
+        told["model"] = found.model
+    elif "model" in found.options:
+        told["model"] = found.options["model"]
+    for name, value in told.items():
+        given = flags.get(name)
+        if given is not None and str(given).split(".")[0] != str(value).split(".")[0]:
+            raise UserError(
+                f"--{name} {given}, but {found.path} has {name} {value}: leave the flag out"
+            )
+    if model is None:
+        raise UserError(
+            f"the keys of {found.path} do not tell its trunk, and no config.json of a run is "
+            "beside it: give --model, the timm name"
+        )
+    settings, origins = resolve_settings(flags, found)
+    classifier = assemble(
+        model=model,
+        head=found.head,
+        num_heads=found.num_heads,
+        classes=found.classes,
+        **settings,
+    )
+    load_strictly(classifier, found.state, str(found.path))
+    device = choose_device(flags.get("device") or "auto")
+    amp = flags.get("amp")
+    if amp is None:  # as the run was measured, where that is possible
+        same_kind = str(found.options.get("device", "")).startswith(device.type)
+        amp = found.options.get("amp", "off") if same_kind else "off"
+    classifier.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    heads = f"csra of {found.num_heads}" if found.head == "csra" else "gap"
+    print(f"checkpoint  {found.path}: {model}, {heads}, {found.classes} classes")
+    for group, tensors, reason in found.ignored:
+        print(f"left out    {tensors} tensors {group}: {reason}")
+    print(
+        f"input       {settings['img_size']} px ({origins['img_size']}), "
+        f"{NORMALIZATIONS[settings['normalize']]} ({origins['normalize']})"
+    )
+    if found.head == "csra":
+        print(f"attention   lam {settings['lam']:g} ({origins['lam']})")
+    print(f"device      {device}{'' if amp == 'off' else f' in {amp}'}", flush=True)
+    return Trained(classifier, found, settings, device, PRECISIONS[amp])
+
+
+def resolve_settings(
+    flags: Mapping[str, Any], found: Checkpoint
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """img_size, normalize and lam, and where each is from."""
+    settings, origins = {}, {}
+    standard = published(flags.get("dataset"))
+    for name in ("img_size", "normalize", "lam"):
+        sources = (
+            (f"--{name}", flags.get(name)),
+            ("the run's", found.options.get(name)),
+            (f"published for {flags.get('dataset')}", standard.get(name)),
+        )
+        for origin, value in sources:
+            if value is not None:
+                settings[name], origins[name] = value, origin
+                break
+        else:
+            if name == "lam" and found.head == "gap":
+                settings[name] = 0.0
+                continue
+            raise UserError(
+                f"{found.path} does not say its {name}, and no config.json of a run is beside "
+                f"it: give --{name}, or the published --dataset it was trained on"
+            )
+    return settings, origins
+
+
+def score(
+    trained: Trained, data: LabelledImages, workers: int | None = None, batch_size: int = 16
+) -> np.ndarray:
+    """Logits (N, C) float32 of the images of `data`, in their order; a progress bar."""
+    if workers is None:
+        in_memory = isinstance(data.images, torch.Tensor)
+        workers = 0 if in_memory else min(os.cpu_count() or 1, 8)
+    images = TestImages(data, test_transform(trained.settings["img_size"]))
+    loader = test_loader(images, batch_size, workers, trained.device.type == "cuda")
+    try:
+        return predict_scores(trained.classifier, loader, trained.device, trained.precision)
+    finally:
+        end_workers(loader)
+
+
+def check_classes(trained: Trained, classes: list[str], what: str) -> None:
+    """Refuse classes that are not those the classifier was trained on.
+
+    Raises:
+        UserError: another number, or, where the names are known, other names or another order.
+    """
+    known = trained.checkpoint.data.get("classes")
+    found = trained.checkpoint.classes
+    if len(classes) != found or (known is not None and known != classes):
+        order = "" if len(classes) != found else ", or names them in another order"
+        raise UserError(
+            f"{trained.checkpoint.path} scores {found} classes, but {what} has {len(classes)}"
+            f"{order}: give the data it was trained on"
+        )
+
+
+def judge(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    classes: list[str],
+    thresholds: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """All that is reported of a split, ready for JSON; undefined values are None.
+
+    Args:
+        scores: (N, C) float32 logits.
+        targets: (N, C) int8 in {1, 0, -1}.
+        classes: C names.
+        thresholds: from `read_thresholds`; adds CP_tuned to OF1_tuned, at these probabilities.
+    """
+    ap = average_precision(scores, targets)
+    metrics = multilabel_metrics(scores, targets)
+    if thresholds is not None and metrics["classes_scored"]:
+        limits = np.array([thresholds["thresholds"][name] for name in classes])
+        scored = ~np.isnan(ap)
+        predicted = (probabilities(scores) > limits)[:, scored]
+        metrics |= precision_recall(predicted, targets[:, scored], "_tuned")
+    by_class = {
+        name: {"AP": None if np.isnan(value) else float(value), "positives": int(count)}
+        for name, value, count in zip(classes, ap, (targets == 1).sum(axis=0))
+    }
+    defined = {name: None if math.isnan(value) else value for name, value in metrics.items()}
+    return defined | {"images": len(targets), "by_class": by_class}
+
+
+def tune(
+    scores: np.ndarray, targets: np.ndarray, classes: list[str], dataset: str, split: str
+) -> dict[str, Any]:
+    """The thresholds with the highest F1 of each class on a split, as `read_thresholds` gives them.
+
+    Probabilities below 1, so that a score that rounds to 1 is above them.
+    """
+    limits = np.minimum(probabilities(best_thresholds(scores, targets)), np.nextafter(1, 0))
+    return {
+        "dataset": dataset,
+        "split": split,
+        "images": len(targets),
+        "thresholds": dict(zip(classes, limits.tolist())),
+    }
+
+
+def format_table(evaluation: dict[str, Any]) -> str:
+    """The report of `judge` as text."""
+    by_class = evaluation["by_class"]
+    width = max(len(name) for name in [*by_class, "class"])
+    lines = [f"{'class':<{width}}  positives      AP"]
+    for name, values in by_class.items():
+        lines.append(f"{name:<{width}}  {values['positives']:>9}  {format_metric(values['AP'])}")
+    lines += [
+        "",
+        f"mAP {format_metric(evaluation['mAP'])}   {evaluation['classes_scored']} classes scored",
+    ]
+    lines.append(f"{'':<10}" + "".join(f"{name:>8}" for name in PRECISION_RECALL))
+    for title, kind in (("at 0.5", ""), ("top 3", "_top3"), ("tuned", "_tuned")):
+        if f"CP{kind}" in evaluation:
+            values = (format_metric(evaluation[name + kind]) for name in PRECISION_RECALL)
+            lines.append(f"{title:<10}" + "".join(f"{value:>8}" for value in values))
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""Evaluate a trained classifier: this project's, the method's authors' or CSRA's."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError, exit_status
+from utils.options import NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
+
+DATASETS = ["voc07", "coco", "nuswide", "vg256", "cub200", "digits", "files"]
+OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
+
+
+@exit_status
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Evaluate a trained classifier: average precision by class, mAP, CP CR CF1 OP "
+        "OR OF1 at probability 0.5 and of the top 3, as a table, as JSON and as precision-recall "
+        "curves. A run is judged on its own data unless --dataset is given.",
+        allow_abbrev=False,
+    )
+    add_checkpoint_flags(parser)
+    data = add_data_flags(parser, DATASETS)
+    data.add_argument(
+        "--split", choices=["test", "train"], default="test", help="images to judge (default test)"
+    )
+    data.add_argument(
+        "--seed", type=NATURAL, help="divides files without a split (default: the run's, or 0)"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--tune_thresholds",
+        action="store_true",
+        help="store, with the checkpoint, the threshold of each class with the highest F1 on "
+        "--split; predict.py applies them",
+    )
+    output.add_argument(
+        "--save_scores",
+        metavar="FILE",
+        help=".npz with scores (N, C) before the sigmoid, targets, ids and classes",
+    )
+    output.add_argument(
+        "--output_dir",
+        metavar="DIR",
+        help="for evaluation.json and precision_recall.png (default runs/val-<dataset>-<time>)",
+    )
+    options = parser.parse_args()
+    if options.save_scores is not None:
+        if not options.save_scores.endswith(".npz"):
+            parser.error(f"--save_scores {options.save_scores}: expected a name that ends in .npz")
+        if Path(options.save_scores).exists():
+            raise UserError(f"{options.save_scores} exists: give another name, or move it away")
+    if options.dataset is not None:
+        check_data_flags(parser, options)
+
+    import numpy as np
+
+    from pipeline.data.sources import load_data
+    from pipeline.evaluation import check_classes, format_table, judge, load_trained, score, tune
+    from pipeline.model.checkpoint import read_thresholds, thresholds_path
+    from utils.files import atomic_path, write_json
+    from utils.metrics import average_precision
+    from utils.plots import precision_recall_curves
+    from utils.run import check_output_dir
+
+    if options.output_dir is not None:
+        check_output_dir(Path(options.output_dir))
+    trained = load_trained(options.load_from, vars(options))
+    checkpoint = trained.checkpoint
+    take_data_of_run(parser, options, checkpoint.options)
+    images = dict(zip(("train", "test"), load_data(options)))[options.split]
+    classes, targets = images.classes, images.targets
+    if images.true_targets is not None:  # labels as found are no measure where truth is known
+        targets = images.true_targets
+    check_classes(trained, classes, options.dataset)
+    thresholds = read_thresholds(checkpoint, classes)
+    print(f"data        {len(images)} {options.split} images of {options.dataset}", flush=True)
+
+    scores = score(trained, images, options.workers, options.batch_size)
+    if options.tune_thresholds:
+        thresholds = tune(scores, targets, classes, options.dataset, options.split)
+        write_json(thresholds_path(checkpoint), thresholds)
+    evaluation = judge(scores, targets, classes, thresholds)
+    print(f"\n{format_table(evaluation)}\n")
+    if thresholds is not None:
+        same = (thresholds["dataset"], thresholds["split"]) == (options.dataset, options.split)
+        print(
+            f"thresholds  {thresholds_path(checkpoint)}, tuned on {thresholds['split']} images of "
+            f"{thresholds['dataset']}{': F1 on the same images flatters' if same else ''}"
+        )
+    if options.save_scores is not None:
+        with atomic_path(options.save_scores) as temporary:
+            ids, names = np.array(list(images.ids)), np.array(classes)
+            np.savez(temporary, scores=scores, targets=targets, ids=ids, classes=names)
+        print(f"scores      {options.save_scores}")
+    now = time.strftime("%Y%m%d-%H%M%S")
+    folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}")
+    named = {"checkpoint": str(checkpoint.path), "dataset": options.dataset, "split": options.split}
+    write_json(folder / "evaluation.json", named | trained.settings | evaluation)
+    with atomic_path(folder / "precision_recall.png") as temporary:
+        ap = average_precision(scores, targets)
+        precision_recall_curves(scores, targets, classes, ap, temporary)
+    print(f"evaluation  {folder}")
+
+
+def take_data_of_run(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, stored: dict[str, Any]
+) -> None:
+    """Fill the data flags that were not given from the run, if --dataset was not."""
+    if options.dataset is None:
+        if not stored:
+            parser.error(f"--dataset is needed: no run's config.json is beside {options.load_from}")
+        options.dataset = stored["dataset"]
+        for name in OF_A_RUN:
+            if getattr(options, name) is None:
+                setattr(options, name, stored.get(name))
+        check_data_flags(parser, options)
+    if options.seed is None:
+        options.seed = stored.get("seed", 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
