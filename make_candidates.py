@@ -36,7 +36,9 @@ def main() -> None:
         "--class_rates", metavar="FILE", help="of --noise class: JSON, {class name: rate}"
     )
     noise.add_argument(
-        "--load_from", metavar="RUN", help="of --noise instance: folder of a run on these classes"
+        "--load_from",
+        metavar="RUN",
+        help="of --noise instance: a run or weight file on these classes",
     )
     noise.add_argument("--seed", type=NATURAL, default=0, help="fixes the draw (default 0)")
     parser.add_argument(
@@ -102,19 +104,19 @@ def probability(options: argparse.Namespace, data: Any) -> Any:
     if options.noise == "cooccurrence":
         weights = noise.cooccurrence_weights(data.targets)
     else:
-        weights = noise.score_weights(scores_of_run(options.load_from, data))
+        weights = noise.score_weights(scores_by(options.load_from, options.dataset, data))
     try:
         return noise.scale_to_rate(weights, data.targets, options.partial_rate)
     except ValueError as error:
         raise UserError(f"--partial_rate cannot be had by {options.noise} noise: {error}") from None
 
 
-def scores_of_run(path: str, data: Any) -> Any:
-    """Logits (N, C) of the images of `data` by the run in the folder `path`."""
+def scores_by(path: str, dataset: str, data: Any) -> Any:
+    """Logits (N, C) of the images of `data` by the classifier stored at `path`."""
     from pipeline.evaluation import check_classes, load_trained, score
 
-    trained = load_trained(path, {})
-    check_classes(trained, data.classes, "the data set")
+    trained = load_trained(path, {"dataset": dataset})
+    check_classes(trained, data.classes, dataset)
     return score(trained, data)
 
 

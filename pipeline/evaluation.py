@@ -158,11 +158,17 @@ def check_classes(trained: Trained, classes: list[str], what: str) -> None:
     """
     known = trained.checkpoint.data.get("classes")
     found = trained.checkpoint.classes
-    if len(classes) != found or (known is not None and known != classes):
-        order = "" if len(classes) != found else ", or names them in another order"
+    path = trained.checkpoint.path
+    if len(classes) != found:
         raise UserError(
-            f"{trained.checkpoint.path} scores {found} classes, but {what} has {len(classes)}"
-            f"{order}: give the data it was trained on"
+            f"{path} scores {found} classes, but {what} has {len(classes)}: give what it was "
+            "trained on"
+        )
+    if known is not None and known != classes:
+        differing = next(i for i, name in enumerate(known) if name != classes[i])
+        raise UserError(
+            f"{path} was trained on other classes than {what} has, or in another order: class "
+            f"{differing} is '{known[differing]}' there and '{classes[differing]}' here"
         )
 
 

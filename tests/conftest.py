@@ -2,7 +2,11 @@ import importlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from pipeline.data import voc
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +32,24 @@ def run(monkeypatch, tmp_path, capsys):
         return status, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """VOCdevkit with eight photos to train on and twenty to test."""
+    folder = tmp_path / "VOCdevkit" / "VOC2007"
+    lists, photos = folder / "ImageSets" / "Main", folder / "JPEGImages"
+    lists.mkdir(parents=True)
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    for split, ids in (("trainval", range(1, 9)), ("test", range(11, 31))):
+        names = [f"{i:06}" for i in ids]
+        (lists / f"{split}.txt").write_text("\n".join(names))
+        for name in names:
+            pixels = generator.integers(0, 256, (40, 50, 3), np.uint8)
+            Image.fromarray(pixels).save(photos / f"{name}.jpg")
+        for class_name in voc.CLASSES:
+            marks = generator.choice(["1", "-1", "0"], len(names), p=[0.3, 0.6, 0.1])
+            lines = [f"{name} {mark}" for name, mark in zip(names, marks)]
+            (lists / f"{class_name}_{split}.txt").write_text("\n".join(lines))
+    return folder.parent

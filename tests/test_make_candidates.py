@@ -176,7 +176,7 @@ def test_instance_noise_adds_what_the_run_takes_for_true(run, photos, tmp_path, 
     taken = np.random.default_rng(1).random(targets.shape) < 0.5
     scores = np.where(taken, 20, -20).astype(np.float32)
     asked = []
-    monkeypatch.setattr(make_candidates, "scores_of_run", lambda *of: asked.append(of[0]) or scores)
+    monkeypatch.setattr(make_candidates, "scores_by", lambda *of: asked.append(of[0]) or scores)
     flags = ["--noise", "instance", "--partial_rate", "0.4", "--load_from", "r"]
     assert run(*files(photos), *flags, "--output", "n.npy")[0] == 0
     candidates, _ = read_candidates(tmp_path / "n.npy")
@@ -280,13 +280,13 @@ def test_a_run_on_other_classes_or_in_another_order_is_refused(run, photos, trai
     listing = ["--classes", photos / "reversed.txt"]
     status, _, err = run(*files(photos), *listing, *flags, trained)
     assert status == 1
-    assert "was trained on 4 classes, which are not the 4 here, or in another order" in err
+    assert "was trained on other classes than files has, or in another order" in err
     status, _, err = run("--dataset", "digits", *flags, trained)
     assert status == 1
-    assert "was trained on 4 classes, which are not the 10 here" in err
+    assert "scores 4 classes, but digits has 10" in err
     status, _, err = run(*files(photos), *flags, photos)
     assert status == 1
-    assert "is no run: expected a readable" in err
+    assert "holds neither model.safetensors nor last.pt" in err
     assert not list(tmp_path.iterdir())
 
 
@@ -297,7 +297,7 @@ def test_a_run_without_weights_is_refused_in_one_line(run, photos, trained, tmp_
     status, _, err = run(*files(photos), *flags)
     assert status == 1
     assert len(err.splitlines()) == 1
-    assert "begun/model.safetensors" in err
+    assert "begun holds neither model.safetensors nor last.pt" in err
 
 
 def test_an_existing_file_is_never_overwritten(run, photos, tmp_path):

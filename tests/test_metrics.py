@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
-from utils.metrics import average_precision, multilabel_metrics
+from utils.metrics import average_precision, best_thresholds, multilabel_metrics, probabilities
 
 NAMES = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 SCORES = np.float32([[2, -1, -3, 0.5], [1, 3, -2, -4], [-1, 2, -1, 4]])
@@ -283,3 +283,27 @@ class TestErrors:
 def test_top_k_below_one_is_refused(top_k):
     with pytest.raises(ValueError, match=f"Expected top_k of at least 1, but got {top_k}"):
         multilabel_metrics(SCORES, TARGETS, top_k=top_k)
+
+
+@given(ranked_labels())
+def test_no_threshold_has_a_higher_f1(labels):
+    scores, targets = labels
+    found = best_thresholds(scores, targets)
+    for c, threshold in enumerate(found):
+        judged = targets[:, c] >= 0
+        true, column = targets[judged, c], scores[judged, c]
+        if not (true == 1).any():
+            assert threshold == 0
+            continue
+        tried = [-math.inf, *column]
+        best = max(f1_score(true, column > other, zero_division=0) for other in tried)
+        assert f1_score(true, column > threshold, zero_division=0) == pytest.approx(best)
+        assert not (column == threshold).any()
+
+
+def test_probabilities_are_the_sigmoid_and_keep_the_order_of_scores():
+    logits = np.float32([-1000, -600, -90, -2, 0, 2, 30])
+    found = probabilities(logits)
+    np.testing.assert_allclose(found[3:6], [0.11920292, 0.5, 0.88079708])
+    assert found[0] == 0
+    assert (np.diff(found) > 0).all()

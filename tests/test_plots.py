@@ -1,7 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from utils.plots import training_curves
+from utils.metrics import average_precision
+from utils.plots import precision_recall_curves, training_curves
 
 
 def drawn(history, path):
@@ -31,3 +32,26 @@ def test_each_of_loss_map_and_rate_has_a_curve_of_its_own(tmp_path):
 def test_an_undefined_map_is_left_out(tmp_path):
     image = drawn([record(1, 0.9, None, 0.1), record(2, 0.5, None, 0.1)], tmp_path / "a.png")
     assert image.std() > 0
+
+
+def curves(scores, targets, classes, path):
+    ap = average_precision(scores, targets)
+    precision_recall_curves(scores, targets, classes, ap, path)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_each_class_has_a_bar_and_a_class_without_positives_none(tmp_path):
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=(50, 60)).astype(np.float32)
+    targets = (generator.random((50, 60)) < 0.3).astype(np.int8)
+    many = curves(scores, targets, [f"class {c}" for c in range(60)], tmp_path / "a.png")
+    targets[:, 5:] = 0
+    few = curves(scores, targets, [f"class {c}" for c in range(60)], tmp_path / "b.png")
+    assert many.shape[0] > few.shape[0]  # the picture grows with the bars
+
+
+def test_a_name_is_no_formula_and_no_positives_are_no_error(tmp_path):
+    scores = np.float32([[1], [0]])
+    assert curves(scores, np.int8([[1], [0]]), ["$x$ $"], tmp_path / "a.png").std() > 0
+    assert curves(scores, np.int8([[0], [0]]), ["a"], tmp_path / "b.png").std() > 0

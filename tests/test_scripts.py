@@ -10,37 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import main_CoNeS
-from pipeline import experiment
 from pipeline.cones import build, released
-from pipeline.data import digits, voc
+from pipeline.data import digits
+from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
 from utils.run import RunFolder
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
-
-
-@pytest.fixture
-def devkit(tmp_path):
-    """VOCdevkit with eight photos to train on and four to test."""
-    folder = tmp_path / "VOCdevkit" / "VOC2007"
-    lists, photos = folder / "ImageSets" / "Main", folder / "JPEGImages"
-    lists.mkdir(parents=True)
-    photos.mkdir()
-    generator = np.random.default_rng(0)
-    for split, ids in (("trainval", range(1, 9)), ("test", range(11, 15))):
-        names = [f"{i:06}" for i in ids]
-        (lists / f"{split}.txt").write_text("\n".join(names))
-        for name in names:
-            pixels = generator.integers(0, 256, (40, 50, 3), np.uint8)
-            Image.fromarray(pixels).save(photos / f"{name}.jpg")
-        for class_name in voc.CLASSES:
-            marks = generator.choice(["1", "-1", "0"], len(names), p=[0.3, 0.6, 0.1])
-            lines = [f"{name} {mark}" for name, mark in zip(names, marks)]
-            (lists / f"{class_name}_{split}.txt").write_text("\n".join(lines))
-    return folder.parent
 
 
 def voc_flags(devkit, *more):
@@ -154,7 +132,7 @@ def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, make)
 
     keep(build, "CoNeS")
-    keep(experiment, "Classifier")
+    keep(classifier, "Classifier")
     keep(torch.optim, "SGD")
     flags = (
         "--tau 0.2 --clusters 3 --beta 0.3 --mu 0.4 --gamma 0.5 --r_ws 6 --num_heads 4 --lam 0.7"

@@ -1,5 +1,9 @@
+import json
 import os
 import pickle
+import struct
+import tracemalloc
+import zipfile
 
 import pytest
 import safetensors.torch
@@ -117,3 +121,79 @@ def test_batch_counters_may_be_missing_from_old_files():
     state["weight"] = torch.tensor([3.0, 4.0])
     load_strictly(norm, state, "file")
     assert norm.weight.tolist() == [3.0, 4.0]
+
+
+# Hostile files: one line each, nothing run, no memory taken
+
+
+def refused(path, match):
+    tracemalloc.start()
+    with pytest.raises(UserError, match=match) as caught:
+        read_weights(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+    assert peak < 50 * 2**20
+
+
+def test_an_archive_that_inflates_is_refused(tmp_path):
+    torch.save({"weight": torch.zeros(50_000_000)}, tmp_path / "w.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as stored,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in stored.namelist():
+            bomb.writestr(name, stored.read(name))
+    assert (tmp_path / "bomb.pth").stat().st_size < 1_000_000
+    refused(tmp_path / "bomb.pth", "its entries unpack to more than the file holds")
+
+
+def test_an_archive_whose_header_claims_gigabytes_is_refused(tmp_path):
+    torch.save({"weight": torch.zeros(4)}, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    start = content.rindex(b"PK\x01\x02")  # a central header: sizes are 20 and 24 bytes on
+    content[start + 20 : start + 28] = struct.pack("<II", 0xF0000000, 0xF0000000)
+    (tmp_path / "lie.pth").write_bytes(content)
+    refused(tmp_path / "lie.pth", "its entries unpack to more than the file holds")
+
+
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path):
+    torch.save({"fc_all.weight": torch.zeros(1, 1).expand(10**9, 2048)}, tmp_path / "w.pth")
+    refused(tmp_path / "w.pth", r"fc_all.weight claims \(1000000000, 2048\)")
+
+
+def test_a_tensor_without_memory_is_refused(tmp_path):
+    torch.save({"weight": torch.zeros(10**12, device="meta")}, tmp_path / "w.pth")
+    refused(tmp_path / "w.pth", "w.pth")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(resnet, share, tmp_path):
+    for name in ("w.pth", "w.safetensors"):
+        if name == "w.pth":
+            torch.save(resnet, tmp_path / name)
+        else:
+            safetensors.torch.save_file(resnet, tmp_path / name)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: int(share * len(content))])
+        refused(tmp_path / name, f"cannot read weights from .*{name}")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 1000]}},
+        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}},
+        {"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 16]}},
+        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [4, 20]}},
+    ],
+)
+def test_safetensors_with_wrong_offsets_is_refused(header, tmp_path):
+    text = json.dumps(header).encode()
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+    refused(tmp_path / "w.safetensors", "cannot read weights from")
+
+
+def test_safetensors_whose_header_claims_gigabytes_is_refused(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", 2**40) + b"{}")
+    refused(tmp_path / "w.safetensors", "cannot read weights from")

@@ -48,11 +48,11 @@ def precision_recall_curves(
     height = max(4.5, 1 + 0.16 * len(drawn))
     figure = Figure(figsize=(12, height), layout="constrained")
     curves, bars = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    colours = matplotlib.colormaps["viridis"](ap / 100)
-    for c in drawn:
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.85, 0, len(drawn)))  # by rank
+    for c, colour in zip(drawn, colours):
         judged = targets[:, c] >= 0
         precision, recall, _ = precision_recall_curve(targets[judged, c], scores[judged, c])
-        curves.plot(100 * recall, 100 * precision, color=colours[c], alpha=0.6, linewidth=1)
+        curves.plot(100 * recall, 100 * precision, color=colour, alpha=0.6, linewidth=1)
     judged = targets[:, drawn] >= 0
     if judged.any():
         pooled = targets[:, drawn][judged], scores[:, drawn][judged]
@@ -65,7 +65,7 @@ def precision_recall_curves(
         xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 101), title="by class"
     )
     curves.grid(alpha=0.3)
-    bars.barh([escape(classes[c]) for c in drawn], ap[drawn], color=colours[drawn])
+    bars.barh([escape(classes[c]) for c in drawn], ap[drawn], color=colours)
     bars.invert_yaxis()
     bars.margins(y=0.01)
     bars.tick_params(axis="y", labelsize=7 if len(drawn) > 40 else 9)

@@ -22,6 +22,16 @@ from pipeline.data.images import open_images
 from pipeline.data.labelled import LabelledImages, Split
 from utils.errors import UserError
 
+# By category id, the order of the columns, for those who have no annotation file at hand.
+CLASSES = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,"
+    "stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,"
+    "backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,"
+    "baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,knife,spoon,"
+    "bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,"
+    "oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+).split(",")
 FOLDERS = {"train": "train2014", "test": "val2014"}
 # What parsing and indexing JSON of another shape raises; running out of memory is not among it.
 MALFORMED = (

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,9 @@ def read_weights(path: str | Path) -> StateDict:
             content = safetensors.torch.load_file(path)
         else:
             refuse_inflation(path)
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd pickles, which are refused in one line
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # parsers of damaged or hostile files raise of any kind
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):

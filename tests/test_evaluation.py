@@ -1,0 +1,114 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.data.labelled import LabelledImages
+from pipeline.data.transforms import test_transform
+from pipeline.evaluation import format_table, judge, load_trained, score, tune
+from pipeline.model.classifier import assemble
+from utils.metrics import multilabel_metrics
+from utils.run import RunFolder
+
+test_transform.__test__ = False
+SCORES = np.float32([[2, -1, -3], [1, 3, -2], [-1, 2, -1]])
+TARGETS = np.int8([[1, 1, 0], [0, 1, 0], [1, 0, 0]])
+
+
+def test_the_report_holds_the_metrics_and_each_class_and_is_json():
+    report = judge(SCORES, TARGETS, list("abc"))
+    assert json.loads(json.dumps(report)) == report
+    metrics = multilabel_metrics(SCORES, TARGETS)
+    assert {name: report[name] for name in metrics} == metrics
+    assert report["by_class"]["c"] == {"AP": None, "positives": 0}
+    assert report["by_class"]["a"]["positives"] == 2
+    assert report["by_class"]["a"]["AP"] == pytest.approx(100 * (1 + 2 / 3) / 2)
+
+
+def test_without_any_positive_all_is_undefined_and_the_table_says_so():
+    report = judge(
+        SCORES, np.zeros_like(TARGETS), list("abc"), tune(SCORES, TARGETS, list("abc"), "d", "s")
+    )
+    assert report["mAP"] is report["OF1_top3"] is None
+    assert format_table(report).count("none") == 3 + 1 + 12
+
+
+def test_tuned_metrics_are_those_above_each_class_threshold():
+    limits = {"thresholds": {"a": 0.2, "b": 0.9, "c": 0.5}}  # logits -1.39 and 2.20
+    report = judge(SCORES, TARGETS, list("abc"), limits)
+    # a: all three predicted, two true; b: the second predicted, of two true ones.
+    assert report["OP_tuned"] == pytest.approx(100 * 3 / 4)
+    assert report["OR_tuned"] == pytest.approx(100 * 3 / 4)
+    assert report["CP_tuned"] == pytest.approx(100 * (2 / 3 + 1) / 2)
+    assert report["OP"] == judge(SCORES, TARGETS, list("abc"))["OP"]
+
+
+@given(st.lists(st.floats(-300, 300, width=32), min_size=2, max_size=20), st.randoms())
+def test_no_threshold_beats_the_tuned_one(column, random):
+    scores = np.float32(column)[:, None]
+    targets = np.int8([[random.random() < 0.5] for _ in column])
+    if not targets.any():
+        return
+    limit = tune(scores, targets, ["a"], "d", "s")["thresholds"]["a"]
+    assert 0 <= limit < 1
+
+    def f1(predicted):
+        return 2 * (predicted & (targets == 1)).sum() / (predicted.sum() + targets.sum())
+
+    report = judge(scores, targets, ["a"], {"thresholds": {"a": limit}})
+    # Where the sigmoid saturates to 1, scores of more than 36 are one.
+    distinct = np.minimum(scores, 36)
+    best = max(f1(distinct > t) for t in [-math.inf, *distinct[:, 0]])
+    best_unsaturated = max(f1(scores > t) for t in [-math.inf, *scores[:, 0]])
+    assert min(best, best_unsaturated) <= report["OF1_tuned"] / 100 + 1e-9
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A run's folder with a classifier of four classes, and twenty images."""
+    torch.manual_seed(0)
+    classifier = assemble("test_resnet", 32, "csra", 4, 2, 0.3, "imagenet").eval()
+    options = {"script": "main_BCE", "dataset": "digits", "model": "test_resnet", "img_size": 32}
+    options |= {"normalize": "imagenet", "lam": 0.3, "amp": "bf16", "device": "cpu"}
+    run = RunFolder.create(str(tmp_path / "r"), options, {"classes": list("abcd")})
+    record = {"epoch": 1, "train_loss": 1.0, "mAP": 50.0, "lr": 0.1}
+    run.save_epoch(record, {}, classifier.state_dict())
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (20, 3, 40, 50), dtype=torch.uint8, generator=generator)
+    targets = np.zeros((20, 4), np.int8)
+    ids = [str(i) for i in range(20)]
+    return str(run.path), LabelledImages(pixels, list("abcd"), targets, ids), classifier
+
+
+def test_scores_do_not_depend_on_how_they_are_loaded(stored):
+    path, data, _ = stored
+    trained = load_trained(path, {})
+    first = score(trained, data)
+    for batch_size, workers in ((1, 0), (3, 2), (16, 1), (64, 0)):
+        np.testing.assert_array_equal(score(trained, data, workers, batch_size), first)
+
+
+def test_precision_is_the_run_s_unless_given(stored, capsys):
+    path, data, classifier = stored
+    assert load_trained(path, {}).precision == torch.bfloat16
+    full = load_trained(path, {"amp": "off"})
+    assert full.precision is None
+    with torch.inference_mode():
+        expected = classifier(test_transform(32)(data.images)).logits
+    np.testing.assert_allclose(score(full, data), expected, atol=1e-5)
+    assert np.abs(score(load_trained(path, {}), data) - expected.numpy()).max() > 1e-4
+    assert "device      cpu in bf16" in capsys.readouterr().out
+
+
+def test_flags_that_agree_with_the_weights_are_admitted(stored):
+    path, _, _ = stored
+    flags = {"head": "csra", "num_heads": 2, "num_cls": 4, "model": "test_resnet", "img_size": 64}
+    assert load_trained(path, flags).settings == {
+        "img_size": 64,
+        "normalize": "imagenet",
+        "lam": 0.3,
+    }

@@ -1,0 +1,254 @@
+"""The prediction script from the shell's side, and what it finds and draws."""
+
+import csv
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import export
+from pipeline.data import coco, nuswide, voc
+from pipeline.data.images import read_image
+from pipeline.data.transforms import test_transform
+from pipeline.model.checkpoint import read_checkpoint
+from pipeline.model.classifier import assemble
+from pipeline.model.weights import load_strictly
+from pipeline.prediction import find_images
+from tests.test_checkpoint import released_form
+from utils.errors import UserError
+from utils.overlays import caption_font, draw_maps, fit
+
+test_transform.__test__ = False
+SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 1".split()
+PHOTOS = ["a.png", "b/c.JPG", "b/d.webp", "b/e e.png"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with four photos, a broken one and a text."""
+    generator = np.random.default_rng(0)
+    for i, name in enumerate(PHOTOS):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (30 + i, 60, 3), np.uint8)).save(path)
+    (tmp_path / "photos" / "b" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "photos" / "notes.txt").write_text("no photo")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def trained(run, devkit):
+    """A finished run in r, on VOC's classes."""
+    flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--partial_rate", 0]
+    assert run("main_BCE", *flags, "--output_dir", "r")[0] == 0
+    return "r"
+
+
+def last_line(text):
+    return text.strip().splitlines()[-1]
+
+
+def written(folder):
+    with (folder / "predictions.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    lines = (folder / "predictions.jsonl").read_text().splitlines()
+    return table, [json.loads(line) for line in lines]
+
+
+def expected_probabilities(path):
+    found = read_checkpoint("r")
+    classifier = assemble("test_resnet", 32, "csra", 20, 1, 0.1, "none").eval()
+    load_strictly(classifier, found.state, "r")
+    with torch.inference_mode():
+        return classifier(test_transform(32)(read_image(str(path)))[None]).logits[0].sigmoid()
+
+
+@pytest.mark.parametrize("flags", ["", "--batch_size 1", "--batch_size 3 --workers 2"])
+def test_every_readable_photo_gets_labels_and_scores(flags, run, trained, photos, tmp_path):
+    status, out, err = run(
+        "predict", photos, "--load_from", "r", "--output_dir", "p", *flags.split()
+    )
+    assert status == 0
+    assert "labelled    4 images, 1 could not be read" in out
+    assert f"warning: cannot decode image {photos}/b/broken.jpg" in err
+    table, lines = written(tmp_path / "p")
+    assert [row["path"] for row in table] == [str(photos / name) for name in PHOTOS]
+    for row, line in zip(table, lines):
+        expected = expected_probabilities(row["path"])
+        assert list(line["scores"]) == voc.CLASSES
+        np.testing.assert_allclose(list(line["scores"].values()), expected, atol=1e-5)
+        above = {name for name, p in zip(voc.CLASSES, expected.tolist()) if p > 0.5}
+        assert set(line["labels"]) == above
+        assert row["labels"] == "|".join(line["labels"])
+        shown = [float(p) for p in row["scores"].split("|") if p]
+        assert shown == sorted(shown, reverse=True)
+        assert len(shown) == len(above)
+
+
+def test_tuned_thresholds_are_applied_and_a_flag_overrides_them(run, trained, photos, tmp_path):
+    limits = {name: 1.0 if name != "cow" else 0.0 for name in voc.CLASSES}
+    content = {"thresholds": limits, "split": "train", "dataset": "voc07"}
+    (tmp_path / "r" / "thresholds.json").write_text(json.dumps(content))
+    _, out, _ = run("predict", photos, "--load_from", "r", "--output_dir", "p")
+    assert "thresholds  tuned on train images of voc07" in out
+    assert {row["labels"] for row in written(tmp_path / "p")[0]} == {"cow"}
+    flags = ["--output_dir", "all", "--threshold", 0]
+    assert run("predict", photos, "--load_from", "r", *flags)[0] == 0
+    assert {len(line["labels"]) for line in written(tmp_path / "all")[1]} == {20}
+
+
+def test_maps_are_drawn_for_every_image_of_a_batch(run, trained, photos, tmp_path):
+    flags = ["--output_dir", "p", "--cam", "maps", "--top", 2]
+    assert run("predict", photos, "--load_from", "r", *flags)[0] == 0
+    found = sorted(
+        str(p.relative_to(tmp_path / "maps")) for p in (tmp_path / "maps").rglob("*.png")
+    )
+    assert found == sorted(f"{name}.png" for name in PHOTOS)
+    sheets = [np.asarray(Image.open(tmp_path / "maps" / name)) for name in found]
+    assert all(sheet.shape[1] == 3 * 240 + 2 * 6 for sheet in sheets)  # a photo and two maps
+    for sheet in sheets:
+        assert np.abs(sheet[26:, :240].astype(int) - sheet[26:, 246:486]).max() > 0
+
+
+def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(run, trained, tmp_path):
+    status, out, err = run("predict", "--load_from", "r", "--export", "m.onnx")
+    assert status == 0, err
+    assert "exported    m.onnx; onnxruntime differs by" in out
+    session = onnxruntime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == voc.CLASSES
+    assert json.loads(metadata["img_size"]) == 32
+    classifier = assemble("test_resnet", 32, "csra", 20, 1, 0.1, "none").eval()
+    load_strictly(classifier, read_checkpoint("r").state, "r")
+    for batch in (1, 2, 5):
+        images = torch.randint(0, 256, (batch, 3, 32, 32), dtype=torch.uint8)
+        logits, cams = session.run(None, {"images": images.numpy()})
+        with torch.inference_mode():
+            expected = classifier(images)
+        np.testing.assert_allclose(logits, expected.logits, atol=1e-4)
+        np.testing.assert_allclose(cams, expected.cams, atol=1e-4)
+
+
+def test_an_export_that_differs_leaves_nothing(run, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    status, _, err = run("predict", "--load_from", "r", "--export", "m.onnx")
+    assert status == 1
+    assert "m.onnx is not written: onnxruntime differs from torch by" in last_line(err)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_missing_library_is_asked_for(run, trained, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    status, _, err = run("predict", "--load_from", "r", "--export", "m.onnx")
+    assert status == 1
+    assert "--export needs onnxscript: python -m pip install -r requirements-export.txt" in err
+
+
+@pytest.mark.parametrize("dataset", ["voc07", "coco", "nuswide"])
+def test_a_downloaded_file_gets_the_names_of_its_data_set(dataset, run, photos, tmp_path):
+    names = {"voc07": voc.CLASSES, "coco": coco.CLASSES, "nuswide": nuswide.CLASSES}[dataset]
+    assert len(names) == {"voc07": 20, "coco": 80, "nuswide": 81}[dataset]
+    state = released_form(assemble("resnet18", 64, "gap", len(names), 1, 0.1, "none"))
+    torch.save(state, tmp_path / "w.pth")
+    flags = ["--load_from", "w.pth", "--img_size", 64, "--output_dir", "p"]
+    status, _, err = run("predict", photos / "a.png", *flags, "--dataset", dataset)
+    assert status == 0, err
+    assert list(written(tmp_path / "p")[1][0]["scores"]) == list(names)
+
+
+def test_the_names_of_coco_are_those_of_its_annotations(shared):
+    assert coco.load(shared / "COCO2014", "test").classes == coco.CLASSES
+
+
+# What is found
+
+
+def test_files_folders_and_globs_are_found_once_in_order(photos):
+    inside = [str(photos / "b" / name) for name in ("broken.jpg", "c.JPG", "d.webp", "e e.png")]
+    assert find_images([str(photos / "b")]) == inside
+    assert find_images([str(photos)]) == [str(photos / "a.png"), *inside]
+    assert find_images([str(photos / "b" / "*.webp"), f"{photos}/b/../a.png"]) == [
+        str(photos / "b" / "d.webp"),
+        str(photos / "a.png"),
+    ]
+    assert find_images([str(photos / "b"), str(photos / "b" / "c.JPG")]) == inside
+    assert find_images([str(photos / "notes.txt")]) == [str(photos / "notes.txt")]  # as given
+
+
+def test_a_folder_whose_name_is_a_pattern_is_taken_by_its_name(tmp_path):
+    (tmp_path / "[x]").mkdir()
+    (tmp_path / "[x]" / "a.jpg").touch()
+    assert find_images([str(tmp_path / "[x]")]) == [str(tmp_path / "[x]" / "a.jpg")]
+
+
+@pytest.mark.parametrize("place", ["nowhere", "nowhere/*.jpg", "*.txt"])
+def test_a_place_without_images_is_refused(place, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(UserError, match="is no file, folder or glob here: expected files ending"):
+        find_images([place])
+
+
+# What is drawn
+
+
+def test_a_map_colours_where_it_is_positive_and_nothing_else():
+    image = torch.full((3, 300, 300), 128, dtype=torch.uint8)
+    maps = torch.tensor([[[4.0, -1.0], [-5.0, -1.0]], [[-4.0, -1.0], [-5.0, -1.0]]])
+    sheet = np.asarray(draw_maps(image, maps, ["one", "two"])).astype(int)[26:]
+    photo, one, two = sheet[:, :300], sheet[:, 306:606], sheet[:, 612:]
+    assert (photo == 128).all()
+    assert (two == 128).all()
+    changed = np.abs(one - 128).sum(axis=2)
+    assert changed[:60, :60].min() > 50
+    assert changed[240:, 240:].max() == 0
+
+
+def test_a_long_caption_keeps_its_ends():
+    text = fit("a very long class name that no column holds 0.93", 120)
+    assert caption_font().getlength(text) <= 116
+    assert text.startswith("a ver")
+    assert text.endswith("0.93")
+    assert fit("cow 0.1", 120) == "cow 0.1"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        ("--load_from r", 2, "give images to label, or --export FILE"),
+        ("photos --load_from r --dataset voc07 --classes c.txt", 2, "leave --classes out"),
+        ("--load_from r --export m.pt", 2, "expected a name that ends in .onnx"),
+        ("photos --load_from r --threshold 2", 2, "at most 1, but got 2"),
+        ("photos --load_from r --dataset coco", 1, "scores 20 classes, but coco has 80"),
+        ("photos --load_from r --classes c.txt", 1, "scores 20 classes, but c.txt has 2"),
+        ("photos/b/broken.jpg --load_from r", 1, "none of the 1 images can be read"),
+        ("photos --load_from w.pth --img_size 64 --normalize none", 1, "give --dataset or --clas"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    flags, status, message, run, trained, photos, tmp_path
+):
+    (tmp_path / "c.txt").write_text("a\nb")
+    state = released_form(assemble("resnet18", 64, "gap", 5, 1, 0.1, "none"))
+    torch.save(state, tmp_path / "w.pth")
+    found, _, err = run("predict", *flags.split())
+    assert found == status
+    assert message in last_line(err)
+    assert not list(tmp_path.rglob("predictions*"))
+
+
+def test_predictions_are_never_overwritten(run, trained, photos, tmp_path):
+    flags = ["--load_from", "r", "--output_dir", "p"]
+    assert run("predict", photos, *flags)[0] == 0
+    status, _, err = run("predict", photos, *flags)
+    assert (status, last_line(err)) == (
+        1,
+        "error: p holds predictions: give another --output_dir",
+    )

@@ -1,0 +1,184 @@
+"""The evaluation script from the shell's side."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from pipeline import evaluation
+from pipeline.data import voc
+from tests.test_checkpoint import csra_form, released_form
+
+SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
+
+
+@pytest.fixture
+def trained(run, devkit):
+    """A finished run in r, of two attention heads, whose settings are not the defaults."""
+    flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--normalize", "imagenet"]
+    flags += ["--num_heads", 2, "--lam", 0.4, "--output_dir", "r", "--partial_rate", 0]
+    status, _, err = run("main_BCE", *flags)
+    assert status == 0, err
+    return "r"
+
+
+def evaluate(run, tmp_path, *flags):
+    """What val.py writes in a new folder, and what it prints."""
+    folder = tmp_path / f"v{len(list(tmp_path.glob('v*')))}"
+    status, out, err = run("val", "--output_dir", folder, *flags)
+    assert status == 0, err
+    return json.loads((folder / "evaluation.json").read_text()), out, folder
+
+
+def last_line(text):
+    return text.strip().splitlines()[-1]
+
+
+def test_a_run_evaluates_to_the_last_digit_of_its_last_epoch(run, trained, tmp_path):
+    result = json.loads((tmp_path / "r" / "result.json").read_text())
+    names = ["mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "CF1_top3", "classes_scored"]
+    for source in ("r", "r/model.safetensors", "r/last.pt"):
+        for flags in ("--batch_size 1", "--batch_size 7 --workers 2", "--batch_size 64"):
+            report, _, _ = evaluate(run, tmp_path, "--load_from", source, *flags.split())
+            assert [report[name] for name in names] == [result[name] for name in names]
+
+
+def test_the_report_names_settings_and_every_class(run, trained, tmp_path):
+    report, out, folder = evaluate(run, tmp_path, "--load_from", "r")
+    assert "test_resnet, csra of 2, 20 classes" in out
+    assert "32 px (the run's), normalised by ImageNet's statistics (the run's)" in out
+    assert "lam 0.4 (the run's)" in out
+    assert list(report["by_class"]) == voc.CLASSES
+    defined = [value["AP"] for value in report["by_class"].values() if value["AP"] is not None]
+    assert np.mean(defined) == pytest.approx(report["mAP"])
+    assert len(defined) == report["classes_scored"]
+    for name, value in report["by_class"].items():
+        line = next(line for line in out.splitlines() if line.startswith(f"{name} "))
+        assert line.split()[1] == str(value["positives"])
+    assert f"mAP {report['mAP']:6.2f}" in out
+    with Image.open(folder / "precision_recall.png") as picture:
+        assert picture.width > 1000
+
+
+def test_scores_are_saved_with_what_they_belong_to(run, trained, tmp_path):
+    report, _, _ = evaluate(run, tmp_path, "--load_from", "r", "--save_scores", "s.npz")
+    with np.load("s.npz") as saved:
+        ap = evaluation.average_precision(saved["scores"], saved["targets"])
+        assert np.nanmean(ap) == report["mAP"]
+        assert saved["classes"].tolist() == voc.CLASSES
+        assert saved["ids"].tolist() == [f"{i:06}" for i in range(11, 31)]
+    status, _, err = run("val", "--load_from", "r", "--save_scores", "s.npz")
+    assert (status, last_line(err)) == (
+        1,
+        "error: s.npz exists: give another name, or move it away",
+    )
+
+
+def test_tuned_thresholds_are_stored_and_named_on_the_next_evaluation(run, trained, tmp_path):
+    tuned, out, _ = evaluate(run, tmp_path, "--load_from", "r", "--tune_thresholds")
+    assert "F1 on the same images flatters" in out
+    assert tuned["CF1_tuned"] >= tuned["CF1"]
+    stored = json.loads((tmp_path / "r" / "thresholds.json").read_text())
+    assert list(stored["thresholds"]) == voc.CLASSES
+    assert (stored["dataset"], stored["split"], stored["images"]) == ("voc07", "test", 20)
+    again, out, _ = evaluate(run, tmp_path, "--load_from", "r", "--split", "train")
+    assert "tuned on test images of voc07" in out
+    assert "flatters" not in out
+    assert again["images"] == 8
+    assert "CF1_tuned" in again
+
+
+@pytest.mark.parametrize("form", ["released", "csra"])
+def test_a_downloaded_file_takes_the_published_protocol(form, run, devkit, tmp_path):
+    torch.manual_seed(0)
+    head = "gap" if form == "released" else "csra"
+    original = evaluation.assemble("resnet18", 448, head, 20, 4, 0.1, "none")
+    state = released_form(original) if form == "released" else csra_form(original)
+    torch.save(state, tmp_path / "w.pth")
+    where = ["--dataset", "voc07", "--path_images", devkit, "--load_from", "w.pth"]
+    report, out, _ = evaluate(run, tmp_path, *where, "--save_scores", "s.npz")
+    assert "448 px (published for voc07), scaled to 0..1 (published for voc07)" in out
+    assert ("left out    10 tensors contrastive_class_selector_*" in out) == (form == "released")
+    assert ("lam 0.1 (published for voc07)" in out) == (form == "csra")
+    images = voc.load(devkit, "test")
+    one = evaluation.test_transform(448)(images.images[0])
+    with torch.inference_mode():
+        expected = original.eval()(one[None]).logits[0]
+    torch.testing.assert_close(torch.from_numpy(np.load("s.npz")["scores"][0]), expected)
+    assert report["img_size"] == 448
+
+
+def test_labels_as_found_give_way_to_known_truth(run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 40, 40, 3), np.uint8)
+    lines = ["path,labels,split,true_labels"]
+    for i in range(8):
+        Image.fromarray(pixels[i]).save(tmp_path / f"{i}.png")
+        split = "train" if i < 4 else "test"
+        lines.append(f"{i}.png,a|b,{split},{'a' if i % 2 else 'b'}")
+    (tmp_path / "l.csv").write_text("\n".join(lines))
+    flags = ["--dataset", "files", "--labels", "l.csv", *SMALL, "--output_dir", "r"]
+    assert run("main_real", *flags)[0] == 0
+    report, _, _ = evaluate(run, tmp_path, "--load_from", "r", "--split", "train")
+    assert [value["positives"] for value in report["by_class"].values()] == [2, 2]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--load_from r --head gap", "--head gap, but r/model.safetensors has head csra"),
+        ("--load_from r --num_heads 4", "--num_heads 4, but r/model.safetensors has num_heads 2"),
+        ("--load_from r --model resnet50", "has model test_resnet: leave the flag out"),
+        ("--load_from r --num_cls 80", "--num_cls 80, but r/model.safetensors has num_cls 20"),
+        ("--load_from nowhere", "no weight file nowhere"),
+        ("--load_from r --output_dir r", "r already holds a run"),
+        ("--load_from r --dataset digits", "scores 20 classes, but digits has 10"),
+        ("--load_from lone.safetensors --dataset voc07 --path_images VOCdevkit", "give --model"),
+    ],
+)
+def test_what_contradicts_the_weights_is_one_line(flags, message, run, trained, tmp_path):
+    state = safetensors.torch.load_file("r/model.safetensors")
+    safetensors.torch.save_file(state, "lone.safetensors")
+    status, _, err = run("val", *flags.split())
+    assert status == 1
+    assert message in last_line(err)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_settings_that_nobody_knows_are_asked_for(run, tmp_path):
+    torch.save(
+        csra_form(evaluation.assemble("resnet18", 64, "csra", 5, 1, 0.1, "none")),
+        tmp_path / "w.pth",
+    )
+    (tmp_path / "l.csv").write_text("path,labels\n0.png,a")
+    flags = ["--load_from", "w.pth", "--dataset", "files", "--labels", "l.csv"]
+    for name, value in (("img_size", 64), ("normalize", "none"), ("lam", 0.1)):
+        status, _, err = run("val", *flags)
+        assert status == 1
+        assert f"w.pth does not say its {name}" in last_line(err)
+        assert f"give --{name}" in last_line(err)
+        flags += [f"--{name}", value]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("", "--load_from"),
+        ("--load_from r --save_scores s.csv", "expected a name that ends in .npz"),
+        ("--load_from r --dataset voc07", "--path_images is needed"),
+        ("--load_from w.pth --img_size 64 --normalize none", "--dataset is needed"),
+    ],
+)
+def test_bad_usage_exits_with_2(flags, message, run, trained, tmp_path):
+    torch.save(
+        released_form(evaluation.assemble("resnet18", 64, "gap", 5, 1, 0.1, "none")),
+        tmp_path / "w.pth",
+    )
+    status, _, err = run("val", *flags.split())
+    assert status == 2
+    assert message in last_line(err)

@@ -1,0 +1,67 @@
+"""Class maps drawn over photos."""
+
+import functools
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+SIDES = 240, 480  # pixels of a photo's longer side, at least and at most
+CAPTION = 26  # pixels above each picture
+GAP = 6
+
+
+def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> Image.Image:
+    """The photo and, beside it, the photo under each map.
+
+    A map's positive part is scaled by its own maximum, stretched to the photo, and laid over it:
+    the stronger, the redder and the less transparent.
+
+    Args:
+        image: (3, H, W) uint8.
+        maps: (K, h, w) float32.
+        captions: K texts.
+    """
+    rows, columns = image.shape[1:]
+    longest = max(rows, columns)
+    scale = min(max(longest, SIDES[0]), SIDES[1]) / longest
+    size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    photo = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size)
+    pixels = np.asarray(photo).astype(np.float32)
+    width = max(size[0], 120)  # of a column: captions need some
+    sheet = Image.new("RGB", ((width + GAP) * (len(maps) + 1) - GAP, size[1] + CAPTION), "white")
+    sheet.paste(photo, (0, CAPTION))
+    draw = ImageDraw.Draw(sheet)
+    if len(maps):
+        positive = maps.relu()
+        shares = positive / positive.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+        stretched = F.interpolate(
+            shares[None], size=(size[1], size[0]), mode="bilinear", align_corners=False
+        )[0].numpy()
+        for position, (share, caption) in enumerate(zip(stretched, captions), 1):
+            colours = 255 * matplotlib.colormaps["turbo"](share)[..., :3]
+            opacity = 0.65 * share[..., None]
+            blend = (1 - opacity) * pixels + opacity * colours
+            left = position * (width + GAP)
+            sheet.paste(Image.fromarray(blend.round().astype(np.uint8)), (left, CAPTION))
+            draw.text((left + 2, 4), fit(caption, width), "black", caption_font())
+    return sheet
+
+
+@functools.cache
+def caption_font() -> ImageFont.FreeTypeFont:
+    """matplotlib's own, which has more alphabets than PIL's."""
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 15)
+
+
+def fit(text: str, width: int) -> str:
+    """`text` on one line, shortened in its middle until it is at most `width` pixels wide."""
+    text = " ".join(text.split())
+    shown = text
+    while len(shown) > 5 and caption_font().getlength(shown) > width - 4:
+        half = (len(shown) - 2) // 2
+        shown = f"{text[:half]}…{text[-half:]}"
+    return shown
