@@ -286,7 +286,7 @@ def build_parser(
     add(
         model,
         "--load_from",
-        "start trunk and head from a run: its folder or weight file",
+        "start trunk and head from a run's folder or a weight file of a run, CoNeS or CSRA",
         metavar="RUN",
     )
     add(model, "--head", "residual attention or global average pooling", choices=["csra", "gap"])
