@@ -40,7 +40,9 @@ def main() -> None:
         "val.py --tune_thresholds stored them; else 0.5)",
     )
     output.add_argument(
-        "--output_dir", metavar="DIR", help="for predictions (default runs/predict-<time>)"
+        "--output_dir",
+        metavar="DIR",
+        help="for predictions (default runs/predict-<time>-<process>)",
     )
     output.add_argument(
         "--cam", metavar="DIR", help="draw the maps of the highest-scoring classes over each photo"
@@ -54,6 +56,10 @@ def main() -> None:
         help="write the classifier as .onnx: images (B, 3, S, S) uint8 to logits and cams",
     )
     options = parser.parse_args()
+    if not options.images:
+        for name in ("threshold", "output_dir", "cam"):
+            if getattr(options, name) is not None:
+                parser.error(f"--{name} is for images: name some")
     if not options.images and options.export is None:
         parser.error("give images to label, or --export FILE")
     if options.dataset is not None and options.classes is not None:
@@ -64,10 +70,16 @@ def main() -> None:
     from pipeline.evaluation import load_trained
     from pipeline.model.checkpoint import read_thresholds
     from pipeline.prediction import find_images
+    from utils.run import check_output_dir
 
-    folder = Path(options.output_dir or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}")
-    if options.images and (folder / "predictions.csv").exists():
-        raise UserError(f"{folder} holds predictions: give another --output_dir")
+    now = time.strftime("%Y%m%d-%H%M%S")
+    folder = Path(options.output_dir or f"runs/predict-{now}-{os.getpid()}")
+    if options.images:
+        check_output_dir(folder)
+        if options.cam is not None:
+            check_output_dir(Path(options.cam), "--cam")
+    if options.export is not None and Path(options.export).exists():
+        raise UserError(f"{options.export} exists: give another name, or move it away")
     paths = find_images(options.images) if options.images else []
     trained = load_trained(options.load_from, vars(options))
     classes = class_names(options, trained)
@@ -121,25 +133,32 @@ def label(
     """Score the images at `paths` and write predictions, and maps where they are asked for.
 
     Raises:
-        UserError: no image can be read.
+        UserError: no image can be read, or Ctrl-C, after which the predictions made are written.
     """
+    import numpy as np
+    from tqdm import tqdm
+
     from pipeline.data.images import read_image
     from pipeline.prediction import predict
     from utils.files import atomic_path
+    from utils.machine import default_workers
     from utils.metrics import probabilities
     from utils.overlays import draw_maps
+    from utils.progress import interruptible
 
     if options.threshold is not None or stored is None:
         threshold = 0.5 if options.threshold is None else options.threshold
-        thresholds, origin = [threshold] * len(classes), f"{threshold:g}"
+        with np.errstate(divide="ignore"):  # 0 and 1 are infinite logits
+            logit = float(np.log(threshold) - np.log(1 - threshold))
+        thresholds, origin = [logit] * len(classes), f"{threshold:g}"
     else:
         thresholds = [stored["thresholds"][name] for name in classes]
         origin = f"tuned on {stored['split']} images of {stored['dataset']}"
     print(f"thresholds  {origin}", flush=True)
-    workers = min(os.cpu_count() or 1, 8) if options.workers is None else options.workers
+    workers = default_workers() if options.workers is None else options.workers
     common = os.path.commonpath([os.path.abspath(os.path.dirname(path)) for path in paths])
     labelled, unreadable = 0, 0
-    with contextlib.ExitStack() as stack:
+    with interruptible() as stop, contextlib.ExitStack() as stack:
         table_path = stack.enter_context(atomic_path(folder / "predictions.csv"))
         lines_path = stack.enter_context(atomic_path(folder / "predictions.jsonl"))
         text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
@@ -147,15 +166,14 @@ def label(
         lines = stack.enter_context(lines_path.open("w", **text))  # type: ignore[call-overload]
         table = csv.writer(table_file)
         table.writerow(["path", "labels", "scores"])
-        for path, *result in predict(trained, paths, options.batch_size, workers):
-            if len(result) == 1:
-                print(f"warning: {result[0]}", file=sys.stderr)
+        for path, error, logits, maps in predict(trained, paths, options.batch_size, workers):
+            if error:
+                tqdm.write(f"warning: {error}", file=sys.stderr)
                 unreadable += 1
                 continue
-            logits, maps = result
             scores = probabilities(logits)
             ranked = (-logits).argsort(kind="stable").tolist()
-            chosen = [c for c in ranked if scores[c] > thresholds[c]]
+            chosen = [c for c in ranked if logits[c] > thresholds[c]]
             names = [classes[c] for c in chosen]
             shown = "|".join(f"{scores[c]:.4f}" for c in chosen)
             table.writerow([path, "|".join(names), shown])
@@ -170,12 +188,16 @@ def label(
                 with atomic_path(Path(options.cam) / f"{inside}.png") as temporary:
                     picture.save(temporary)
             labelled += 1
+            if stop():
+                break
         if not labelled:
             raise UserError(f"none of the {len(paths)} images can be read: see above")
     print(f"labelled    {labelled} images, {unreadable} could not be read")
     print(f"predictions {folder}")
     if options.cam is not None:
         print(f"maps        {options.cam}")
+    if labelled + unreadable < len(paths):
+        raise UserError(f"interrupted after {labelled + unreadable} of {len(paths)} images")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Evaluate a trained classifier: this project's, the method's authors' or CSRA's."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ def main() -> None:
         allow_abbrev=False,
     )
     add_checkpoint_flags(parser)
-    data = add_data_flags(parser, DATASETS)
+    data = add_data_flags(parser, DATASETS, "default: the run's own")
     data.add_argument(
         "--split", choices=["test", "train"], default="test", help="images to judge (default test)"
     )
@@ -44,7 +45,7 @@ def main() -> None:
     output.add_argument(
         "--output_dir",
         metavar="DIR",
-        help="for evaluation.json and precision_recall.png (default runs/val-<dataset>-<time>)",
+        help="for evaluation.json and its plot (default runs/val-<dataset>-<time>-<process>)",
     )
     options = parser.parse_args()
     if options.save_scores is not None:
@@ -57,9 +58,9 @@ def main() -> None:
 
     import numpy as np
 
-    from pipeline.data.sources import load_data
+    from pipeline.data.sources import load_split
     from pipeline.evaluation import check_classes, format_table, judge, load_trained, score, tune
-    from pipeline.model.checkpoint import read_thresholds, thresholds_path
+    from pipeline.model.checkpoint import read_thresholds, thresholds_path, weights_sha256
     from utils.files import atomic_path, write_json
     from utils.metrics import average_precision
     from utils.plots import precision_recall_curves
@@ -70,17 +71,19 @@ def main() -> None:
     trained = load_trained(options.load_from, vars(options))
     checkpoint = trained.checkpoint
     take_data_of_run(parser, options, checkpoint.options)
-    images = dict(zip(("train", "test"), load_data(options)))[options.split]
+    images = load_split(options, options.split)
     classes, targets = images.classes, images.targets
-    if images.true_targets is not None:  # labels as found are no measure where truth is known
+    # Labels as found are no measure where the truth is known; test targets hold it already.
+    if options.split == "train" and images.true_targets is not None:
         targets = images.true_targets
     check_classes(trained, classes, options.dataset)
-    thresholds = read_thresholds(checkpoint, classes)
+    thresholds = None if options.tune_thresholds else read_thresholds(checkpoint, classes)
     print(f"data        {len(images)} {options.split} images of {options.dataset}", flush=True)
 
     scores = score(trained, images, options.workers, options.batch_size)
     if options.tune_thresholds:
         thresholds = tune(scores, targets, classes, options.dataset, options.split)
+        thresholds["weights_sha256"] = weights_sha256(checkpoint)
         write_json(thresholds_path(checkpoint), thresholds)
     evaluation = judge(scores, targets, classes, thresholds)
     print(f"\n{format_table(evaluation)}\n")
@@ -96,7 +99,7 @@ def main() -> None:
             np.savez(temporary, scores=scores, targets=targets, ids=ids, classes=names)
         print(f"scores      {options.save_scores}")
     now = time.strftime("%Y%m%d-%H%M%S")
-    folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}")
+    folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}-{os.getpid()}")
     named = {"checkpoint": str(checkpoint.path), "dataset": options.dataset, "split": options.split}
     write_json(folder / "evaluation.json", named | trained.settings | evaluation)
     with atomic_path(folder / "precision_recall.png") as temporary:
@@ -112,6 +115,8 @@ def take_data_of_run(
     if options.dataset is None:
         if not stored:
             parser.error(f"--dataset is needed: no run's config.json is beside {options.load_from}")
+        if stored.get("dataset") not in DATASETS:
+            parser.error("--dataset is needed: the run's config.json names none that is known")
         options.dataset = stored["dataset"]
         for name in OF_A_RUN:
             if getattr(options, name) is None:

@@ -262,7 +262,9 @@ def predict_scores(
                 raise Interrupted
     result = torch.cat(scores).float().cpu().numpy()
     if not np.isfinite(result).all():
-        raise UserError("the classifier's scores are not finite: lower --lr, or give --amp off")
+        raise UserError(
+            "the classifier's scores are not finite: give --amp off, or train with a lower --lr"
+        )
     return result
 
 

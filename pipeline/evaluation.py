@@ -1,7 +1,6 @@
 """A trained classifier brought back, and judged as it was in training, on any machine."""
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,18 +11,17 @@ from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TestImages, end_workers, test_loader
 from pipeline.data.transforms import test_transform
 from pipeline.engine import format_metric, predict_scores
-from pipeline.model.checkpoint import Checkpoint, read_checkpoint
+from pipeline.model.checkpoint import RESNETS, Checkpoint, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly
 from utils.errors import UserError
-from utils.machine import PRECISIONS, choose_device
+from utils.machine import PRECISIONS, choose_device, default_workers
 from utils.metrics import (
     PRECISION_RECALL,
     average_precision,
     best_thresholds,
     multilabel_metrics,
     precision_recall,
-    probabilities,
 )
 from utils.options import published
 
@@ -63,21 +61,11 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
     """
     found = read_checkpoint(path)
     model = flags.get("model") or found.options.get("model") or found.model
-    told = {"head": found.head, "num_heads": found.num_heads, "num_cls": found.classes}
-    if found.model is not None:
-        told["model"] = found.model
-    elif "model" in found.options:
-        told["model"] = found.options["model"]
-    for name, value in told.items():
-        given = flags.get(name)
-        if given is not None and str(given).split(".")[0] != str(value).split(".")[0]:
-            raise UserError(
-                f"--{name} {given}, but {found.path} has {name} {value}: leave the flag out"
-            )
+    check_flags(found, flags)
     if model is None:
         raise UserError(
-            f"the keys of {found.path} do not tell its trunk, and no config.json of a run is "
-            "beside it: give --model, the timm name"
+            f"the keys of {found.path} do not tell its trunk, and no config.json of a run "
+            "beside it does: give --model, the timm name"
         )
     settings, origins = resolve_settings(flags, found)
     classifier = assemble(
@@ -93,11 +81,11 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
     if amp is None:  # as the run was measured, where that is possible
         same_kind = str(found.options.get("device", "")).startswith(device.type)
         amp = found.options.get("amp", "off") if same_kind else "off"
+        amp = "off" if amp == "auto" else amp  # a run that broke off before it was chosen
     classifier.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     heads = f"csra of {found.num_heads}" if found.head == "csra" else "gap"
     print(f"checkpoint  {found.path}: {model}, {heads}, {found.classes} classes")
-    for group, tensors, reason in found.ignored:
-        print(f"left out    {tensors} tensors {group}: {reason}")
+    print_ignored(found)
     print(
         f"input       {settings['img_size']} px ({origins['img_size']}), "
         f"{NORMALIZATIONS[settings['normalize']]} ({origins['normalize']})"
@@ -106,6 +94,34 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
         print(f"attention   lam {settings['lam']:g} ({origins['lam']})")
     print(f"device      {device}{'' if amp == 'off' else f' in {amp}'}", flush=True)
     return Trained(classifier, found, settings, device, PRECISIONS[amp])
+
+
+def check_flags(found: Checkpoint, flags: Mapping[str, Any]) -> None:
+    """Refuse flags that contradict the weights or their run.
+
+    Raises:
+        UserError: one does; it is named, and what is found in its place.
+    """
+    own = {"head": found.head, "num_cls": found.classes}
+    if found.head == "csra":
+        own["num_heads"] = found.num_heads
+    for name, value in own.items():
+        if flags.get(name) not in (None, value):
+            raise UserError(
+                f"--{name} {flags[name]}, but {found.path} has {name} {value}: give that, or leave "
+                "the flag out"
+            )
+    # Without pretraining tags. Some other ResNets have the same keys as one of `RESNETS`: only
+    # the run, or another of these, contradicts a flag.
+    given = str(flags.get("model")).split(".")[0]
+    model = str(found.options.get("model", found.model)).split(".")[0]
+    sure = "model" in found.options or (found.model and given in RESNETS.values())
+    if flags.get("model") is not None and given != model and sure:
+        raise UserError(
+            f"--model {given}, but {found.path} has model {model}: give that, or leave the flag out"
+        )
+    if found.head == "gap" and flags.get("lam") is not None:
+        raise UserError(f"--lam is csra's, but {found.path} has gap: leave the flag out")
 
 
 def resolve_settings(
@@ -129,8 +145,8 @@ def resolve_settings(
                 settings[name] = 0.0
                 continue
             raise UserError(
-                f"{found.path} does not say its {name}, and no config.json of a run is beside "
-                f"it: give --{name}, or the published --dataset it was trained on"
+                f"{found.path} does not say its {name}, and no config.json of a run beside it "
+                f"does: give --{name}, or the published --dataset it was trained on"
             )
     return settings, origins
 
@@ -140,8 +156,7 @@ def score(
 ) -> np.ndarray:
     """Logits (N, C) float32 of the images of `data`, in their order; a progress bar."""
     if workers is None:
-        in_memory = isinstance(data.images, torch.Tensor)
-        workers = 0 if in_memory else min(os.cpu_count() or 1, 8)
+        workers = 0 if isinstance(data.images, torch.Tensor) else default_workers()
     images = TestImages(data, test_transform(trained.settings["img_size"]))
     loader = test_loader(images, batch_size, workers, trained.device.type == "cuda")
     try:
@@ -184,14 +199,14 @@ def judge(
         scores: (N, C) float32 logits.
         targets: (N, C) int8 in {1, 0, -1}.
         classes: C names.
-        thresholds: from `read_thresholds`; adds CP_tuned to OF1_tuned, at these probabilities.
+        thresholds: from `read_thresholds`; adds CP_tuned to OF1_tuned, above these logits.
     """
     ap = average_precision(scores, targets)
     metrics = multilabel_metrics(scores, targets)
     if thresholds is not None and metrics["classes_scored"]:
         limits = np.array([thresholds["thresholds"][name] for name in classes])
         scored = ~np.isnan(ap)
-        predicted = (probabilities(scores) > limits)[:, scored]
+        predicted = (scores > limits)[:, scored]
         metrics |= precision_recall(predicted, targets[:, scored], "_tuned")
     by_class = {
         name: {"AP": None if np.isnan(value) else float(value), "positives": int(count)}
@@ -204,11 +219,11 @@ def judge(
 def tune(
     scores: np.ndarray, targets: np.ndarray, classes: list[str], dataset: str, split: str
 ) -> dict[str, Any]:
-    """The thresholds with the highest F1 of each class on a split, as `read_thresholds` gives them.
+    """The thresholds with the highest F1 of each class on a split, for `read_thresholds`.
 
-    Probabilities below 1, so that a score that rounds to 1 is above them.
+    Logits, not probabilities, of which many scores share the last one below 1.
     """
-    limits = np.minimum(probabilities(best_thresholds(scores, targets)), np.nextafter(1, 0))
+    limits = best_thresholds(scores, targets)
     return {
         "dataset": dataset,
         "split": split,

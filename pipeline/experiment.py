@@ -3,7 +3,6 @@
 import argparse
 import functools
 import hashlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +18,13 @@ from pipeline.data.noise import uniform_noise
 from pipeline.data.sources import AUGMENTATION, load_data
 from pipeline.data.transforms import test_transform, train_transform
 from pipeline.engine import Method, Training, evaluate, fit, format_metric
-from pipeline.model.checkpoint import read_checkpoint
+from pipeline.evaluation import check_flags
+from pipeline.model.checkpoint import print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import parameter_groups, step_schedule
 from utils.errors import UserError
-from utils.machine import PRECISIONS, choose_device
+from utils.machine import PRECISIONS, choose_device, default_workers
 from utils.progress import Interrupted
 from utils.run import CHECKPOINT, RunFolder, check_output_dir
 
@@ -191,6 +191,10 @@ def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
         return classifier  # the checkpoint replaces all weights
     if options.load_from is not None:
         stored = read_checkpoint(options.load_from)
+        print_ignored(stored)
+        # lam and, under gap, the number of heads are in no weights: the flags say them.
+        given = {"model": options.model, "head": options.head, "num_cls": classes}
+        check_flags(stored, given | {"num_heads": options.num_heads})
         load_strictly(classifier, stored.state, f"{options.load_from} and the flags")
     else:
         load_trunk(classifier.trunk, options.weights, options.img_size)
@@ -232,7 +236,7 @@ def resolve_machine(options: argparse.Namespace, in_memory: bool) -> None:
             native = torch.cuda.is_bf16_supported(including_emulation=False)
             options.amp = "bf16" if native else "fp16"
     if options.workers is None:
-        options.workers = 0 if in_memory else min(os.cpu_count() or 1, 8)
+        options.workers = 0 if in_memory else default_workers()
 
 
 def describe_data(train: LabelledImages, test: LabelledImages, candidates: np.ndarray) -> dict:

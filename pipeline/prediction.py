@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.data.images import read_image
 from pipeline.data.loader import end_workers, worker_options
 from pipeline.data.transforms import test_transform
+from pipeline.engine import IMAGES_A_PASS
 from pipeline.evaluation import Trained
 from utils.errors import UserError
 from utils.progress import progress_bar
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
-
-Batch = list[tuple[int, torch.Tensor | str]]
 
 
 def find_images(places: Sequence[str]) -> list[str]:
@@ -30,25 +30,28 @@ def find_images(places: Sequence[str]) -> list[str]:
     Raises:
         UserError: a place does not exist, or holds no image.
     """
-    found: dict[str, None] = {}  # a set that keeps its order
+    found: dict[str, str] = {}  # by the place that a link leads to
     for place in places:
         if os.path.isfile(place):
             files = [place]
         else:
-            inside = glob.glob(glob.escape(place) + "/**", recursive=True)
-            matches = inside if os.path.isdir(place) else glob.glob(place, recursive=True)
+            matches = glob.glob(place, recursive=True)
+            if os.path.isdir(place):  # links to folders are not followed: they may lead in circles
+                matches = [os.path.join(top, n) for top, _, names in os.walk(place) for n in names]
             files = sorted(
                 match
                 for match in matches
-                if Path(match).suffix.lower() in SUFFIXES and os.path.isfile(match)
+                if Path(match).suffix.lower() in SUFFIXES
+                and not os.path.isdir(match)  # a broken link is worth a warning
             )
         if not files:
             there = "holds no image" if os.path.exists(place) else "is no file, folder or glob here"
             raise UserError(
                 f"{place} {there}: expected files ending in {' '.join(sorted(SUFFIXES))}"
             )
-        found |= dict.fromkeys(os.path.normpath(file) for file in files)
-    return list(found)
+        for file in files:
+            found.setdefault(os.path.realpath(file), file)
+    return list(found.values())
 
 
 class Photos(Dataset):
@@ -67,36 +70,68 @@ class Photos(Dataset):
             return index, str(error)
 
 
-@torch.inference_mode()
+class Prediction(NamedTuple):
+    """Of one image: logits (C,) and maps (C, H, W), float32; or why it cannot be read."""
+
+    path: str
+    error: str
+    logits: np.ndarray
+    maps: torch.Tensor
+
+
 def predict(
     trained: Trained, paths: list[str], batch_size: int, workers: int
-) -> Iterator[tuple[str, np.ndarray, torch.Tensor] | tuple[str, str]]:
-    """Score images, in order, with a progress bar.
+) -> Iterator[Prediction]:
+    """Score images with a progress bar, in order; unreadable ones come as soon as they are met.
 
-    Yields:
-        (path, logits (C,) float32, maps (C, H, W) float32), or (path, why it cannot be read).
+    Raises:
+        UserError: a score is not finite.
     """
     photos = Photos(paths, trained.settings["img_size"])
     loader = DataLoader(
-        photos, batch_size, collate_fn=list, **worker_options(workers, pin_memory=False)
+        photos, batch_size, collate_fn=collate, **worker_options(workers, pin_memory=False)
     )
-    device, precision = trained.device, trained.precision
+    waiting: list[str] = []
+    images = torch.empty(0)
     try:
         with progress_bar("predict", len(paths)) as bar:
-            for batch in loader:
-                readable = [image for _, image in batch if not isinstance(image, str)]
-                outputs: Iterator[tuple[np.ndarray, torch.Tensor]] = iter(())
-                if readable:
-                    images = torch.stack(readable).to(device)
-                    with torch.autocast(device.type, precision, enabled=precision is not None):
-                        output = trained.classifier(images)
-                    logits = output.logits.float().cpu().numpy()
-                    outputs = zip(logits, output.cams.float().cpu())
-                for index, image in batch:
-                    if isinstance(image, str):
-                        yield paths[index], image
-                    else:
-                        yield (paths[index], *next(outputs))
-                bar.update(len(batch))
+            for batch, indices, errors in loader:
+                for index, error in errors:
+                    yield Prediction(paths[index], error, np.empty(0), torch.empty(0))
+                images = torch.cat([images, batch]) if waiting else batch
+                waiting += [paths[index] for index in indices]
+                while len(waiting) >= IMAGES_A_PASS:
+                    yield from score_photos(
+                        trained, waiting[:IMAGES_A_PASS], images[:IMAGES_A_PASS]
+                    )
+                    waiting, images = waiting[IMAGES_A_PASS:], images[IMAGES_A_PASS:]
+                bar.update(len(indices) + len(errors))
+            if waiting:
+                yield from score_photos(trained, waiting, images)
     finally:
         end_workers(loader)
+
+
+def collate(
+    items: list[tuple[int, torch.Tensor | str]],
+) -> tuple[torch.Tensor, list[int], list[tuple[int, str]]]:
+    """Readable images (B, 3, S, S) and their indices, and the indices of others with reasons.
+
+    One tensor a batch: each that a worker hands over takes a file descriptor.
+    """
+    readable = [(index, image) for index, image in items if not isinstance(image, str)]
+    errors = [(index, reason) for index, reason in items if isinstance(reason, str)]
+    images = [image for _, image in readable]
+    return torch.stack(images) if images else torch.empty(0), [i for i, _ in readable], errors
+
+
+@torch.inference_mode()
+def score_photos(trained: Trained, paths: list[str], images: torch.Tensor) -> list[Prediction]:
+    """One pass over images (B, 3, S, S)."""
+    device, precision = trained.device, trained.precision
+    with torch.autocast(device.type, precision, enabled=precision is not None):
+        output = trained.classifier(images.to(device))
+    logits, maps = output.logits.float().cpu().numpy(), output.cams.float().cpu()
+    if not np.isfinite(logits).all():
+        raise UserError("the classifier's scores are not finite: give --amp off, or other weights")
+    return [Prediction(path, "", *result) for path, *result in zip(paths, logits, maps)]

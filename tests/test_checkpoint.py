@@ -114,7 +114,8 @@ def test_every_depth_of_torchvision_is_told_by_its_keys(depth, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model", ["resnet10t", "resnet18d", "seresnet18", "resnext50_32x4d", "wide_resnet50_2"]
+    "model",
+    ["resnet10t", "resnet18d", "seresnet18", "resnext50_32x4d", "wide_resnet50_2", "resnet50_gn"],
 )
 def test_another_trunk_is_not_taken_for_a_resnet(model, tmp_path):
     state = assemble(model, 64, "gap", 5, 1, 0.1, "none").state_dict()
@@ -150,7 +151,21 @@ def test_attention_heads_must_be_counted_through_and_alike(tmp_path):
 def test_a_number_of_heads_without_temperatures_is_refused(tmp_path):
     state = csra_form(classifier_of(num_heads=4))
     del state["classifier.multi_head.3.head.weight"]
-    assert "expected (classes, channels), or 1 2 4 6 8 of them" in refused(state, tmp_path)
+    assert "1 2 4 6 or 8 of them" in refused(state, tmp_path)
+
+
+@pytest.mark.parametrize("size", [(3, 3), (0, 0)])
+def test_kernels_of_another_size_are_refused(size, tmp_path):
+    state = csra_form(classifier_of())
+    state["classifier.multi_head.0.head.weight"] = torch.ones(5, 512, *size)
+    assert "(classes, channels, 1, 1), but found" in refused(state, tmp_path)
+
+
+def test_heads_are_ordered_by_their_number(tmp_path):
+    original = classifier_of(num_heads=4)
+    state = csra_form(original)
+    torch.save(dict(reversed(state.items())), tmp_path / "w.pth")
+    assert same_logits(original, reload(tmp_path / "w.pth")[0])
 
 
 def test_one_wrong_shape_in_the_trunk_is_named(tmp_path):
@@ -209,7 +224,7 @@ def checkpoint(path, options):
 
 def test_thresholds_lie_in_the_run_or_beside_the_file(tmp_path):
     alone = checkpoint(tmp_path / "voc.pth", {})
-    assert thresholds_path(alone) == tmp_path / "voc.thresholds.json"
+    assert thresholds_path(alone) == tmp_path / "voc.pth.thresholds.json"
     run = checkpoint(tmp_path / "last.pt", {"seed": 0})
     assert thresholds_path(run) == tmp_path / "thresholds.json"
     assert read_thresholds(run, ["a", "b"]) is None
@@ -221,13 +236,12 @@ def test_thresholds_lie_in_the_run_or_beside_the_file(tmp_path):
         "",
         "[]",
         '{"thresholds": {"a": 0.5}, "split": "test", "dataset": "coco"}',
-        '{"thresholds": {"a": 0.5, "b": 2}, "split": "test", "dataset": "coco"}',
         '{"thresholds": {"a": 0.5, "b": "x"}, "split": "test", "dataset": "coco"}',
         '{"thresholds": {"a": 0.5, "b": 0.1, "c": 0.1}, "split": "test", "dataset": "coco"}',
         '{"thresholds": {"a": 0.5, "b": 0.1}}',
     ],
 )
 def test_thresholds_that_do_not_fit_are_refused(content, tmp_path):
-    (tmp_path / "w.thresholds.json").write_text(content)
-    with pytest.raises(UserError, match="a threshold in 0..1 for each of the 2 classes"):
+    (tmp_path / "w.pth.thresholds.json").write_text(content)
+    with pytest.raises(UserError, match="a threshold for each of the 2 classes"):
         read_thresholds(checkpoint(tmp_path / "w.pth", {}), ["a", "b"])

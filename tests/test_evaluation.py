@@ -1,17 +1,14 @@
 import json
-import math
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.transforms import test_transform
 from pipeline.evaluation import format_table, judge, load_trained, score, tune
 from pipeline.model.classifier import assemble
-from utils.metrics import multilabel_metrics
+from utils.metrics import best_thresholds, multilabel_metrics
 from utils.run import RunFolder
 
 test_transform.__test__ = False
@@ -38,33 +35,22 @@ def test_without_any_positive_all_is_undefined_and_the_table_says_so():
 
 
 def test_tuned_metrics_are_those_above_each_class_threshold():
-    limits = {"thresholds": {"a": 0.2, "b": 0.9, "c": 0.5}}  # logits -1.39 and 2.20
+    limits = {"thresholds": {"a": -1.39, "b": 2.2, "c": 0.0}}
     report = judge(SCORES, TARGETS, list("abc"), limits)
     # a: all three predicted, two true; b: the second predicted, of two true ones.
     assert report["OP_tuned"] == pytest.approx(100 * 3 / 4)
     assert report["OR_tuned"] == pytest.approx(100 * 3 / 4)
     assert report["CP_tuned"] == pytest.approx(100 * (2 / 3 + 1) / 2)
+    assert format_table(report).splitlines()[-1].split()[:2] == ["tuned", "83.33"]
     assert report["OP"] == judge(SCORES, TARGETS, list("abc"))["OP"]
 
 
-@given(st.lists(st.floats(-300, 300, width=32), min_size=2, max_size=20), st.randoms())
-def test_no_threshold_beats_the_tuned_one(column, random):
-    scores = np.float32(column)[:, None]
-    targets = np.int8([[random.random() < 0.5] for _ in column])
-    if not targets.any():
-        return
-    limit = tune(scores, targets, ["a"], "d", "s")["thresholds"]["a"]
-    assert 0 <= limit < 1
-
-    def f1(predicted):
-        return 2 * (predicted & (targets == 1)).sum() / (predicted.sum() + targets.sum())
-
-    report = judge(scores, targets, ["a"], {"thresholds": {"a": limit}})
-    # Where the sigmoid saturates to 1, scores of more than 36 are one.
-    distinct = np.minimum(scores, 36)
-    best = max(f1(distinct > t) for t in [-math.inf, *distinct[:, 0]])
-    best_unsaturated = max(f1(scores > t) for t in [-math.inf, *scores[:, 0]])
-    assert min(best, best_unsaturated) <= report["OF1_tuned"] / 100 + 1e-9
+def test_tuning_names_every_class_and_what_it_was_tuned_on():
+    found = tune(SCORES, TARGETS, list("abc"), "coco", "train")
+    limits = found.pop("thresholds")
+    assert found == {"dataset": "coco", "split": "train", "images": 3}
+    assert list(limits) == list("abc")
+    assert list(limits.values()) == best_thresholds(SCORES, TARGETS).tolist()
 
 
 @pytest.fixture

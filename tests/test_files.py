@@ -31,3 +31,20 @@ def test_a_full_disk_names_the_file(tmp_path, capsys):
 
     assert main() == 1
     assert f"no space left on the disk of {tmp_path / 'last.pt'}" in capsys.readouterr().err
+
+
+def test_an_error_removes_the_folders_that_were_made_for_it(tmp_path):
+    def write():
+        with atomic_path(tmp_path / "a" / "b" / "c.txt") as path:
+            path.write_text("half")
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_another_file_keeps_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "c.txt"):
+        (tmp_path / "other" / "d.txt").write_text("")
+    assert caught.value.filename == str(tmp_path / "other" / "d.txt")

@@ -179,3 +179,13 @@ def test_missing_images_may_be_left_out_with_their_rows(folder, capsys):
     assert "lacks 1, first c.png; going on with the rest" in capsys.readouterr().err
     with pytest.raises(UserError, match="lacks 1, first c.png"):
         open_images(folder, names[:1], ["x", "y"], TARGETS[:1], allow_missing=True)
+
+
+def test_a_jpeg_that_claims_gigapixels_is_refused_before_memory_is_taken(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    content = bytearray((tmp_path / "a.jpg").read_bytes())
+    start = content.index(b"\xff\xc0") + 5  # height and width of the frame
+    content[start : start + 4] = b"\xff\xdc\xff\xdc"
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UserError, match="65500"):
+        read_image(str(tmp_path / "a.jpg"))

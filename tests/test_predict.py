@@ -1,7 +1,9 @@
 """The prediction script from the shell's side, and what it finds and draws."""
 
+import contextlib
 import csv
 import json
+import os
 
 import numpy as np
 import onnxruntime
@@ -13,11 +15,12 @@ from pipeline import export
 from pipeline.data import coco, nuswide, voc
 from pipeline.data.images import read_image
 from pipeline.data.transforms import test_transform
-from pipeline.model.checkpoint import read_checkpoint
+from pipeline.model.checkpoint import read_checkpoint, weights_sha256
 from pipeline.model.classifier import assemble
 from pipeline.model.weights import load_strictly
 from pipeline.prediction import find_images
 from tests.test_checkpoint import released_form
+from utils import progress
 from utils.errors import UserError
 from utils.overlays import caption_font, draw_maps, fit
 
@@ -89,8 +92,9 @@ def test_every_readable_photo_gets_labels_and_scores(flags, run, trained, photos
 
 
 def test_tuned_thresholds_are_applied_and_a_flag_overrides_them(run, trained, photos, tmp_path):
-    limits = {name: 1.0 if name != "cow" else 0.0 for name in voc.CLASSES}
+    limits = {name: 1e9 if name != "cow" else -1e9 for name in voc.CLASSES}
     content = {"thresholds": limits, "split": "train", "dataset": "voc07"}
+    content["weights_sha256"] = weights_sha256(read_checkpoint("r"))
     (tmp_path / "r" / "thresholds.json").write_text(json.dumps(content))
     _, out, _ = run("predict", photos, "--load_from", "r", "--output_dir", "p")
     assert "thresholds  tuned on train images of voc07" in out
@@ -98,6 +102,13 @@ def test_tuned_thresholds_are_applied_and_a_flag_overrides_them(run, trained, ph
     flags = ["--output_dir", "all", "--threshold", 0]
     assert run("predict", photos, "--load_from", "r", *flags)[0] == 0
     assert {len(line["labels"]) for line in written(tmp_path / "all")[1]} == {20}
+    assert run("predict", "--load_from", "r", "--export", "m.onnx")[0] == 0
+    metadata = onnxruntime.InferenceSession("m.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["thresholds"]) == limits
+    (tmp_path / "r" / "thresholds.json").write_text(json.dumps(content | {"weights_sha256": "1"}))
+    status, _, err = run("predict", photos, "--load_from", "r")
+    assert status == 1
+    assert "thresholds.json was tuned for other weights than" in last_line(err)
 
 
 def test_maps_are_drawn_for_every_image_of_a_batch(run, trained, photos, tmp_path):
@@ -161,8 +172,53 @@ def test_a_downloaded_file_gets_the_names_of_its_data_set(dataset, run, photos, 
     assert list(written(tmp_path / "p")[1][0]["scores"]) == list(names)
 
 
+def test_names_come_from_a_file(run, photos, tmp_path):
+    torch.save(
+        released_form(assemble("resnet18", 64, "gap", 2, 1, 0.1, "none")), tmp_path / "w.pth"
+    )
+    (tmp_path / "c.txt").write_text("moss\nstone")
+    flags = ["--load_from", "w.pth", "--img_size", 64, "--normalize", "none", "--classes", "c.txt"]
+    assert run("predict", photos / "a.png", *flags, "--output_dir", "p")[0] == 0
+    assert list(written(tmp_path / "p")[1][0]["scores"]) == ["moss", "stone"]
+
+
 def test_the_names_of_coco_are_those_of_its_annotations(shared):
     assert coco.load(shared / "COCO2014", "test").classes == coco.CLASSES
+
+
+def test_ctrl_c_keeps_what_is_done(run, trained, photos, tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def stop_at_once():
+        yield lambda: True
+
+    monkeypatch.setattr(progress, "interruptible", stop_at_once)
+    status, _, err = run("predict", photos, "--load_from", "r", "--output_dir", "p")
+    assert status == 1
+    assert last_line(err) == "error: interrupted after 2 of 5 images"  # the broken one and one
+    assert [row["path"] for row in written(tmp_path / "p")[0]] == [str(photos / "a.png")]
+
+
+def test_scores_do_not_depend_on_the_batch(run, trained, photos, tmp_path):
+    for size in (1, 3, 64):
+        flags = ["--output_dir", f"p{size}", "--batch_size", size]
+        assert run("predict", photos, "--load_from", "r", *flags)[0] == 0
+    texts = {(tmp_path / f"p{size}" / "predictions.jsonl").read_text() for size in (1, 3, 64)}
+    assert len(texts) == 1
+
+
+def test_scores_that_are_not_finite_leave_nothing(run, trained, photos, tmp_path):
+    state = released_form(assemble("resnet18", 64, "gap", 20, 1, 0.1, "none"))
+    state["fc_all.weight"] = state["fc_all.weight"].abs() * 3e39
+    state["fc_all.weight"][:] = 3e38
+    torch.save(state, tmp_path / "w.pth")
+    flags = ["--load_from", "w.pth", "--dataset", "voc07", "--img_size", 64]
+    for more in ([photos, "--output_dir", "p"], ["--export", "m.onnx"]):
+        status, _, err = run("predict", *more, *flags)
+        assert status == 1
+        assert len(last_line(err)) > 0
+        assert "not finite" in err or "differs from torch by nan" in err
+    assert not (tmp_path / "p").exists()
+    assert not (tmp_path / "m.onnx").exists()
 
 
 # What is found
@@ -174,10 +230,19 @@ def test_files_folders_and_globs_are_found_once_in_order(photos):
     assert find_images([str(photos)]) == [str(photos / "a.png"), *inside]
     assert find_images([str(photos / "b" / "*.webp"), f"{photos}/b/../a.png"]) == [
         str(photos / "b" / "d.webp"),
-        str(photos / "a.png"),
+        f"{photos}/b/../a.png",
     ]
     assert find_images([str(photos / "b"), str(photos / "b" / "c.JPG")]) == inside
     assert find_images([str(photos / "notes.txt")]) == [str(photos / "notes.txt")]  # as given
+
+
+def test_links_in_circles_and_broken_ones(photos):
+    (photos / "loop").symlink_to(photos)
+    (photos / "again.png").symlink_to(photos / "a.png")
+    (photos / "gone.png").symlink_to(photos / "nowhere")
+    names = [os.path.relpath(path, photos) for path in find_images([str(photos)])]
+    inside = [f"b/{name}" for name in ("broken.jpg", "c.JPG", "d.webp", "e e.png")]
+    assert names == ["a.png", *inside, "gone.png"]
 
 
 def test_a_folder_whose_name_is_a_pattern_is_taken_by_its_name(tmp_path):
@@ -208,6 +273,22 @@ def test_a_map_colours_where_it_is_positive_and_nothing_else():
     assert changed[240:, 240:].max() == 0
 
 
+def test_captions_are_drawn_and_a_negative_map_is_said_to_be():
+    image = torch.zeros(3, 300, 300, dtype=torch.uint8)
+    maps = torch.full((2, 2, 2), -1.0)
+    maps[0] = 1
+    heads = [
+        np.asarray(draw_maps(image, maps, texts))[:26].astype(int)
+        for texts in (["cow", "cow"], ["", ""])
+    ]
+    widths = [
+        [np.flatnonzero((255 - h[:, a:]).sum((0, 2))).size for a in (306, 612)] for h in heads
+    ]
+    assert widths[0][0] > widths[1][0]
+    first, second = heads[0][:, 306:606], heads[0][:, 612:]
+    assert np.abs(first - second).max() > 0
+
+
 def test_a_long_caption_keeps_its_ends():
     text = fit("a very long class name that no column holds 0.93", 120)
     assert caption_font().getlength(text) <= 116
@@ -224,11 +305,16 @@ def test_a_long_caption_keeps_its_ends():
     [
         ("--load_from r", 2, "give images to label, or --export FILE"),
         ("photos --load_from r --dataset voc07 --classes c.txt", 2, "leave --classes out"),
+        ("--load_from r --export m.onnx --cam maps", 2, "--cam is for images: name some"),
         ("--load_from r --export m.pt", 2, "expected a name that ends in .onnx"),
         ("photos --load_from r --threshold 2", 2, "at most 1, but got 2"),
         ("photos --load_from r --dataset coco", 1, "scores 20 classes, but coco has 80"),
         ("photos --load_from r --classes c.txt", 1, "scores 20 classes, but c.txt has 2"),
         ("photos/b/broken.jpg --load_from r", 1, "none of the 1 images can be read"),
+        ("photos --load_from r --cam photos", 1, "photos exists and is not a run: give a new or"),
+        ("photos --load_from r --cam c.txt", 1, "--cam c.txt is a file: give a new folder"),
+        ("photos --load_from r --output_dir c.txt", 1, "--output_dir c.txt is a file"),
+        ("--load_from r --export old.onnx", 1, "old.onnx exists: give another name, or move it"),
         ("photos --load_from w.pth --img_size 64 --normalize none", 1, "give --dataset or --clas"),
     ],
 )
@@ -236,12 +322,14 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     flags, status, message, run, trained, photos, tmp_path
 ):
     (tmp_path / "c.txt").write_text("a\nb")
+    (tmp_path / "old.onnx").touch()
     state = released_form(assemble("resnet18", 64, "gap", 5, 1, 0.1, "none"))
     torch.save(state, tmp_path / "w.pth")
     found, _, err = run("predict", *flags.split())
     assert found == status
     assert message in last_line(err)
     assert not list(tmp_path.rglob("predictions*"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_predictions_are_never_overwritten(run, trained, photos, tmp_path):
@@ -250,5 +338,5 @@ def test_predictions_are_never_overwritten(run, trained, photos, tmp_path):
     status, _, err = run("predict", photos, *flags)
     assert (status, last_line(err)) == (
         1,
-        "error: p holds predictions: give another --output_dir",
+        "error: p exists and is not a run: give a new or empty --output_dir",
     )

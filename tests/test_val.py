@@ -117,12 +117,18 @@ def test_labels_as_found_give_way_to_known_truth(run, tmp_path):
     for i in range(8):
         Image.fromarray(pixels[i]).save(tmp_path / f"{i}.png")
         split = "train" if i < 4 else "test"
-        lines.append(f"{i}.png,a|b,{split},{'a' if i % 2 else 'b'}")
+        truth = "" if i == 7 else "a" if i % 2 else "b"  # of one test image nobody knows it
+        lines.append(f"{i}.png,a|b,{split},{truth}")
     (tmp_path / "l.csv").write_text("\n".join(lines))
     flags = ["--dataset", "files", "--labels", "l.csv", *SMALL, "--output_dir", "r"]
     assert run("main_real", *flags)[0] == 0
     report, _, _ = evaluate(run, tmp_path, "--load_from", "r", "--split", "train")
     assert [value["positives"] for value in report["by_class"].values()] == [2, 2]
+    for i in range(4):
+        (tmp_path / f"{i}.png").unlink()  # judging the test images needs no other
+    report, _, _ = evaluate(run, tmp_path, "--load_from", "r")
+    assert report["mAP"] == json.loads((tmp_path / "r" / "result.json").read_text())["mAP"]
+    assert [value["positives"] for value in report["by_class"].values()] == [2, 3]
 
 
 # What is refused
@@ -133,7 +139,7 @@ def test_labels_as_found_give_way_to_known_truth(run, tmp_path):
     [
         ("--load_from r --head gap", "--head gap, but r/model.safetensors has head csra"),
         ("--load_from r --num_heads 4", "--num_heads 4, but r/model.safetensors has num_heads 2"),
-        ("--load_from r --model resnet50", "has model test_resnet: leave the flag out"),
+        ("--load_from r --model resnet50", "has model test_resnet: give that, or leave"),
         ("--load_from r --num_cls 80", "--num_cls 80, but r/model.safetensors has num_cls 20"),
         ("--load_from nowhere", "no weight file nowhere"),
         ("--load_from r --output_dir r", "r already holds a run"),
@@ -148,6 +154,38 @@ def test_what_contradicts_the_weights_is_one_line(flags, message, run, trained, 
     assert status == 1
     assert message in last_line(err)
     assert not (tmp_path / "runs").exists()
+
+
+def test_damaged_thresholds_are_named_and_tuning_replaces_them(run, trained, tmp_path):
+    (tmp_path / "r" / "thresholds.json").write_text("{}")
+    status, _, err = run("val", "--load_from", "r")
+    assert status == 1
+    assert "make it again with val.py --tune_thresholds" in last_line(err)
+    evaluate(run, tmp_path, "--load_from", "r", "--tune_thresholds")
+    evaluate(run, tmp_path, "--load_from", "r")
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "named"),
+    [
+        ("data", {"classes": 7}, "classes"),
+        (
+            "options",
+            {"img_size": "abc", "normalize": "zzz", "lam": "q"},
+            "img_size, normalize, lam",
+        ),
+        ("options", {"amp": "fp8"}, "amp"),
+    ],
+)
+def test_a_config_changed_by_hand_is_one_line(part, changes, named, run, trained, tmp_path):
+    path = tmp_path / "r" / "config.json"
+    config = json.loads(path.read_text())
+    config[part] |= changes
+    path.write_text(json.dumps(config))
+    status, _, err = run("val", "--load_from", "r")
+    assert status == 1
+    for name in named.split(", "):
+        assert name in last_line(err).split("no usable ")[1]
 
 
 def test_settings_that_nobody_knows_are_asked_for(run, tmp_path):

@@ -1,5 +1,7 @@
 """Where and in which precision to run."""
 
+import os
+
 import torch
 
 from utils.errors import UserError
@@ -24,3 +26,8 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"--device {name} cannot be used here: expected cpu or cuda")
     return device
+
+
+def default_workers() -> int:
+    """Loader processes where none are asked for: one a core, 8 at most."""
+    return min(os.cpu_count() or 1, 8)

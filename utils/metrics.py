@@ -134,7 +134,7 @@ def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid in float64, which keeps the order of all float32 scores from -700 to 36."""
+    """Sigmoid, in float64."""
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-logits.astype(np.float64)))
 

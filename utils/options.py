@@ -50,6 +50,12 @@ DEFAULTS: dict[str, Any] = {
     "output_dir": None,
 }
 
+CHOICES = {
+    "normalize": ("none", "imagenet", "trunk"),
+    "head": ("csra", "gap"),
+    "amp": ("auto", "off", "bf16", "fp16"),
+}
+
 # What a data set's protocol changes. The digits settings were chosen by trial on 2 CPU cores.
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     "voc07": {"step_epoch": 4},
@@ -132,14 +138,22 @@ def describe_default(name: str, cases: Iterable[str]) -> str:
     return "; ".join(parts)
 
 
-def add_data_flags(parser: argparse.ArgumentParser, datasets: list[str]) -> Any:
-    """The flags that name images and labels; returns their group."""
+def add_data_flags(
+    parser: argparse.ArgumentParser, datasets: list[str], without: str = "needed"
+) -> Any:
+    """The flags that name images and labels; returns their group.
+
+    Args:
+        parser: to add them to.
+        datasets: values of --dataset.
+        without: what holds where --dataset is not given.
+    """
     data = parser.add_argument_group("data")
     add = data.add_argument
     add(
         "--dataset",
         choices=datasets,
-        help="files: your own images (needed, but for --resume)",
+        help=f"files: your own images ({without})",
     )
     add(
         "--num_cls",
@@ -203,20 +217,20 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     add("--img_size", type=number(int, 16), help="side of the input in pixels (default: the run's)")
     add(
         "--normalize",
-        choices=["none", "imagenet", "trunk"],
+        choices=CHOICES["normalize"],
         help="channel statistics (default: the run's); both, and --lam, of a file without a run: "
         "those published for --dataset",
     )
     add("--lam", type=NOT_NEGATIVE, help="weight of csra's attention term (default: the run's)")
     add("--model", metavar="NAME", help="trunk, by its timm name (default: as the keys tell)")
-    add("--head", choices=["csra", "gap"], help="must be the weights' own (default: as they tell)")
+    add("--head", choices=CHOICES["head"], help="must be the weights' own (default: as they tell)")
     add("--num_heads", type=COUNT, help="must be the weights' own (default: as they tell)")
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
     add("--device", default="auto", help="auto, cpu, cuda, ...; auto takes cuda if there is one")
     add(
         "--amp",
-        choices=["off", "bf16", "fp16"],
+        choices=CHOICES["amp"][1:],
         help="mixed precision (default: the run's, on the kind of device it ran on; else off)",
     )
     add(
@@ -247,7 +261,7 @@ def build_parser(
     parser.cases = (*datasets, *RECIPE_DEFAULTS) if method else tuple(datasets)
     add = parser.add
 
-    data = add_data_flags(parser, datasets)
+    data = add_data_flags(parser, datasets, "needed, but for --resume")
     if adds_noise:
         if method:  # main_CoNeS.py: the noise added to your own labels is yours to say
             data.add_argument(
@@ -271,7 +285,7 @@ def build_parser(
         data,
         "--normalize",
         "channel statistics: none scales to 0..1, trunk takes those of the model's own weights",
-        choices=["none", "imagenet", "trunk"],
+        choices=CHOICES["normalize"],
     )
 
     model = parser.add_argument_group("model")
@@ -289,7 +303,7 @@ def build_parser(
         "start trunk and head from a run's folder or a weight file of a run, CoNeS or CSRA",
         metavar="RUN",
     )
-    add(model, "--head", "residual attention or global average pooling", choices=["csra", "gap"])
+    add(model, "--head", "residual attention or global average pooling", choices=CHOICES["head"])
     add(model, "--num_heads", "attention heads of csra", type=int, choices=[1, 2, 4, 6, 8])
     add(model, "--lam", "weight of csra's attention term", type=NOT_NEGATIVE)
 
@@ -333,7 +347,7 @@ def build_parser(
         run,
         "--amp",
         "mixed precision; auto takes bf16 or fp16 on cuda and full precision on a cpu",
-        choices=["auto", "off", "bf16", "fp16"],
+        choices=CHOICES["amp"],
     )
     add(
         run,
@@ -420,26 +434,43 @@ def read_config(run: str) -> dict[str, Any]:
     path = Path(run) / "config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
-        return {"options": dict(config["options"]), "data": dict(config["data"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        options, data = dict(config["options"]), dict(config["data"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{run} is no run: expected a readable {path} written by a training script"
         ) from error
+    broken = [name for name in options if name in DEFAULTS and not is_of_kind(name, options[name])]
+    names = data.get("classes", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        broken.append("classes")
+    if broken:
+        raise UserError(
+            f"{run} was written by another version or changed by hand: its config.json has no "
+            f"usable {', '.join(broken)}"
+        )
+    return {"options": options, "data": data}
+
+
+def is_of_kind(name: str, value: Any) -> bool:
+    """Whether a stored option is what its flag gives."""
+    default = DEFAULTS[name]
+    if name == "img_size":
+        return isinstance(value, int) and 16 <= value <= 2**14
+    if name in CHOICES:
+        return value in CHOICES[name]
+    if default is None or (value is None and name == "partial_rate"):
+        return True  # None stands for a rate that a candidate file brings
+    return isinstance(value, (int, float) if isinstance(default, float) else type(default))
 
 
 def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
     """The options stored in the run `given.resume`, with those that may change on resume."""
     stored = read_config(given.resume)["options"]
-    broken = [name for name in vars(given) if name not in stored and name != "resume"]
-    for name, default in DEFAULTS.items():
-        kinds = (int, float) if isinstance(default, float) else type(default)
-        if default is not None and name in stored and not isinstance(stored[name], kinds):
-            # None stands for a rate that a candidate file brings.
-            broken += [name] if name != "partial_rate" or stored[name] is not None else []
-    if broken:
+    lacking = [name for name in vars(given) if name not in stored and name != "resume"]
+    if lacking:
         raise UserError(
             f"{given.resume} was written by another version or changed by hand: its config.json "
-            f"has no usable {', '.join(broken)}; start a new run"
+            f"has no usable {', '.join(lacking)}; start a new run"
         )
     if stored["script"] != given.script:
         raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")

@@ -18,7 +18,7 @@ def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> I
     """The photo and, beside it, the photo under each map.
 
     A map's positive part is scaled by its own maximum, stretched to the photo, and laid over it:
-    the stronger, the redder and the less transparent.
+    the stronger, the redder and the less transparent. A map without one is said to be negative.
 
     Args:
         image: (3, H, W) uint8.
@@ -47,7 +47,8 @@ def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> I
             blend = (1 - opacity) * pixels + opacity * colours
             left = position * (width + GAP)
             sheet.paste(Image.fromarray(blend.round().astype(np.uint8)), (left, CAPTION))
-            draw.text((left + 2, 4), fit(caption, width), "black", caption_font())
+            shown = caption if share.any() else f"{caption} (negative)"
+            draw.text((left + 2, 4), fit(shown, width), "black", caption_font())
     return sheet
 
 

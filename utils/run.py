@@ -165,14 +165,13 @@ class RunFolder:
             print(f"warning: no TensorBoard events of this epoch: {error}", file=sys.stderr)
 
 
-def check_output_dir(path: Path) -> None:
-    """Refuse a folder that holds something: a run would overwrite it or mix with it."""
+def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
+    """Refuse a folder that holds something: what is written would overwrite it or mix with it."""
     if path.exists() and not path.is_dir():
-        raise UserError(f"--output_dir {path} is a file: give a new folder")
+        raise UserError(f"{flag} {path} is a file: give a new folder")
     if (path / "config.json").exists():
         raise UserError(
-            f"{path} already holds a run: go on with it by --resume {path}, or give a new "
-            "--output_dir"
+            f"{path} already holds a run: go on with it by --resume {path}, or give a new {flag}"
         )
     if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{path} exists and is not a run: give a new or empty --output_dir")
+        raise UserError(f"{path} exists and is not a run: give a new or empty {flag}")

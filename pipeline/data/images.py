@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import sys
 import warnings
@@ -137,10 +138,10 @@ def read_image(path: str) -> torch.Tensor:
         raise UserError(f"cannot read image {path}: {error.strerror}") from error
     try:
         return decode(content)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # PIL raises of any kind on damaged files
         reason = str(error).split("<")[0].strip()  # PIL ends with a Python object's address
         raise UserError(
-            f"cannot decode image {path}: {reason}; replace the file or remove it from the list"
+            f"cannot decode image {path}: {reason}; replace or remove the file"
         ) from error
 
 
@@ -149,6 +150,9 @@ def decode(content: bytes) -> torch.Tensor:
     if content.startswith(JPEG_MAGIC) and not has_orientation(content):
         # Faster than PIL. What it refuses, such as CMYK, PIL decodes or calls damaged.
         with contextlib.suppress(ValueError):
+            height, width, *_ = simplejpeg.decode_jpeg_header(content)
+            if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):  # PIL's own limit
+                raise Image.DecompressionBombError(f"it claims {width} x {height} pixels")
             return as_tensor(simplejpeg.decode_jpeg(content, "RGB"))
     with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
         warnings.simplefilter("ignore")  # PIL warns of odd EXIF blocks, which do no harm

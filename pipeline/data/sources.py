@@ -21,42 +21,48 @@ AUGMENTATION: dict[str, dict[str, bool]] = {
 }
 
 
-def load_data(options: argparse.Namespace) -> tuple[LabelledImages, LabelledImages]:
-    """Training and test split of --dataset.
+def load_split(options: argparse.Namespace, split: Split) -> LabelledImages:
+    """One split of --dataset; the images of the other need not be there.
 
     Args:
         options: dataset, num_cls, path_images, labels, classes, seed and allow_missing, from
             `utils.options`.
+        split: which.
 
     Raises:
         UserError: anything that is missing or malformed, or a wrong --num_cls.
     """
-    splits: dict[Split, LabelledImages]
     if options.dataset == "digits":
-        splits = {"train": digits.load("train"), "test": digits.load("test")}
+        data = digits.load(split)
     elif options.dataset == "files":
-        splits = listed.load(
+        data = listed.load(
             options.labels,
             options.path_images,
             options.classes,
             options.seed,
             options.allow_missing,
-        )
+            only=split,
+        )[split]
     else:
-        load = LOADERS[options.dataset]
-        splits = {
-            "train": load(options.path_images, "train", options.allow_missing),
-            "test": load(options.path_images, "test", options.allow_missing),
-        }
-    train, test = splits["train"], splits["test"]
+        data = LOADERS[options.dataset](options.path_images, split, options.allow_missing)
+    if options.num_cls not in (None, len(data.classes)):
+        raise UserError(
+            f"--num_cls {options.num_cls}, but {options.dataset} has {len(data.classes)} "
+            "classes: leave the flag out"
+        )
+    return data
+
+
+def load_data(options: argparse.Namespace) -> tuple[LabelledImages, LabelledImages]:
+    """Training and test split of --dataset, as `load_split` gives them.
+
+    Raises:
+        UserError: as there, or the splits differ in their classes.
+    """
+    train, test = load_split(options, "train"), load_split(options, "test")
     if train.classes != test.classes:
         raise UserError(
             f"expected the same classes in training and test of {options.dataset}, but found "
             f"{len(train.classes)} and {len(test.classes)}, or another order: check the files"
-        )
-    if options.num_cls not in (None, len(train.classes)):
-        raise UserError(
-            f"--num_cls {options.num_cls}, but {options.dataset} has {len(train.classes)} "
-            "classes: leave the flag out"
         )
     return train, test

@@ -11,6 +11,7 @@ What a file's keys and shapes tell is taken from them, whoever wrote it:
 The trunks of the latter two are torchvision's ResNets, whose names timm shares.
 """
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -25,7 +26,7 @@ from utils.options import read_config
 from utils.run import CHECKPOINT, WEIGHTS
 
 TRUNK = "trunk.model."
-CSRA_HEAD = re.compile(r"classifier\.multi_head\.(\d+)\.head\.weight")
+CSRA_HEAD = re.compile(r"classifier\.multi_head\.(\d{1,2})\.head\.weight")
 # The selectors of single classes that the released network builds.
 SELECTOR = re.compile(r"contrastive_class_selector_\d+\.")
 # Bottleneck blocks, and blocks in each of the four layers (He et al., CVPR 2016, table 1).
@@ -106,10 +107,13 @@ def recognise(state: StateDict, path: Path) -> Checkpoint:
     elif heads:
         kernels = [state[heads[k]] for k in sorted(heads)]
         shapes = {tuple(kernel.shape) for kernel in kernels}
-        if sorted(heads) != list(range(len(heads))) or len(shapes) > 1 or kernels[0].dim() != 4:
+        counted = sorted(heads) == list(range(len(heads))) and len(heads) in CSRA_TEMPERATURES
+        if not counted or len(shapes) > 1 or kernels[0].shape[2:] != (1, 1):
+            numbers = ", ".join(map(str, sorted(heads)))
             raise UserError(
-                f"{path}: expected attention heads 0, 1, ... of one shape (classes, channels, 1, "
-                f"1), but found heads {', '.join(map(str, sorted(heads)))} of {shapes}"
+                f"{path}: expected attention heads 0, 1, ..., 1 2 4 6 or 8 of them, of one shape "
+                f"(classes, channels, 1, 1), but found heads {numbers} of "
+                f"{' and '.join(map(str, shapes))}"
             )
         state = {TRUNK + k: value for k, value in state.items() if k not in heads.values()}
         state["head.weight"] = torch.stack(kernels)[..., 0, 0]
@@ -117,12 +121,14 @@ def recognise(state: StateDict, path: Path) -> Checkpoint:
         csra = "head.weight" in state
         weight = state["head.weight" if csra else "head.linear.weight"]
         num_heads = len(weight) if csra and weight.dim() else 1
-        if weight.dim() != 2 + csra or num_heads not in CSRA_TEMPERATURES:
+        if weight.dim() != 2 + csra or not weight.numel() or num_heads not in CSRA_TEMPERATURES:
             raise UserError(
                 f"{path}: the head's weight has shape {tuple(weight.shape)}, but expected "
                 f"(classes, channels), or {' '.join(map(str, CSRA_TEMPERATURES))} of them"
             )
-        model = resnet_name({k.removeprefix(TRUNK): v for k, v in state.items() if TRUNK in k})
+        model = resnet_name(
+            {k.removeprefix(TRUNK): v for k, v in state.items() if k.startswith(TRUNK)}
+        )
         head = "csra" if csra else "gap"
         classes = weight.shape[-2]
         return Checkpoint(path, state, model, head, num_heads, classes, ignored, {}, {})
@@ -137,7 +143,11 @@ def recognise(state: StateDict, path: Path) -> Checkpoint:
 def resnet_name(trunk: StateDict) -> str | None:
     """Name of the ResNet with these keys, resnet18 to resnet152; None if it is none of them."""
     width = trunk.get("layer1.0.conv2.weight", torch.empty(0)).shape
-    if width != (64, 64, 3, 3) or not all(map(RESNET_KEY.fullmatch, trunk)):
+    if (
+        "bn1.running_mean" not in trunk
+        or width != (64, 64, 3, 3)
+        or not all(map(RESNET_KEY.fullmatch, trunk))
+    ):
         return None  # another family, or one of wider or grouped blocks
     blocks = tuple(
         len({key.split(".")[1] for key in trunk if key.startswith(f"layer{layer}.")})
@@ -148,20 +158,28 @@ def resnet_name(trunk: StateDict) -> str | None:
 
 def thresholds_path(checkpoint: Checkpoint) -> Path:
     """Where the tuned thresholds of `checkpoint` lie: in its run, or beside its file."""
-    if checkpoint.options:
-        return checkpoint.path.with_name("thresholds.json")
-    return checkpoint.path.with_suffix(".thresholds.json")
+    alone = "" if checkpoint.options else f"{checkpoint.path.name}."
+    return checkpoint.path.with_name(f"{alone}thresholds.json")
+
+
+def weights_sha256(checkpoint: Checkpoint) -> str:
+    """Of the weights by themselves, whatever kind of file they are in."""
+    digest = hashlib.sha256()
+    for key in sorted(checkpoint.state):
+        digest.update(key.encode())
+        digest.update(checkpoint.state[key].contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read_thresholds(checkpoint: Checkpoint, classes: list[str]) -> dict[str, Any] | None:
     """What `val.py --tune_thresholds` stored with `checkpoint`: thresholds and their split.
 
     Returns:
-        {"thresholds": {class: probability}, "split": ..., "dataset": ...}; None where there is
-        no such file.
+        {"thresholds": {class: logit}, "split": ..., "dataset": ..., "weights_sha256": ...}; None
+        where there is no such file.
 
     Raises:
-        UserError: the file is damaged, or of other classes.
+        UserError: the file is damaged, or of other classes or weights.
     """
     path = thresholds_path(checkpoint)
     if not path.exists():
@@ -169,13 +187,24 @@ def read_thresholds(checkpoint: Checkpoint, classes: list[str]) -> dict[str, Any
     try:
         content = json.loads(path.read_text("utf-8"))
         values = [content["thresholds"][name] for name in classes]
-        fits = len(content["thresholds"]) == len(classes) and all(0 <= v <= 1 for v in values)
-        fits = fits and {"split", "dataset"} <= content.keys()
+        fits = len(content["thresholds"]) == len(classes) and all(v == float(v) for v in values)
+        fits = fits and {"split", "dataset", "weights_sha256"} <= content.keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         fits = False
     if not fits:
         raise UserError(
-            f"{path} must give a threshold in 0..1 for each of the {len(classes)} classes: delete "
-            "it, or make it again with val.py --tune_thresholds"
+            f"{path} must give a threshold for each of the {len(classes)} classes: delete it, or "
+            "make it again with val.py --tune_thresholds"
+        )
+    if content["weights_sha256"] != weights_sha256(checkpoint):
+        raise UserError(
+            f"{path} was tuned for other weights than {checkpoint.path} holds now: delete it, or "
+            "make it again with val.py --tune_thresholds"
         )
     return content
+
+
+def print_ignored(checkpoint: Checkpoint) -> None:
+    """Say what was left out of the file, a line a group."""
+    for group, tensors, reason in checkpoint.ignored:
+        print(f"left out    {tensors} tensors {group}: {reason}")

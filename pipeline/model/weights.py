@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import pickletools
 import warnings
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.model.backbone import Backbone, create_headless
 from utils.errors import UserError
 
 StateDict = dict[str, torch.Tensor]
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
@@ -78,12 +80,12 @@ def read_weights(path: str | Path) -> StateDict:
         if path.suffix == ".safetensors":
             content = safetensors.torch.load_file(path)
         else:
-            refuse_inflation(path)
+            refuse_hostile(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of odd pickles, which are refused in one line
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # parsers of damaged or hostile files raise of any kind
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip().splitlines() or [""])[0].split(". ")[0][:150]
         if isinstance(error, pickle.UnpicklingError):
             reason = "it holds something else"  # torch's text advises to run what is in it
         raise UserError(
@@ -97,25 +99,64 @@ def read_weights(path: str | Path) -> StateDict:
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
         raise UserError(f"{path} holds no state dict: expected names with tensors")
-    # A tensor of a few bytes can claim any shape, and a model would be built for it.
-    length = path.stat().st_size
     for key, value in content.items():
-        if value.device.type != "cpu" or value.numel() * value.element_size() > length:
-            raise UserError(
-                f"{path} is damaged: {key} claims {tuple(value.shape)}, more than the {length} "
-                "bytes of the file hold"
-            )
-    return {key.removeprefix("module."): value for key, value in content.items()}
+        check_tensor(key, value, path)
+    result = {key.removeprefix("module."): value for key, value in content.items()}
+    if len(result) < len(content):
+        raise UserError(f"{path} names a tensor twice, with and without 'module.' before it")
+    return result
 
 
-def refuse_inflation(path: Path) -> None:
-    """Raise ValueError for an archive whose entries grow when read: torch packs nothing."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-        if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("its entries unpack to more than the file holds")
+def check_tensor(key: str, value: torch.Tensor, path: Path) -> None:
+    """Refuse what is no weight.
+
+    Raises:
+        UserError: the tensor is of another layout or type than weights and counters have, not
+            finite, or claims a shape for which the file is too small: a tensor of a few bytes
+            can, and a model would be built for it. Or its name would garble messages.
+    """
+    if len(key) > 200 or not key.isprintable():
+        raise UserError(f"{path} is no weight file: a name in it is too long or unprintable")
+    counter = key.endswith("num_batches_tracked") and value.dtype == torch.int64
+    if value.is_nested or value.layout != torch.strided or not (value.dtype in FLOATS or counter):
+        kind = f"{value.dtype} {value.layout}".replace("torch.", "")
+        raise UserError(f"{path}: expected {key} as a dense tensor of floats, but found {kind}")
+    length = path.stat().st_size
+    if value.device.type != "cpu" or value.numel() * value.element_size() > length:
+        raise UserError(
+            f"{path} is damaged: {key} claims {tuple(value.shape)}, more than the {length} bytes "
+            "of the file hold"
+        )
+    if not torch.isfinite(value).all():
+        raise UserError(f"{path} is of no use: {key} is not finite; take an earlier checkpoint")
+
+
+def refuse_hostile(path: Path) -> None:
+    """Raise ValueError for a file that grows when it is read, or names what no tensor needs.
+
+    torch runs none of its code, but would take the memory: for an archive's packed entries, or
+    for a bytearray of any length.
+    """
+    with path.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04":  # what torch itself goes by
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+                if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                    raise ValueError("its entries unpack to more than the file holds")
+                texts = [archive.read(e) for e in entries if e.filename.endswith("data.pkl")]
+            streams: list[Any] = texts
+        else:  # torch before 1.6: magic number, version, system, and then the content
+            file.seek(0)
+            streams = [file] * 4
+        try:
+            opcodes = [opcode for stream in streams for opcode in pickletools.genops(stream)]
+        except Exception as error:
+            raise ValueError("it is empty, cut off, or of another form") from error
+    for opcode, argument, _ in opcodes:
+        module = str(argument).split(" ")[0] if opcode.name == "GLOBAL" else "torch"
+        known = module.split(".")[0] in ("torch", "collections")
+        if not known or opcode.name in ("STACK_GLOBAL", "INST"):
+            raise ValueError("it holds something else")
 
 
 def load_strictly(module: nn.Module, state: StateDict, what: str) -> None:
