@@ -52,6 +52,25 @@ def test_csra_without_attention_is_average_pooling_with_normalised_weights():
     torch.testing.assert_close(logits, cams.mean(dim=(2, 3)))
 
 
+def test_average_pooling_agrees_with_loops_written_from_the_formula():
+    torch.manual_seed(0)
+    head = GlobalAveragePooling(feature_dim=4, classes=3)
+    features = torch.randn(2, 4, 2, 3)
+    logits, cams = head(features)
+    for b in range(2):
+        for c in range(3):
+            weight, bias = head.linear.weight[c].tolist(), head.linear.bias[c].item()
+            scores = [
+                [
+                    sum(w * float(features[b, d, y, x]) for d, w in enumerate(weight))
+                    for x in range(3)
+                ]
+                for y in range(2)
+            ]
+            torch.testing.assert_close(cams[b, c], torch.tensor(scores))
+            assert logits[b, c].item() == pytest.approx(sum(map(sum, scores)) / 6 + bias, abs=1e-6)
+
+
 def test_average_pooling_logits_are_the_mean_of_the_maps_plus_bias():
     head = GlobalAveragePooling(feature_dim=4, classes=3)
     logits, cams = head(torch.randn(2, 4, 3, 5))
