@@ -58,11 +58,10 @@ def main() -> None:
 
     import numpy as np
 
-    from pipeline.data.sources import load_split
+    from pipeline.data.sources import load_splits
     from pipeline.evaluation import check_classes, format_table, judge, load_trained, score, tune
     from pipeline.model.checkpoint import read_thresholds, thresholds_path, weights_sha256
     from utils.files import atomic_path, write_json
-    from utils.metrics import average_precision
     from utils.plots import precision_recall_curves
     from utils.run import check_output_dir
 
@@ -71,7 +70,7 @@ def main() -> None:
     trained = load_trained(options.load_from, vars(options))
     checkpoint = trained.checkpoint
     take_data_of_run(parser, options, checkpoint.options)
-    images = load_split(options, options.split)
+    images = load_splits(options, [options.split])[options.split]
     classes, targets = images.classes, images.targets
     # Labels as found are no measure where the truth is known; test targets hold it already.
     if options.split == "train" and images.true_targets is not None:
@@ -103,7 +102,7 @@ def main() -> None:
     named = {"checkpoint": str(checkpoint.path), "dataset": options.dataset, "split": options.split}
     write_json(folder / "evaluation.json", named | trained.settings | evaluation)
     with atomic_path(folder / "precision_recall.png") as temporary:
-        ap = average_precision(scores, targets)
+        ap = np.array([value["AP"] for value in evaluation["by_class"].values()], float)
         precision_recall_curves(scores, targets, classes, ap, temporary)
     print(f"evaluation  {folder}")
 

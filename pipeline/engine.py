@@ -19,8 +19,8 @@ from utils.progress import Interrupted, interruptible, progress_bar, report
 from utils.run import RunFolder
 
 Stop = Callable[[], bool]
-# The last bits of a score depend on how many images a pass takes. All take this many, so that an
-# evaluation can be repeated to the last digit, whatever the loader's batch.
+# The last bits of a score depend on how many images a pass takes. All but the last take this many,
+# so that an evaluation can be repeated to the last digit, whatever the loader's batch.
 IMAGES_A_PASS = 16
 
 

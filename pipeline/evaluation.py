@@ -11,7 +11,7 @@ from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TestImages, end_workers, test_loader
 from pipeline.data.transforms import test_transform
 from pipeline.engine import format_metric, predict_scores
-from pipeline.model.checkpoint import RESNETS, Checkpoint, print_ignored, read_checkpoint
+from pipeline.model.checkpoint import Checkpoint, check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly
 from utils.errors import UserError
@@ -94,34 +94,6 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
         print(f"attention   lam {settings['lam']:g} ({origins['lam']})")
     print(f"device      {device}{'' if amp == 'off' else f' in {amp}'}", flush=True)
     return Trained(classifier, found, settings, device, PRECISIONS[amp])
-
-
-def check_flags(found: Checkpoint, flags: Mapping[str, Any]) -> None:
-    """Refuse flags that contradict the weights or their run.
-
-    Raises:
-        UserError: one does; it is named, and what is found in its place.
-    """
-    own = {"head": found.head, "num_cls": found.classes}
-    if found.head == "csra":
-        own["num_heads"] = found.num_heads
-    for name, value in own.items():
-        if flags.get(name) not in (None, value):
-            raise UserError(
-                f"--{name} {flags[name]}, but {found.path} has {name} {value}: give that, or leave "
-                "the flag out"
-            )
-    # Without pretraining tags. Some other ResNets have the same keys as one of `RESNETS`: only
-    # the run, or another of these, contradicts a flag.
-    given = str(flags.get("model")).split(".")[0]
-    model = str(found.options.get("model", found.model)).split(".")[0]
-    sure = "model" in found.options or (found.model and given in RESNETS.values())
-    if flags.get("model") is not None and given != model and sure:
-        raise UserError(
-            f"--model {given}, but {found.path} has model {model}: give that, or leave the flag out"
-        )
-    if found.head == "gap" and flags.get("lam") is not None:
-        raise UserError(f"--lam is csra's, but {found.path} has gap: leave the flag out")
 
 
 def resolve_settings(

@@ -18,8 +18,7 @@ from pipeline.data.noise import uniform_noise
 from pipeline.data.sources import AUGMENTATION, load_data
 from pipeline.data.transforms import test_transform, train_transform
 from pipeline.engine import Method, Training, evaluate, fit, format_metric
-from pipeline.evaluation import check_flags
-from pipeline.model.checkpoint import print_ignored, read_checkpoint
+from pipeline.model.checkpoint import check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import parameter_groups, step_schedule

@@ -74,7 +74,7 @@ def load(
     classes: str | Path | None = None,
     seed: int = 0,
     allow_missing: bool = False,
-    only: Split | None = None,
+    wanted: Sequence[Split] = ("train", "test"),
 ) -> dict[Split, LabelledImages]:
     """The splits of a label file, rows as listed (in a COCO file by image id).
 
@@ -85,7 +85,7 @@ def load(
             file names, in alphabetical order (in a COCO file by category id).
         seed: of the division of rows without split.
         allow_missing: leave out listed images without a file.
-        only: the one split to open; both where not given.
+        wanted: the splits to open; the images of another need not be there.
 
     Raises:
         UserError: a file is missing or malformed, or a split is empty.
@@ -102,7 +102,7 @@ def load(
                 f"{labels} must name images to train on and to test, but none is in {name}: mark "
                 "some, or leave out the split to have it made"
             )
-        if only not in (None, name):
+        if name not in wanted:
             continue
         targets, true_targets = table.targets[rows], None
         if table.true_targets is not None:

@@ -1,6 +1,7 @@
 """From options to the images and labels they name."""
 
 import argparse
+from collections.abc import Sequence
 
 from pipeline.data import coco, cub200, digits, listed, nuswide, vg256, voc
 from pipeline.data.labelled import LabelledImages, Split
@@ -21,45 +22,53 @@ AUGMENTATION: dict[str, dict[str, bool]] = {
 }
 
 
-def load_split(options: argparse.Namespace, split: Split) -> LabelledImages:
-    """One split of --dataset; the images of the other need not be there.
+def load_splits(
+    options: argparse.Namespace, wanted: Sequence[Split]
+) -> dict[Split, LabelledImages]:
+    """Splits of --dataset; the images of one that is not wanted need not be there.
 
     Args:
         options: dataset, num_cls, path_images, labels, classes, seed and allow_missing, from
             `utils.options`.
-        split: which.
+        wanted: which.
 
     Raises:
         UserError: anything that is missing or malformed, or a wrong --num_cls.
     """
+    splits: dict[Split, LabelledImages]
     if options.dataset == "digits":
-        data = digits.load(split)
+        splits = {split: digits.load(split) for split in wanted}
     elif options.dataset == "files":
-        data = listed.load(
+        splits = listed.load(
             options.labels,
             options.path_images,
             options.classes,
             options.seed,
             options.allow_missing,
-            only=split,
-        )[split]
-    else:
-        data = LOADERS[options.dataset](options.path_images, split, options.allow_missing)
-    if options.num_cls not in (None, len(data.classes)):
-        raise UserError(
-            f"--num_cls {options.num_cls}, but {options.dataset} has {len(data.classes)} "
-            "classes: leave the flag out"
+            wanted,
         )
-    return data
+    else:
+        load = LOADERS[options.dataset]
+        splits = {
+            split: load(options.path_images, split, options.allow_missing) for split in wanted
+        }
+    for data in splits.values():
+        if options.num_cls not in (None, len(data.classes)):
+            raise UserError(
+                f"--num_cls {options.num_cls}, but {options.dataset} has {len(data.classes)} "
+                "classes: leave the flag out"
+            )
+    return splits
 
 
 def load_data(options: argparse.Namespace) -> tuple[LabelledImages, LabelledImages]:
-    """Training and test split of --dataset, as `load_split` gives them.
+    """Training and test split of --dataset, as `load_splits` gives them.
 
     Raises:
         UserError: as there, or the splits differ in their classes.
     """
-    train, test = load_split(options, "train"), load_split(options, "test")
+    splits = load_splits(options, ("train", "test"))
+    train, test = splits["train"], splits["test"]
     if train.classes != test.classes:
         raise UserError(
             f"expected the same classes in training and test of {options.dataset}, but found "

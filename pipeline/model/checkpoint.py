@@ -14,6 +14,7 @@ The trunks of the latter two are torchvision's ResNets, whose names timm shares.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,6 +155,34 @@ def resnet_name(trunk: StateDict) -> str | None:
         for layer in range(1, 5)
     )
     return RESNETS.get(("layer1.0.conv3.weight" in trunk, blocks))
+
+
+def check_flags(found: Checkpoint, flags: Mapping[str, Any]) -> None:
+    """Refuse flags that contradict the weights or their run.
+
+    Raises:
+        UserError: one does; it is named, and what is found in its place.
+    """
+    own = {"head": found.head, "num_cls": found.classes}
+    if found.head == "csra":
+        own["num_heads"] = found.num_heads
+    for name, value in own.items():
+        if flags.get(name) not in (None, value):
+            raise UserError(
+                f"--{name} {flags[name]}, but {found.path} has {name} {value}: give that, or leave "
+                "the flag out"
+            )
+    # Without pretraining tags. Some other ResNets have the same keys as one of `RESNETS`: only
+    # the run, or another of these, contradicts a flag.
+    given = str(flags.get("model")).split(".")[0]
+    model = str(found.options.get("model", found.model)).split(".")[0]
+    sure = "model" in found.options or (found.model and given in RESNETS.values())
+    if flags.get("model") is not None and given != model and sure:
+        raise UserError(
+            f"--model {given}, but {found.path} has model {model}: give that, or leave the flag out"
+        )
+    if found.head == "gap" and flags.get("lam") is not None:
+        raise UserError(f"--lam is csra's, but {found.path} has gap: leave the flag out")
 
 
 def thresholds_path(checkpoint: Checkpoint) -> Path:

@@ -99,16 +99,17 @@ def read_weights(path: str | Path) -> StateDict:
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
         raise UserError(f"{path} holds no state dict: expected names with tensors")
+    length = path.stat().st_size
     for key, value in content.items():
-        check_tensor(key, value, path)
+        check_tensor(key, value, path, length)
     result = {key.removeprefix("module."): value for key, value in content.items()}
     if len(result) < len(content):
         raise UserError(f"{path} names a tensor twice, with and without 'module.' before it")
     return result
 
 
-def check_tensor(key: str, value: torch.Tensor, path: Path) -> None:
-    """Refuse what is no weight.
+def check_tensor(key: str, value: torch.Tensor, path: Path, length: int) -> None:
+    """Refuse what is no weight, from the file at `path`, of `length` bytes.
 
     Raises:
         UserError: the tensor is of another layout or type than weights and counters have, not
@@ -121,7 +122,6 @@ def check_tensor(key: str, value: torch.Tensor, path: Path) -> None:
     if value.is_nested or value.layout != torch.strided or not (value.dtype in FLOATS or counter):
         kind = f"{value.dtype} {value.layout}".replace("torch.", "")
         raise UserError(f"{path}: expected {key} as a dense tensor of floats, but found {kind}")
-    length = path.stat().st_size
     if value.device.type != "cpu" or value.numel() * value.element_size() > length:
         raise UserError(
             f"{path} is damaged: {key} claims {tuple(value.shape)}, more than the {length} bytes "
