@@ -1,4 +1,4 @@
-"""Train a baseline in the engine of CoNeS: every candidate is taken for true."""
+"""Train a baseline in the engine of CoNeS: BCE or another loss from the literature."""
 
 import sys
 
@@ -9,16 +9,16 @@ from utils.options import build_parser, parse_options
 @exit_status
 def main() -> None:
     parser = build_parser(
-        "Train a baseline that takes every candidate for true (--partial_rate 0: clean labels).",
+        "Train a baseline: BCE, or another --loss (--partial_rate 0: on clean labels).",
         ["voc07", "coco", "nuswide", "vg256", "cub200", "digits", "files"],
         method=False,
     )
     options = parse_options(parser, "main_BCE")
 
     from pipeline.experiment import train
-    from pipeline.losses import BCE
+    from pipeline.losses import make_method
 
-    train(options, lambda candidates, classifier, options: BCE())
+    train(options, make_method)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,301 @@
-"""Baselines: methods that need nothing but a batch's logits and candidates."""
+"""Baselines: losses that need nothing but a batch's logits and candidates.
 
+A candidate is a positive label that may be false; a label that is no candidate is surely
+negative. Each baseline is a pure function of
+
+    logits      (B, C) float32, scores before the sigmoid; p = sigmoid(logits)
+    candidates  (B, C) float in {0, 1}, called S
+
+that returns a scalar, the mean over the (B, C) entries, so that a learning rate means the same
+to all of them. Values and gradients are finite at any finite logit. Function defaults are the
+papers'. Small classes below make methods of them that the engine can train with; the one that
+learns a noise rate is in forward_correction.py.
+"""
+
+import argparse
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
 
-from pipeline.model.classifier import Output
+from pipeline.engine import Method
+from pipeline.forward_correction import ForwardBCE
+from pipeline.model.classifier import Classifier, Output
+
+Tensor = torch.Tensor
 
 
-class BCE:
-    """Binary cross-entropy that takes every candidate for true."""
+def smoothing_loss(logits: Tensor, candidates: Tensor, epsilon: float = 0.1) -> Tensor:
+    """BCE against smoothed labels: 1 - epsilon/2 for candidates and epsilon/2 for the others.
+
+    Args:
+        logits: (B, C) float.
+        candidates: (B, C) float in {0, 1}.
+        epsilon: in [0, 1], spread evenly over the two values of each binary label.
+
+    Returns:
+        Scalar > 0 for epsilon > 0, the mean over entries; smallest where p is the smoothed label.
+
+    Source: Szegedy et al., CVPR 2016 (arXiv:1512.00567), section 7, for K = 2.
+
+    >>> smoothing_loss(torch.tensor([[0.0]]), torch.tensor([[1.0]]))
+    tensor(0.6931)
+    """
+    smoothed = candidates * (1 - epsilon) + epsilon / 2
+    return F.binary_cross_entropy_with_logits(logits, smoothed)
+
+
+def focal_loss(
+    logits: Tensor, candidates: Tensor, alpha: float = 0.25, gamma: float = 2.0
+) -> Tensor:
+    """Focal loss, -alpha_t (1 - p_t)^gamma log p_t: easy labels weigh little.
+
+    Args:
+        logits: (B, C) float.
+        candidates: (B, C) float in {0, 1}.
+        alpha: in [0, 1], weight of candidates; the others weigh 1 - alpha.
+        gamma: focusing exponent >= 0; at 0, BCE with these weights.
+
+    Returns:
+        Scalar >= 0, the mean over entries.
+
+    Source: Lin et al., ICCV 2017 (arXiv:1708.02002), equation 5.
+    """
+    return sigmoid_focal_loss(logits, candidates, alpha, gamma, reduction="mean")
+
+
+def focused_positive_loss(logits: Tensor, gamma: float) -> Tensor:
+    """-(1 - p)^gamma log p of each entry as a positive; as a negative, of `-logits`."""
+    return (-logits).sigmoid() ** gamma * F.softplus(-logits)
+
+
+def asl_loss(
+    logits: Tensor,
+    candidates: Tensor,
+    gamma_pos: float = 0.0,
+    gamma_neg: float = 4.0,
+    clip: float = 0.05,
+) -> Tensor:
+    """Asymmetric loss: easy negatives weigh little, and the easiest nothing.
+
+    Positives: -(1 - p)^gamma_pos log p. Negatives: -p_m^gamma_neg log(1 - p_m), in which
+    p_m = max(p - clip, 0). The weights carry gradient, as in the formula; the authors' training
+    script holds them constant.
+
+    Args:
+        logits: (B, C) float.
+        candidates: (B, C) float in {0, 1}.
+        gamma_pos, gamma_neg: focusing exponents >= 0.
+        clip: probability margin in [0, 1).
+
+    Returns:
+        Scalar >= 0, the mean over entries; BCE where gammas and clip are 0.
+
+    Source: Ridnik et al., Asymmetric Loss for Multi-Label Classification, ICCV 2021
+    (arXiv:2009.14119).
+    """
+    shifted = (logits.sigmoid() - clip).clamp(min=0)
+    # 1 - p_m = (1 - p) + clip, at most 1; added as logarithms it is finite however small 1 - p.
+    log_clip = torch.full_like(logits, math.log(clip) if clip > 0 else -math.inf)
+    log_rest = torch.logaddexp(-F.softplus(logits), log_clip).clamp(max=0)
+    negative_loss = -(shifted**gamma_neg) * log_rest
+    positive_loss = focused_positive_loss(logits, gamma_pos)
+    return torch.where(candidates > 0, positive_loss, negative_loss).mean()
+
+
+def hill_loss(
+    logits: Tensor,
+    candidates: Tensor,
+    lamb: float = 1.5,
+    margin: float = 1.0,
+    gamma: float = 2.0,
+) -> Tensor:
+    """Hill loss: a negative with a very high score is taken for a missing label and let be.
+
+    Positives, the focal margin loss: -(1 - p_m)^gamma log p_m, p_m = sigmoid(logits - margin).
+    Negatives: (lamb - p) p^2, whose gradient vanishes at both ends. Made for positives that are
+    missing; here the negatives are certain and the positives are not.
+
+    Args:
+        logits: (B, C) float.
+        candidates: (B, C) float in {0, 1}.
+        lamb: lambda >= 1.
+        margin: subtracted from the logits of positives.
+        gamma: focusing exponent >= 0 of positives.
+
+    Returns:
+        Scalar >= 0, the mean over entries.
+
+    Source: Zhang et al. 2021, Simple and Robust Loss Design for Multi-Label Learning with
+    Missing Labels (arXiv:2112.07368): Hill loss, focal margin loss.
+    """
+    p = logits.sigmoid()
+    positive_loss = focused_positive_loss(logits - margin, gamma)
+    return torch.where(candidates > 0, positive_loss, (lamb - p) * p**2).mean()
+
+
+def splc_loss(
+    logits: Tensor,
+    candidates: Tensor,
+    epoch: int,
+    tau: float = 0.6,
+    change_epoch: int = 1,
+    margin: float = 1.0,
+    gamma: float = 2.0,
+) -> Tensor:
+    """Self-paced loss correction: negatives that the classifier believes in become positives.
+
+    Positives: -(1 - p_m)^gamma log p_m, p_m = sigmoid(logits - margin). Negatives: -p^gamma
+    log(1 - p). After `change_epoch` epochs, negatives with p > tau: -(1 - p)^gamma log p, without
+    the margin, as in the authors' code; their formula leaves it open. Here a label that is no
+    candidate is never true, so that each correction is a mistake: the baseline is what its
+    authors wrote, for labels that are missing.
+
+    Args:
+        logits: (B, C) float.
+        candidates: (B, C) float in {0, 1}.
+        epoch: from 1.
+        tau: probability in [0, 1] above which a negative is corrected.
+        change_epoch: epochs without correction.
+        margin: subtracted from the logits of positives.
+        gamma: focusing exponent >= 0.
+
+    Returns:
+        Scalar >= 0, the mean over entries.
+
+    Source: Zhang et al. 2021 (arXiv:2112.07368): SPLC with the focal margin loss.
+    """
+    is_positive = candidates > 0
+    scores = torch.where(is_positive, logits - margin, logits)
+    if epoch > change_epoch:
+        is_positive = is_positive | (logits.sigmoid() > tau)
+    return focused_positive_loss(torch.where(is_positive, scores, -scores), gamma).mean()
+
+
+def largest_losses(losses: Tensor, candidates: Tensor, share: float) -> Tensor:
+    """Mark the candidates of a batch with the largest losses, without waiting for the device.
+
+    Args:
+        losses: (B, C) float, of which a gradient is ignored.
+        candidates: (B, C) float in {0, 1}, n of them 1.
+        share: in [0, 1].
+
+    Returns:
+        (B, C) bool with ceil(share n) entries true, all of them candidates. Of equal losses the
+        first are marked.
+
+    >>> largest_losses(torch.tensor([[3., 1., 9.], [2., 9., 9.]]),
+    ...                torch.tensor([[1., 1., 0.], [1., 0., 0.]]), share=0.5)
+    tensor([[ True, False, False],
+            [ True, False, False]])
+    """
+    scores = losses.detach().masked_fill(candidates == 0, -torch.inf).flatten()
+    order = scores.argsort(descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    # Less a little, lest rounding make ceil(3.0000000001) of a share that means 3.
+    count = torch.ceil(candidates.sum(dtype=torch.float64) * share - 1e-6)
+    return (rank < count).view_as(losses)
+
+
+def large_loss(
+    logits: Tensor, candidates: Tensor, epoch: int, correct: bool, delta_rel: float = 0.2
+) -> Tensor:
+    """BCE without the candidates of largest loss, which are rejected (LL-R) or corrected (LL-Ct).
+
+    In epoch t the (t - 1) delta_rel % of a batch's candidates that have the largest losses, their
+    number rounded up, count 0 or, corrected, as negatives, in this batch only. In the paper the
+    unreliable labels are the negatives that nobody confirmed, and the share is of all entries of
+    the batch, nearly all of which are such; here the candidates are unreliable, and the share is
+    of them. As there, nothing spares the last positive of an image. 0.2 is the paper's; its
+    authors' code offers 0.1 to 0.5.
+
+    Args:
+        logits: (B, C) float.
+        candidates: (B, C) float in {0, 1}.
+        epoch: t, from 1; the first is BCE.
+        correct: take large losses for negatives, LL-Ct; otherwise leave them out, LL-R.
+        delta_rel: percent of the candidates by which the share grows each epoch.
+
+    Returns:
+        Scalar >= 0, the mean over all entries, those rejected among them.
+
+    Source: Kim et al., Large Loss Matters in Weakly Supervised Multi-Label Classification,
+    CVPR 2022 (arXiv:2206.03740): LL-R, LL-Ct.
+    """
+    losses = F.binary_cross_entropy_with_logits(logits, candidates, reduction="none")
+    share = min((epoch - 1) * delta_rel / 100, 1.0)
+    instead = F.softplus(logits) if correct else torch.zeros_like(losses)
+    return torch.where(largest_losses(losses, candidates, share), instead, losses).mean()
+
+
+class Stateless:
+    """A method that is a function of logits and candidates, called in float32."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.function = function
 
     def begin_epoch(self, epoch: int) -> None:
         """Nothing changes between epochs."""
 
-    def loss(
-        self, output: Output, candidates: torch.Tensor, index: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """Mean over the batch's (B, C) entries, in nats."""
-        return {"loss": F.binary_cross_entropy_with_logits(output.logits, candidates)}
+    def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Mean over the batch's (B, C) entries."""
+        return {"loss": self.function(output.logits.float(), candidates)}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """There is no state."""
+
+
+class BCE(Stateless):
+    """Binary cross-entropy that takes every candidate for true."""
+
+    def __init__(self) -> None:
+        super().__init__(F.binary_cross_entropy_with_logits)
+
+
+class Scheduled:
+    """A method that is a function of logits, candidates and the epoch, from 1."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor, int], Tensor]) -> None:
+        self.function = function
+        self.epoch = 1
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Mean over the batch's (B, C) entries."""
+        return {"loss": self.function(output.logits.float(), candidates, self.epoch)}
+
+    def state_dict(self) -> dict[str, Any]:
+        # A run that goes on within an epoch does not begin it anew.
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch = state["epoch"]
+
+
+# By the values of --loss, whose help is in utils/options.py.
+LOSSES: dict[str, Callable[[Tensor, argparse.Namespace], Method]] = {
+    "bce": lambda candidates, options: BCE(),
+    "bce-forward": lambda candidates, options: ForwardBCE(candidates, options.noise_rate),
+    "focal": lambda candidates, options: Stateless(focal_loss),
+    "asl": lambda candidates, options: Stateless(asl_loss),
+    "hill": lambda candidates, options: Stateless(hill_loss),
+    "splc": lambda candidates, options: Scheduled(splc_loss),
+    "ll-r": lambda candidates, options: Scheduled(functools.partial(large_loss, correct=False)),
+    "ll-ct": lambda candidates, options: Scheduled(functools.partial(large_loss, correct=True)),
+    "smoothing": lambda candidates, options: Stateless(smoothing_loss),
+}
+
+
+def make_method(candidates: Tensor, classifier: Classifier, options: argparse.Namespace) -> Method:
+    """The baseline that --loss names, for candidates (N, C) on the device of training."""
+    return LOSSES[options.loss](candidates, options)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from utils.errors import UserError
-from utils.options import build_parser, parse_options
+from utils.options import LOSSES, build_parser, parse_options, read_config
 
 
 def parse(*argv, method=True, script="main_CoNeS"):
@@ -74,6 +74,33 @@ def test_baselines_do_not_take_flags_that_would_do_nothing(capsys):
     with pytest.raises(SystemExit):
         parse("--dataset", "voc07", "--tau", "0.2", method=False)
     assert "--tau" in capsys.readouterr().err
+
+
+def test_the_loss_of_a_baseline_is_bce_unless_it_is_said():
+    options = parse("--dataset", "voc07", method=False)
+    assert (options.loss, options.noise_rate) == ("bce", None)
+    assert not hasattr(parse("--dataset", "voc07"), "loss")
+    flags = "--loss bce-forward --noise_rate 0.25".split()
+    options = parse("--dataset", "voc07", *flags, method=False)
+    assert (options.loss, options.noise_rate) == ("bce-forward", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("loss", "mse"), ("noise_rate", "x"), ("noise_rate", 1)]
+)
+def test_a_stored_loss_changed_by_hand_is_refused(name, value, tmp_path):
+    options = vars(parse("--dataset", "digits", method=False, script="main_BCE")) | {name: value}
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    with pytest.raises(UserError, match=f"has no usable {name}"):
+        read_config(str(tmp_path))
+
+
+def test_help_says_what_each_loss_is(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help", method=False)
+    lines = capsys.readouterr().out.splitlines()
+    for name in LOSSES:
+        assert any(line.startswith(f"  {name} ") for line in lines)
 
 
 @pytest.fixture

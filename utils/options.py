@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ DEFAULTS: dict[str, Any] = {
     "warmup_epoch": 2,
     "step_epoch": 5,
     "total_epoch": 30,
+    "loss": "bce",
+    "noise_rate": None,
     "recipe": "paper",
     "tau": 0.1,
     "clusters": 5,
@@ -50,7 +53,23 @@ DEFAULTS: dict[str, Any] = {
     "output_dir": None,
 }
 
+# What main_BCE.py trains with; pipeline/losses.py has the formulas and papers.
+LOSSES = {
+    "bce": "binary cross-entropy: every candidate is taken for true",
+    "bce-forward": "bce of a candidate's probability, p + (1 - p) x noise rate (Patrini et al. "
+    "2017, forward correction)",
+    "focal": "easy labels weigh little (Lin et al. 2017)",
+    "asl": "easy negatives weigh little, the easiest nothing (Ridnik et al. 2021)",
+    "hill": "negatives with a very high score are let be, as missing labels (Zhang et al. 2021)",
+    "splc": "from epoch 2 on negatives with p > 0.6 are taken for true (Zhang et al. 2021)",
+    "ll-r": "from epoch 2 on the candidates of largest loss are left out, 0.2% more of them each "
+    "epoch (Kim et al. 2022)",
+    "ll-ct": "as ll-r, but they are taken for false",
+    "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
+}
+
 CHOICES = {
+    "loss": tuple(LOSSES),
     "normalize": ("none", "imagenet", "trunk"),
     "head": ("csra", "gap"),
     "amp": ("auto", "off", "bf16", "fp16"),
@@ -136,6 +155,13 @@ def describe_default(name: str, cases: Iterable[str]) -> str:
     special = DATASET_DEFAULTS | RECIPE_DEFAULTS
     parts += [f"{case} {special[case][name]}" for case in cases if name in special.get(case, {})]
     return "; ".join(parts)
+
+
+def describe_losses() -> str:
+    """A line or two for each value of --loss."""
+    indent = " " * (2 + max(map(len, LOSSES)))
+    lines = [f"{name:{len(indent)}}{what}" for name, what in LOSSES.items()]
+    return "\n".join(textwrap.fill(line, 78, subsequent_indent=indent) for line in lines)
 
 
 def add_data_flags(
@@ -254,10 +280,14 @@ def build_parser(
     Args:
         description: first line of --help.
         datasets: values of --dataset.
-        method: add the flags of CoNeS.
+        method: add the flags of CoNeS; otherwise those of the baselines.
         adds_noise: add the flags of noise; without them labels are taken as found.
     """
-    parser = Parser(description=description, allow_abbrev=False)
+    parser = Parser(
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # the losses stand in lines
+    )
     parser.cases = (*datasets, *RECIPE_DEFAULTS) if method else tuple(datasets)
     add = parser.add
 
@@ -321,6 +351,15 @@ def build_parser(
         )
         add(cones, "--mu", "share of the old confidence in an update, 0..1", type=SHARE)
         add(cones, "--gamma", "share of the old correlation in a refresh, 0..1", type=SHARE)
+    else:
+        baseline = parser.add_argument_group("baseline", describe_losses())
+        add(baseline, "--loss", "what to train with, see above", choices=CHOICES["loss"])
+        baseline.add_argument(
+            "--noise_rate",
+            type=RATE,
+            help="of --loss bce-forward: share of the false labels that are candidates, 0..0.99 "
+            "(default: estimated, anew each epoch)",
+        )
 
     training = parser.add_argument_group("optimisation")
     add(training, "--batch_size", "images a step", type=COUNT)
@@ -405,6 +444,8 @@ def parse_options(parser: Parser, script: str, argv: list[str] | None = None) ->
             "--partial_rate is needed: the noise to add to your labels; main_real.py takes them "
             "as they are"
         )
+    if getattr(options, "noise_rate", None) is not None and options.loss != "bce-forward":
+        parser.error("--noise_rate is for --loss bce-forward")
     return resolve(options)
 
 
@@ -456,6 +497,8 @@ def is_of_kind(name: str, value: Any) -> bool:
     default = DEFAULTS[name]
     if name == "img_size":
         return isinstance(value, int) and 16 <= value <= 2**14
+    if name == "noise_rate":
+        return value is None or (isinstance(value, (int, float)) and 0 <= value <= 0.99)
     if name in CHOICES:
         return value in CHOICES[name]
     if default is None or (value is None and name == "partial_rate"):

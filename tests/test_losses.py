@@ -1,0 +1,503 @@
+import argparse
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import losses
+from pipeline.forward_correction import ForwardBCE, forward_bce_loss, noise_counts
+from pipeline.losses import (
+    LOSSES,
+    asl_loss,
+    focal_loss,
+    hill_loss,
+    large_loss,
+    largest_losses,
+    smoothing_loss,
+    splc_loss,
+)
+from pipeline.model.classifier import Output
+from utils.options import CHOICES
+
+CANDIDATES = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+LOGITS = torch.tensor([[2.0, -1.0, 0.5, -3.0], [1.5, -2.0, 0.25, -0.5], [-4.0, 3.0, 0.0, -1.0]])
+SEEDS = st.integers(0, 1000)
+
+
+def random_batch(seed, images=4, classes=6):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 4 * torch.randn(images, classes, generator=generator)
+    return logits, (torch.rand(images, classes, generator=generator) < 0.4).float()
+
+
+def bce(logits, candidates):
+    return F.binary_cross_entropy_with_logits(logits, candidates)
+
+
+def gradient(function, logits, *arguments, **keywords):
+    """Of the sum over entries: a mean's, times their number."""
+    logits = logits.clone().requires_grad_()
+    (function(logits, *arguments, **keywords) * logits.numel()).backward()
+    return logits.grad
+
+
+def one(logit):
+    return torch.tensor([[logit]])
+
+
+POSITIVE, NEGATIVE = one(1.0), one(0.0)
+
+
+def make(name, candidates=CANDIDATES, noise_rate=None):
+    options = argparse.Namespace(loss=name, noise_rate=noise_rate)
+    return losses.make_method(candidates, None, options)
+
+
+def loss_of(method, logits, candidates):
+    return method.loss(Output(logits, None, None), candidates, torch.arange(len(logits)))
+
+
+# What all have in common.
+
+
+def test_every_choice_of_the_flag_is_a_loss():
+    assert tuple(LOSSES) == CHOICES["loss"]
+
+
+def test_bce_is_the_mean_over_entries():
+    torch.testing.assert_close(
+        loss_of(make("bce"), LOGITS, CANDIDATES)["loss"], bce(LOGITS, CANDIDATES)
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("epoch", [1, 2, 600])
+def test_extreme_logits_have_a_finite_loss_and_gradient(name, epoch):
+    logits = torch.tensor([[-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4]] * 2, requires_grad=True)
+    candidates = torch.tensor([[1.0] * 7, [0.0] * 7])
+    method = make(name, candidates)
+    for number in {1, epoch}:
+        method.begin_epoch(number)
+        loss = loss_of(method, logits, candidates)["loss"]
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert loss >= 0
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_candidates_are_raised_and_the_others_lowered(name):
+    """The sign that all share, at moderate scores in the first epoch."""
+    logits = torch.zeros(3, 4, requires_grad=True)
+    method = make(name)
+    method.begin_epoch(1)
+    loss_of(method, logits, CANDIDATES)["loss"].backward()
+    assert (logits.grad[CANDIDATES == 1] < 0).all()
+    assert (logits.grad[CANDIDATES == 0] > 0).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_is_a_mean_and_knows_no_order(name):
+    """Twice the batch, or its classes permuted, is the same loss."""
+    method, order = make(name), torch.tensor([2, 0, 3, 1])
+    method.begin_epoch(1)
+    loss = loss_of(method, LOGITS, CANDIDATES)["loss"]
+    twice = loss_of(method, LOGITS.repeat(2, 1), CANDIDATES.repeat(2, 1))["loss"]
+    permuted = loss_of(method, LOGITS[:, order], CANDIDATES[:, order])["loss"]
+    torch.testing.assert_close(twice, loss)
+    torch.testing.assert_close(permuted, loss)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_half_precision_logits_are_taken_in_float32(name):
+    method = make(name)
+    method.begin_epoch(1)
+    half = loss_of(method, LOGITS.bfloat16(), CANDIDATES)["loss"]
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, loss_of(method, LOGITS, CANDIDATES)["loss"])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_state_stored_within_an_epoch_goes_on_like_an_unbroken_one(name):
+    """The engine does not begin an epoch anew that was broken off."""
+    unbroken = make(name)
+    for epoch in (1, 2):
+        unbroken.begin_epoch(epoch)
+        for seed in range(2):
+            loss_of(unbroken, *random_batch(seed, 3, 4))
+    resumed = make(name)
+    resumed.load_state_dict(unbroken.state_dict())
+    for epoch in (None, 3, 4):
+        for method in (unbroken, resumed):
+            if epoch is not None:
+                method.begin_epoch(epoch)
+        for seed in (5, 6):
+            batch = random_batch(seed, 3, 4)
+            expected, found = (loss_of(method, *batch) for method in (unbroken, resumed))
+            assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_arguments_are_left_as_they_were(name):
+    logits, candidates = LOGITS.clone(), CANDIDATES.clone()
+    method = make(name, candidates)
+    for epoch in (1, 2):
+        method.begin_epoch(epoch)
+        loss_of(method, logits, candidates)
+    assert torch.equal(logits, LOGITS)
+    assert torch.equal(candidates, CANDIDATES)
+
+
+# Forward correction.
+
+
+def test_forward_correction_worked_by_hand():
+    # p = 0.8, rho = 0.5: q = 0.9, and BCE is -log 0.9 and -log 0.1.
+    logits, rate = torch.full((1, 2), math.log(4)), torch.tensor(0.5)
+    loss = forward_bce_loss(logits, torch.tensor([[1.0, 0.0]]), rate)
+    assert loss.item() == pytest.approx(-(math.log(0.9) + math.log(0.1)) / 2, rel=1e-5)
+
+
+@given(SEEDS)
+def test_forward_correction_at_rate_0_is_bce_to_the_last_bit(seed):
+    logits, candidates = random_batch(seed)
+    rate = torch.tensor(0.0)
+    assert torch.equal(forward_bce_loss(logits, candidates, rate), bce(logits, candidates))
+    found = gradient(forward_bce_loss, logits, candidates, rate)
+    torch.testing.assert_close(found, gradient(bce, logits, candidates))
+
+
+@given(SEEDS, st.floats(0.01, 0.99))
+def test_forward_correction_is_bce_of_the_candidate_s_probability(seed, rate):
+    logits, candidates = random_batch(seed)
+    p = logits.double().sigmoid()
+    expected = F.binary_cross_entropy(p + (1 - p) * rate, candidates.double())
+    found = forward_bce_loss(logits, candidates, torch.tensor(rate))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+@given(SEEDS, st.floats(0, 0.99))
+def test_its_gradient_is_bce_s_against_the_posterior(seed, rate):
+    logits, candidates = random_batch(seed)
+    p = logits.sigmoid()
+    posterior = candidates * p / (p + (1 - p) * rate)
+    found = gradient(forward_bce_loss, logits, candidates, torch.tensor(rate))
+    torch.testing.assert_close(found, p - posterior, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, gradient(bce, logits, posterior), rtol=1e-4, atol=1e-5)
+
+
+def test_noise_counts_worked_by_hand():
+    # p = 1/2, rho = 1/4: t = 4/5 on the two candidates, and 0 on the third label.
+    counts = noise_counts(torch.zeros(1, 3), torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor(0.25))
+    torch.testing.assert_close(counts, torch.tensor([0.4, 1.4], dtype=torch.float64))
+
+
+def test_the_rate_starts_from_one_true_label_an_image():
+    # |S| is 2, 2 and 1: two of the nine labels beside the first one are candidates.
+    assert ForwardBCE(CANDIDATES).rate.item() == pytest.approx(2 / 9)
+    assert ForwardBCE(CANDIDATES.to(torch.uint8)).rate.item() == pytest.approx(2 / 9)
+    assert ForwardBCE(torch.ones(2, 3)).rate.item() == 0.99
+    assert ForwardBCE(torch.zeros(2, 3)).rate.item() == 0
+    assert ForwardBCE(torch.ones(2, 1)).rate.item() == 0
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
+def test_calibrated_scores_give_the_rate_that_made_the_candidates(rate):
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(2000, 20, generator=generator) - 2
+    true = torch.rand(2000, 20, generator=generator) < logits.sigmoid()
+    candidates = (true | (torch.rand(2000, 20, generator=generator) < rate)).float()
+    method = ForwardBCE(candidates)
+    for epoch in range(1, 60):
+        method.begin_epoch(epoch)
+        for rows in torch.arange(2000).split(500):
+            loss_of(method, logits[rows], candidates[rows])
+    assert method.rate.item() == pytest.approx(rate, abs=0.01)
+
+
+def test_the_rate_changes_between_epochs_only_and_is_reported():
+    method = make("bce-forward")
+    method.begin_epoch(1)
+    start = method.rate
+    rates = [loss_of(method, LOGITS, CANDIDATES)["noise_rate"] for _ in range(2)]
+    assert rates == [start, start]
+    false, labels = noise_counts(LOGITS, CANDIDATES, start)
+    method.begin_epoch(2)
+    torch.testing.assert_close(loss_of(method, LOGITS, CANDIDATES)["noise_rate"], false / labels)
+    false, labels = noise_counts(LOGITS, CANDIDATES, false / labels)
+    method.begin_epoch(3)
+    torch.testing.assert_close(method.rate, false / labels)  # of one epoch, not of all so far
+
+
+def test_a_given_rate_stays():
+    method = make("bce-forward", noise_rate=0.3)
+    for epoch in (1, 2, 3):
+        method.begin_epoch(epoch)
+        losses = loss_of(method, LOGITS, CANDIDATES)
+        assert losses["noise_rate"].item() == 0.3
+    torch.testing.assert_close(
+        losses["loss"], forward_bce_loss(LOGITS, CANDIDATES, torch.tensor(0.3))
+    )
+
+
+@pytest.mark.parametrize("logit", [-50.0, 50.0])
+def test_the_rate_stays_in_its_range_where_all_are_candidates(logit):
+    candidates = torch.ones(2, 3)
+    method = ForwardBCE(candidates)
+    for epoch in (1, 2, 3):
+        method.begin_epoch(epoch)
+        loss_of(method, torch.full((2, 3), logit), candidates)
+        assert 0 <= method.rate.item() <= 0.99
+
+
+# Focal loss, ASL, smoothing.
+
+
+def test_focal_loss_worked_by_hand():
+    # At p = 1/2: (1/2)^2 ln 2, weighed by 0.25 for a positive and 0.75 for a negative.
+    for label, alpha in ((POSITIVE, 0.25), (NEGATIVE, 0.75)):
+        loss = focal_loss(one(0.0), label)
+        assert loss.item() == pytest.approx(alpha * 0.25 * math.log(2))
+
+
+@given(SEEDS)
+def test_focal_loss_at_gamma_0_and_even_weights_is_half_of_bce(seed):
+    logits, candidates = random_batch(seed)
+    found = focal_loss(logits, candidates, alpha=0.5, gamma=0.0)
+    torch.testing.assert_close(found, bce(logits, candidates) / 2)
+
+
+@given(SEEDS)
+def test_asl_without_gammas_and_clip_is_bce(seed):
+    logits, candidates = random_batch(seed)
+    plain = {"gamma_pos": 0.0, "gamma_neg": 0.0, "clip": 0.0}
+    torch.testing.assert_close(asl_loss(logits, candidates, **plain), bce(logits, candidates))
+    found = gradient(asl_loss, logits, candidates, **plain)
+    torch.testing.assert_close(found, gradient(bce, logits, candidates))
+
+
+def test_asl_s_easy_negatives_have_neither_loss_nor_gradient():
+    easy = torch.tensor([[-3.0, -5.0, -100.0]])  # p < 0.05
+    negatives = torch.zeros(1, 3)
+    assert asl_loss(easy, negatives) == 0
+    assert torch.equal(gradient(asl_loss, easy, negatives), negatives)
+    assert gradient(asl_loss, torch.tensor([[-2.9, 0.0, 3.0]]), negatives).min() > 0
+
+
+@given(SEEDS)
+def test_asl_s_gradient_is_that_of_its_formula(seed):
+    """Of the weights too."""
+    logits = random_batch(seed)[0].double()
+    p = logits.sigmoid()
+    shifted = (p - 0.05).clamp(min=0)
+    slope = shifted**4 / (1 - shifted) - 4 * shifted**3 * (-shifted).log1p()
+    found = gradient(asl_loss, logits, torch.zeros_like(logits))
+    torch.testing.assert_close(found, slope * p * (1 - p))
+    found = gradient(asl_loss, logits, torch.ones_like(logits))  # gamma+ is 0: BCE
+    torch.testing.assert_close(found, p - 1)
+
+
+def test_asl_worked_by_hand():
+    # p = 1/2, p_m = 0.45.
+    assert asl_loss(one(0.0), NEGATIVE).item() == pytest.approx(-(0.45**4) * math.log(0.55))
+    assert asl_loss(one(0.0), POSITIVE).item() == pytest.approx(math.log(2))
+
+
+@given(SEEDS)
+def test_smoothing_by_nothing_is_bce(seed):
+    logits, candidates = random_batch(seed)
+    assert torch.equal(smoothing_loss(logits, candidates, epsilon=0.0), bce(logits, candidates))
+
+
+def test_smoothing_is_least_at_the_smoothed_label():
+    best = torch.tensor([[0.95, 0.05]]).logit()
+    candidates = torch.tensor([[1.0, 0.0]])
+    found = gradient(smoothing_loss, best, candidates)
+    torch.testing.assert_close(found, torch.zeros(1, 2), rtol=0, atol=1e-6)
+    for shift in (-0.1, 0.1):
+        assert smoothing_loss(best + shift, candidates) > smoothing_loss(best, candidates)
+
+
+# Losses made for labels that are missing.
+
+
+def test_hill_worked_by_hand():
+    assert hill_loss(one(0.0), NEGATIVE).item() == pytest.approx(1 * 0.5**2)
+    # p_m = sigmoid(1 - 1) = 1/2.
+    assert hill_loss(one(1.0), POSITIVE).item() == pytest.approx(0.25 * math.log(2))
+
+
+def test_hill_lets_a_negative_of_a_very_high_score_be():
+    logits = torch.tensor([[-10.0, 0.0, 10.0]])
+    low, middle, high = gradient(hill_loss, logits, torch.zeros(1, 3))[0]
+    assert gradient(bce, logits, torch.zeros(1, 3))[0, 2] > 0.99
+    assert high.abs() < 1e-6
+    assert low.abs() < 1e-6
+    assert middle.item() == pytest.approx(3 * 0.5**2 * 0.5**2)  # 3 p^2 (1 - p)^2 at lambda 1.5
+
+
+def test_splc_takes_a_believed_negative_for_true_from_epoch_2_on():
+    believed = one(0.5)  # p = 0.622 > 0.6
+    p = believed.sigmoid().item()
+    first, later = (splc_loss(believed, NEGATIVE, epoch).item() for epoch in (1, 2))
+    assert first == pytest.approx(-(p**2) * math.log(1 - p))
+    assert later == pytest.approx(-((1 - p) ** 2) * math.log(p))
+    assert gradient(splc_loss, believed, NEGATIVE, 1) > 0
+    assert gradient(splc_loss, believed, NEGATIVE, 2) < 0
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 9])
+def test_splc_leaves_positives_and_doubted_negatives_alone(epoch):
+    p, doubted = 0.5987, one(0.4)
+    expected = -(p**2) * math.log(1 - p)
+    assert splc_loss(doubted, NEGATIVE, epoch).item() == pytest.approx(expected, rel=1e-3)
+    for logit in (-2.0, 0.5, 4.0):  # the margin is a positive's, whatever its score
+        p = one(logit - 1.0).sigmoid().item()
+        expected = -((1 - p) ** 2) * math.log(p)
+        assert splc_loss(one(logit), POSITIVE, epoch).item() == pytest.approx(expected, rel=1e-4)
+
+
+# Large losses.
+
+
+@given(SEEDS, st.floats(0, 1))
+def test_the_largest_losses_are_marked_among_candidates_only(seed, share):
+    losses, candidates = random_batch(seed)
+    marked = largest_losses(losses, candidates, share)
+    n = int(candidates.sum())
+    assert int(marked.sum()) == math.ceil(n * share - 1e-6)
+    assert not marked[candidates == 0].any()
+    if 0 < marked.sum() < n:
+        assert losses[marked].min() > losses[(candidates == 1) & ~marked].max()
+
+
+def test_equal_losses_are_marked_by_number_too():
+    assert largest_losses(torch.ones(2, 2), torch.ones(2, 2), 0.5).tolist() == [
+        [True] * 2,
+        [False] * 2,
+    ]
+
+
+def test_a_share_that_means_a_whole_number_is_not_rounded_up():
+    share = 6 * 0.05  # 0.30000000000000004
+    assert int(largest_losses(torch.arange(10.0)[None], torch.ones(1, 10), share).sum()) == 3
+
+
+@pytest.mark.parametrize("correct", [False, True])
+def test_large_losses_of_the_first_epoch_are_bce(correct):
+    assert torch.equal(large_loss(LOGITS, CANDIDATES, 1, correct), bce(LOGITS, CANDIDATES))
+
+
+# The candidates' logits, largest loss first: -4 (alone in its image), -2, -1, 0.25, 2.
+@pytest.mark.parametrize(("percent", "rejected"), [(0.2, [-4.0]), (30, [-4.0, -2.0])])
+def test_the_largest_candidate_losses_are_rejected_or_corrected(percent, rejected):
+    """Also the last candidate of an image; a non-candidate never, however large its loss."""
+    large = torch.isin(LOGITS, torch.tensor(rejected)) & (CANDIDATES == 1)
+    plain = gradient(bce, LOGITS, CANDIDATES)
+    left_out = gradient(large_loss, LOGITS, CANDIDATES, 2, False, percent)
+    torch.testing.assert_close(left_out, plain.masked_fill(large, 0.0))
+    corrected = gradient(large_loss, LOGITS, CANDIDATES, 2, True, percent)
+    torch.testing.assert_close(corrected, torch.where(large, LOGITS.sigmoid(), plain))
+    labels = CANDIDATES.masked_fill(large, 0.0)
+    torch.testing.assert_close(
+        large_loss(LOGITS, CANDIDATES, 2, True, percent), bce(LOGITS, labels)
+    )
+
+
+def test_ll_r_leaves_out_what_ll_ct_takes_for_false():
+    worst = LOGITS == -4.0
+    plain = gradient(bce, LOGITS, CANDIDATES)
+    for name, instead in (("ll-r", torch.zeros(3, 4)), ("ll-ct", LOGITS.sigmoid())):
+        method = make(name)
+        method.begin_epoch(2)
+        found = gradient(lambda z, method=method: loss_of(method, z, CANDIDATES)["loss"], LOGITS)
+        torch.testing.assert_close(found, torch.where(worst, instead, plain))
+
+
+def test_the_share_grows_each_epoch_to_all_candidates():
+    candidates = torch.ones(10, 100)
+    logits = torch.linspace(-3, 3, 1000).reshape(10, 100)
+    for epoch, count in ((1, 0), (2, 2), (4, 6), (501, 1000), (900, 1000)):
+        grad = gradient(large_loss, logits, candidates, epoch, False)
+        assert int((grad == 0).sum()) == count
+
+
+def test_a_batch_without_candidates_is_bce():
+    candidates = torch.zeros(3, 4)
+    assert torch.equal(large_loss(LOGITS, candidates, 9, True), bce(LOGITS, candidates))
+
+
+# From the shell.
+
+SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --partial_rate 0.2".split()
+
+
+def train(run, devkit, *flags):
+    return run("main_BCE", "--dataset", "voc07", "--path_images", devkit, *SMALL, *flags)
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_flag_chooses_what_is_trained(run, devkit, tmp_path):
+    for name in ("bce", "asl"):
+        flags = ["--total_epoch", 1, "--loss", name, "--output_dir", name]
+        status, _, err = train(run, devkit, *flags)
+        assert status == 0, err
+        options = json.loads((tmp_path / name / "config.json").read_text())["options"]
+        assert (options["loss"], options["noise_rate"]) == (name, None)
+    first, second = (records(tmp_path / name)[0]["train_loss"] for name in ("bce", "asl"))
+    assert second < first
+
+
+@pytest.mark.parametrize("name", ["bce-forward", "ll-r"])
+def test_a_resumed_run_of_a_loss_that_changes_equals_an_unbroken_one(name, run, devkit, tmp_path):
+    flags = ["--loss", name, "--output_dir"]
+    assert train(run, devkit, *flags, "whole", "--total_epoch", 3)[0] == 0
+    assert train(run, devkit, *flags, "parts", "--total_epoch", 1)[0] == 0
+    assert run("main_BCE", "--resume", "parts", "--loss", name, "--total_epoch", 3)[0] == 0
+    whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+    if name == "bce-forward":
+        rates = [record["noise_rate"] for record in records(tmp_path / "parts")]
+        assert len(set(rates)) == 3
+        assert rates == [record["noise_rate"] for record in records(tmp_path / "whole")]
+
+
+def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(run, devkit, tmp_path):
+    flags = "--loss bce-forward --noise_rate 0.3 --total_epoch 1 --output_dir r".split()
+    assert train(run, devkit, *flags)[0] == 0
+    assert records(tmp_path / "r")[0]["noise_rate"] == pytest.approx(0.3)
+    for flag, message in (("--noise_rate 0.2", "0.2 differs from the 0.3"), ("--loss asl", "asl")):
+        status, _, err = run("main_BCE", "--resume", "r", *flag.split())
+        assert status == 1
+        assert message in err
+        assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--loss mse", "invalid choice: 'mse'"),
+        ("--noise_rate 0.2", "--noise_rate is for --loss bce-forward"),
+        ("--loss asl --noise_rate 0", "--noise_rate is for --loss bce-forward"),
+        ("--loss bce-forward --noise_rate 1", "at most 0.99, but got 1"),
+    ],
+)
+def test_a_wrong_flag_is_bad_usage(flags, message, run, devkit):
+    status, _, err = train(run, devkit, *flags.split())
+    assert status == 2
+    assert message in err.strip().splitlines()[-1]
+
+
+def test_other_scripts_do_not_take_the_flags_of_baselines(run):
+    for script in ("main_CoNeS", "main_real"):
+        status, _, err = run(script, "--dataset", "files", "--loss", "asl")
+        assert status == 2
+        assert "unrecognized arguments: --loss asl" in err
