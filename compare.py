@@ -1,36 +1,90 @@
-"""Compare methods over noise rates and seeds: mean and spread of the last epoch's mAP."""
+"""Compare methods over noise rates and seeds: tables, significance and a plot."""
 
 import argparse
-import json
-import signal
-import statistics
-import subprocess
+import re
+import shlex
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from utils.errors import UserError, exit_status
-from utils.files import atomic_path, write_json
-from utils.options import NATURAL, RATE
+from utils.children import Children
+from utils.comparison import Run, csv_text, expected_seconds, markdown_report, spread
+from utils.errors import exit_status
+from utils.files import atomic_path
+from utils.grid import Grid
+from utils.options import COUNT, NATURAL, POSITIVE, RATE
 
+# Script and flags; {rate} stands for the column's noise rate.
 METHODS = {
     "clean": ["main_BCE.py", "--partial_rate", "0"],
     "bce": ["main_BCE.py"],
     "released": ["main_CoNeS.py", "--recipe", "released"],
     "paper": ["main_CoNeS.py", "--recipe", "paper"],
+    "posterior": ["main_CoNeS.py", "--recipe", "posterior"],
+    "bce-forward-known": ["main_BCE.py", "--loss", "bce-forward", "--noise_rate", "{rate}"],
 }
+for loss in ("bce-forward", "focal", "asl", "hill", "splc", "ll-r", "ll-ct", "smoothing"):
+    METHODS[loss] = ["main_BCE.py", "--loss", loss]
+DEFAULT_METHODS = ["clean", "bce", "released", "paper", "posterior"]
 
-OWN_FLAGS = {"--dataset", "--seed", "--partial_rate", "--noise_file", "--recipe"}
-OWN_FLAGS |= {"--output_dir", "--resume"}
+TRAINING_SCRIPTS = ("main_CoNeS.py", "main_real.py", "main_BCE.py")
+OWN_FLAGS = {"--dataset", "--seed", "--partial_rate", "--noise_file", "--output_dir", "--resume"}
+METHOD_FLAGS = {"--recipe", "--loss", "--noise_rate"}
 
 
 @exit_status
 def main() -> None:
+    options = parse(sys.argv[1:])
+    folder = Path(options.output_dir or f"runs/compare-{options.dataset}").resolve()
+    added = dict(options.add)
+    grid = Grid(folder, options.dataset, options.flags, METHODS | added, options.jobs)
+    grid.check_settings(added)
+    runs = grid.runs(options.methods, options.rates, options.seeds)
+    results = {run: result for run in runs if (result := grid.result(run)) is not None}
+    todo = [run for run in runs if run not in results]
+    finished = [(run.method, result["seconds"]) for run, result in results.items()]
+    report = write_outputs(folder, options, results) if results else ""
+
+    began, budget = time.monotonic(), options.budget
+
+    def in_budget(run: Run) -> bool:
+        seconds = time.monotonic() - began + (expected_seconds(run.method, finished) or 0)
+        return budget is None or seconds <= 60 * budget
+
+    children = Children()
+    with children.until_signalled():
+        for run, result, seconds in grid.finish_all(todo, children, in_budget):
+            todo.remove(run)
+            results[run] = result
+            # What a resumed run took before counts too.
+            finished.append((run.method, max(seconds, result["seconds"])))
+            report = write_outputs(folder, options, results)
+            print(
+                f"{run}: mAP {format_score(result['mAP'])}, {seconds:.0f} s; {len(results)} of "
+                f"{len(runs)} runs finished{time_left(todo, finished, options.jobs)}",
+                flush=True,
+            )
+    print(f"\n{report}\n{folder / 'table.md'}")
+    if todo:
+        print(
+            f"the budget of {budget:g} minutes allows no further run: {len(todo)} of {len(runs)} "
+            f"are left, first {todo[0]}{time_left(todo, finished, options.jobs)}; the same command "
+            "without --budget goes on"
+        )
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Options, with all that needs more than one of them checked and resolved."""
     parser = argparse.ArgumentParser(
         description="Compare methods over noise rates and seeds. Every run is one of the training "
         "scripts in a folder of its own. Finished runs are not repeated and a broken one is "
-        "resumed, so the command can be stopped and given again. Writes table.md: mean and "
-        "standard deviation over the seeds of the last epoch's mAP.",
-        epilog="Flags for every training script follow '--', e.g. -- --total_epoch 5",
+        "resumed, so the command can be stopped and given again. After every run it writes "
+        "table.md (mAP, noise recovered, how well candidates are told apart, significance), "
+        "results.csv (all metrics of every run) and comparison.png.",
+        epilog="Flags for every training script follow '--', e.g. -- --total_epoch 5. "
+        "A method's own flags win over them.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -38,10 +92,21 @@ def main() -> None:
     add(
         "--methods",
         nargs="+",
-        choices=METHODS,
-        default=list(METHODS),
-        help="rows of the table: BCE on clean labels, BCE on candidates, CoNeS as released and as "
-        "in the paper (default all)",
+        metavar="NAME",
+        default=DEFAULT_METHODS,
+        help="rows of the tables. clean: BCE on labels without noise; bce: on candidates; "
+        "released, paper, posterior: recipes of main_CoNeS.py; bce-forward-known: bce-forward "
+        f"told the rate; {', '.join(list(METHODS)[6:])}: losses of main_BCE.py "
+        f"(default {' '.join(DEFAULT_METHODS)})",
+    )
+    add(
+        "--add",
+        action="append",
+        type=added_method,
+        default=[],
+        metavar='NAME="SCRIPT FLAGS"',
+        help='another row, e.g. paper-gap="main_CoNeS.py --recipe paper --head gap"; {rate} in '
+        "FLAGS stands for the noise rate; can be given several times",
     )
     add(
         "--rates",
@@ -57,91 +122,130 @@ def main() -> None:
         default=[0, 1, 2],
         help="runs of each, over which mean and spread are taken (default 0 1 2)",
     )
+    add(
+        "--reference",
+        metavar="NAME",
+        help="method that the others are tested against (default posterior; else paper; else the "
+        "last)",
+    )
+    add(
+        "--jobs",
+        type=COUNT,
+        default=1,
+        help="runs at a time, each with its share of the cores unless OMP_NUM_THREADS is set; "
+        "above 1 their output goes to <run>.log (default 1)",
+    )
+    add(
+        "--budget",
+        type=POSITIVE,
+        metavar="MINUTES",
+        help="start no run that would probably end later than this (default: no limit)",
+    )
     add("--output_dir", metavar="DIR", help="of all runs (default runs/compare-<dataset>)")
-    add("flags", nargs="*", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    taken = OWN_FLAGS & {flag.split("=")[0] for flag in options.flags}
-    if taken:
-        parser.error(f"{min(taken)} is set for every run: it cannot follow '--'")
-    for name in ("methods", "rates", "seeds"):
-        setattr(options, name, list(dict.fromkeys(getattr(options, name))))
 
-    folder = Path(options.output_dir or f"runs/compare-{options.dataset}").resolve()
-    check_settings(folder, {"dataset": options.dataset, "flags": options.flags})
-    # Ctrl-C reaches the running script too, which stores its state and ends: only that counts.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    cells = [(m, r, s) for s in options.seeds for m in options.methods for r in options.rates]
-    scores: dict[tuple, float] = {}
-    for number, (method, rate, seed) in enumerate(cells, 1):
-        script, *flags = METHODS[method]
-        flags += ["--dataset", options.dataset, "--seed", str(seed), *options.flags]
-        # Clean labels know no rate: one run a seed serves them all.
-        name = f"clean-seed{seed}" if method == "clean" else f"{method}-rate{rate:g}-seed{seed}"
-        if method != "clean":
-            flags += ["--partial_rate", str(rate)]
-            if options.dataset != "digits":  # digits' noise is made anew by every run
-                noise = folder / f"candidates-rate{rate:g}-seed{seed}.npy"
-                flags += ["--noise_file", str(noise)]
-        print(f"\nrun {number} of {len(cells)}: {name}", flush=True)
-        scores[method, rate, seed] = finish_run(folder / name, script, flags)["mAP"]
-    table = markdown_table(scores, options.methods, options.rates, options.seeds)
-    with atomic_path(folder / "table.md") as temporary:
-        temporary.write_text(table, "utf-8")
-    print(f"\n{table}\n{folder / 'table.md'}")
+    cut = argv.index("--") if "--" in argv else len(argv)
+    options = parser.parse_args(argv[:cut])
+    options.flags = argv[cut + 1 :]
+    if taken := own_flags(options.flags, OWN_FLAGS | METHOD_FLAGS):
+        parser.error(f"{taken} is set for every run: it cannot follow '--'")
+    names = [name for name, _ in options.add]
+    if repeated := [name for i, name in enumerate(names) if folded(name) in map(folded, names[:i])]:
+        parser.error(f"--add {repeated[0]} is given twice: each needs a name of its own")
+    unknown = [name for name in options.methods if name not in (*METHODS, *names)]
+    if unknown:
+        parser.error(
+            f"--methods {unknown[0]} is none of {' '.join([*METHODS, *names])}: define it by --add"
+        )
+    options.methods = list(dict.fromkeys([*options.methods, *names]))
+    options.seeds = list(dict.fromkeys(options.seeds))
+    # As the folders' names write them, so that two rates never share one.
+    options.rates = list(dict.fromkeys(float(f"{rate:g}") for rate in options.rates))
+    if options.reference is None:
+        usual = [name for name in ("posterior", "paper") if name in options.methods]
+        options.reference = (usual or options.methods[-1:])[0]
+    if options.reference not in options.methods:
+        parser.error(f"--reference {options.reference} is none of {' '.join(options.methods)}")
+    return options
 
 
-def check_settings(folder: Path, settings: dict) -> None:
-    """Keep the settings of all runs in `folder`, or refuse it where it has others.
-
-    Raises:
-        UserError: the runs in it were made with other settings; mixed, they would mean nothing.
-    """
-    path = folder / "compare.json"
-    if not path.exists():
-        write_json(path, settings)
-        return
+def added_method(text: str) -> tuple[str, list[str]]:
+    """The argparse type of --add: a name and its [script, flags]."""
+    name, _, command = text.partition("=")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{,39}", name) or not command:
+        raise argparse.ArgumentTypeError(
+            f'expected NAME="SCRIPT FLAGS", the name of letters, digits, - _ . , but got {text!r}'
+        )
+    # Such names could make the folder of another method's run.
+    if "-rate" in folded(name) or "-seed" in folded(name):
+        raise argparse.ArgumentTypeError(f"expected a name without -rate and -seed, but got {name}")
+    if folded(name) in map(folded, METHODS):
+        raise argparse.ArgumentTypeError(f"{name} is a method already: give another name")
     try:
-        stored = json.loads(path.read_text("utf-8"))
-    except ValueError:
-        stored = None
-    if stored != settings:
-        raise UserError(
-            f"{folder} holds runs with {stored}, but {settings} is asked for: give the same flags "
-            "again, or another --output_dir"
+        words = shlex.split(command)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error} in {command!r}") from None
+    if not words or words[0] not in TRAINING_SCRIPTS:
+        raise argparse.ArgumentTypeError(
+            f"{name}: expected one of {', '.join(TRAINING_SCRIPTS)} first, but got {command!r}"
         )
+    if taken := own_flags(words, OWN_FLAGS):
+        raise argparse.ArgumentTypeError(f"{name}: {taken} is set for every run, leave it out")
+    return name, words
 
 
-def finish_run(folder: Path, script: str, flags: list[str]) -> dict:
-    """The result of the run in `folder`, begun or resumed; a finished one ends at once.
-
-    Raises:
-        UserError: the script failed, or was stopped.
-    """
-    place = "--resume" if (folder / "config.json").exists() else "--output_dir"
-    command = [sys.executable, str(Path(__file__).parent / script), *flags, place, str(folder)]
-    process = subprocess.Popen(command)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # as Ctrl-C: it stores and ends
-    if process.wait():
-        raise UserError(
-            f"stopped at {folder}, see above; when that is mended, the same command goes on there"
-        )
-    return json.loads((folder / "result.json").read_text("utf-8"))
+def own_flags(words: Sequence[str], own: set[str]) -> str | None:
+    """The first in the alphabet of the flags in `words` that are among `own`."""
+    return min(own & {word.split("=")[0] for word in words}, default=None)
 
 
-def markdown_table(
-    scores: dict[tuple, float], methods: list[str], rates: list[float], seeds: list[int]
+def folded(name: str) -> str:
+    """Names that differ only so share their folders on some disks."""
+    return name.casefold()
+
+
+def write_outputs(
+    folder: Path, options: argparse.Namespace, results: Mapping[Run, dict[str, Any]]
 ) -> str:
-    """Rows of methods, columns of rates; scores by (method, rate, seed) in percent."""
-    lines = ["| method | " + " | ".join(f"rate {rate:g}" for rate in rates) + " |"]
-    lines.append("|---|" + "---|" * len(rates))
-    for method in methods:
-        cells = []
-        for rate in rates:
-            values = [scores[method, rate, seed] for seed in seeds]
-            spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.1f}{spread}")
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    """Write results.csv, table.md and comparison.png of the runs so far; the tables' text."""
+    from utils.plots import rate_curves  # slow to import
+
+    methods, rates, seeds = options.methods, options.rates, options.seeds
+    order = sorted(results, key=lambda run: (methods.index(run.method), run.rate or 0, run.seed))
+    with atomic_path(folder / "results.csv") as temporary:
+        text = csv_text([run._asdict() | results[run] for run in order])
+        temporary.write_text(text, "utf-8")
+    scores, candidates = (
+        {run: result[name] for run, result in results.items() if result[name] is not None}
+        for name in ("mAP", "candidate_AP")
+    )
+    report = markdown_report(
+        options.dataset, scores, candidates, methods, rates, seeds, options.reference
+    )
+    with atomic_path(folder / "table.md") as temporary:
+        temporary.write_text(report, "utf-8")
+    curves = {
+        method: [
+            (rate, found.mean, found.deviation)
+            for rate in rates
+            if (found := spread(scores, method, rate, seeds))
+        ]
+        for method in methods
+    }
+    with atomic_path(folder / "comparison.png") as temporary:
+        rate_curves({name: points for name, points in curves.items() if points}, temporary)
+    return report
+
+
+def time_left(todo: list[Run], finished: list[tuple[str, float]], jobs: int) -> str:
+    """For example ', about 12 min left'; empty when nothing is left."""
+    if not todo:
+        return ""
+    seconds = sum(expected_seconds(run.method, finished) or 0 for run in todo)
+    return f", about {max(1, round(seconds / jobs / 60))} min left"
+
+
+def format_score(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f}"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ def main() -> None:
     data.add_argument(
         "--seed", type=NATURAL, help="divides files without a split (default: the run's, or 0)"
     )
+    data.add_argument(
+        "--candidates",
+        action="store_true",
+        help="with --split train, of a run's own data: judge also how the scores rank the "
+        "candidates it was trained on, true before false, all classes pooled",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--tune_thresholds",
@@ -53,12 +59,16 @@ def main() -> None:
             parser.error(f"--save_scores {options.save_scores}: expected a name that ends in .npz")
         if Path(options.save_scores).exists():
             raise UserError(f"{options.save_scores} exists: give another name, or move it away")
+    if options.candidates and (options.split != "train" or options.dataset is not None):
+        parser.error("--candidates needs --split train and a run's own data, without --dataset")
     if options.dataset is not None:
         check_data_flags(parser, options)
 
     import numpy as np
 
     from pipeline.data.sources import load_splits
+    from pipeline.disambiguation import candidates_of_run, judge_candidates
+    from pipeline.engine import format_metric
     from pipeline.evaluation import check_classes, format_table, judge, load_trained, score, tune
     from pipeline.model.checkpoint import read_thresholds, thresholds_path, weights_sha256
     from utils.files import atomic_path, write_json
@@ -70,13 +80,17 @@ def main() -> None:
     trained = load_trained(options.load_from, vars(options))
     checkpoint = trained.checkpoint
     take_data_of_run(parser, options, checkpoint.options)
-    images = load_splits(options, [options.split])[options.split]
+    splits = load_splits(options, ["train", "test"] if options.candidates else [options.split])
+    images = splits[options.split]
     classes, targets = images.classes, images.targets
     # Labels as found are no measure where the truth is known; test targets hold it already.
     if options.split == "train" and images.true_targets is not None:
         targets = images.true_targets
     check_classes(trained, classes, options.dataset)
     thresholds = None if options.tune_thresholds else read_thresholds(checkpoint, classes)
+    candidates = None
+    if options.candidates:
+        candidates = candidates_of_run(checkpoint, images, splits["test"])
     print(f"data        {len(images)} {options.split} images of {options.dataset}", flush=True)
 
     scores = score(trained, images, options.workers, options.batch_size)
@@ -86,6 +100,12 @@ def main() -> None:
         write_json(thresholds_path(checkpoint), thresholds)
     evaluation = judge(scores, targets, classes, thresholds)
     print(f"\n{format_table(evaluation)}\n")
+    if candidates is not None:
+        evaluation |= judge_candidates(scores, targets, candidates)
+        print(
+            f"candidates  AP {format_metric(evaluation['candidate_AP'])} over "
+            f"{evaluation['candidates']}, of which {evaluation['true_candidates']} are true"
+        )
     if thresholds is not None:
         same = (thresholds["dataset"], thresholds["split"]) == (options.dataset, options.split)
         print(

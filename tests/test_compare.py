@@ -1,80 +1,390 @@
+"""The comparison from the shell's side, mostly with stand-ins for the training scripts."""
+
+import csv
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 import compare
-from utils.errors import UserError
+from utils import grid
 
-FLAGS = "--model test_resnet --total_epoch 1 --batch_size 64"
+# Trains in no time: writes what a run leaves behind, or breaks off before the end.
+TRAIN = """
+import argparse, json, os, pathlib, signal, sys, time
+parser = argparse.ArgumentParser(allow_abbrev=False)
+parser.add_argument("--pause", type=float, default=0)
+parser.add_argument("--broken", action="store_true")
+for name in ("dataset", "seed", "partial_rate", "noise_file", "recipe", "head", "loss",
+             "noise_rate", "output_dir", "resume"):
+    parser.add_argument("--" + name)
+options = parser.parse_args()
+folder = pathlib.Path(options.output_dir or options.resume)
+folder.mkdir(exist_ok=options.resume is not None)
+with open(folder.parent / "calls.txt", "a") as calls:
+    calls.write(json.dumps([sys.argv[1:], os.environ.get("OMP_NUM_THREADS")]) + "\\n")
+config = {"options": {"total_epoch": 2, "device": "cpu"}}
+(folder / "config.json").write_text(json.dumps(config))
+def store(*_):
+    (folder / "stored").write_text("")
+    sys.exit(1)
+signal.signal(signal.SIGINT, store)
+signal.signal(signal.SIGTERM, store)
+print("training", flush=True)
+time.sleep(options.pause)
+if options.broken:
+    sys.exit("the disk is full")
+lines = [{"epoch": epoch, "seconds": 1.5} for epoch in (1, 2)]
+(folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\\n" for line in lines))
+score = 90 - 50 * float(options.partial_rate or 0) + float(options.seed)
+result = lines[-1] | {"mAP": score, "CF1": 70.0, "best_on_test": {"epoch": 1, "mAP": 99.0}}
+(folder / "result.json").write_text(json.dumps(result))
+"""
+JUDGE = """
+import argparse, json, pathlib
+parser = argparse.ArgumentParser(allow_abbrev=False)
+parser.add_argument("--candidates", action="store_true", required=True)
+for name in ("load_from", "split", "device", "output_dir"):
+    parser.add_argument("--" + name, required=True)
+options = parser.parse_args()
+pathlib.Path(options.output_dir).mkdir()
+evaluation = {"candidate_AP": 55.5, "candidates": 9}
+pathlib.Path(options.output_dir, "evaluation.json").write_text(json.dumps(evaluation))
+print("judged")
+"""
 
 
-def test_table_shows_mean_and_standard_deviation_of_the_seeds():
-    scores = {("bce", 0.1, 0): 80.0, ("bce", 0.1, 1): 82.0}
-    scores |= {("bce", 0.4, 0): 60.0, ("bce", 0.4, 1): 60.0}
-    assert compare.markdown_table(scores, ["bce"], [0.1, 0.4], [0, 1]).splitlines() == [
-        "| method | rate 0.1 | rate 0.4 |",
-        "|---|---|---|",
-        "| bce | 81.0 ± 1.4 | 60.0 ± 0.0 |",
-    ]
-
-
-def test_one_seed_has_no_spread():
-    table = compare.markdown_table({("paper", 0.2, 5): 71.26}, ["paper"], [0.2], [5])
-    assert table.splitlines()[-1] == "| paper | 71.3 |"
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    """Stand-ins for training and evaluation, in their own folder."""
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    for name in compare.TRAINING_SCRIPTS:
+        (folder / name).write_text(TRAIN)
+    (folder / "val.py").write_text(JUDGE)
+    monkeypatch.setattr(grid, "SCRIPTS", folder)
+    return folder
 
 
 @pytest.fixture
 def call(monkeypatch, tmp_path, capfd):
+    """compare.py in the folder c: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
     def call(*flags):
-        argv = ["compare.py", *"--methods clean bce --seeds 1 --rates 0.4".split()]
-        argv += ["--output_dir", str(tmp_path / "c"), *flags, "--", *FLAGS.split()]
-        monkeypatch.setattr(sys, "argv", argv)
-        monkeypatch.setattr("signal.signal", lambda *_: None)
-        return compare.main(), *capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["compare.py", "--output_dir", "c", *flags])
+        try:
+            status = compare.main()
+        except SystemExit as caught:
+            status = caught.code
+        return status, *capfd.readouterr()
 
     return call
 
 
-@pytest.mark.slow
-def test_runs_are_made_once_and_summed_up(call, tmp_path):
-    status, out, _ = call()
-    assert status == 0
-    folders = ["bce-rate0.4-seed1", "clean-seed1"]
-    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
-        *folders,
-        "compare.json",
-        "table.md",
-    ]
-    score = json.loads((tmp_path / "c" / "clean-seed1" / "result.json").read_text())["mAP"]
+def calls(tmp_path):
+    """The command lines of the trainings, in order, and their OMP_NUM_THREADS."""
+    return [json.loads(line) for line in (tmp_path / "c" / "calls.txt").read_text().splitlines()]
+
+
+def records(tmp_path):
+    with (tmp_path / "c" / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+FOUR = "--methods clean bce --seeds 1 2 --rates 0.1 0.4".split()
+
+
+def test_every_run_is_made_once_and_summed_up(call, scripts, tmp_path):
+    status, out, err = call(*FOUR)
+    assert (status, err) == (0, "")
+    names = [f"bce-rate{rate}-seed{seed}" for rate in (0.1, 0.4) for seed in (1, 2)]
+    names += ["clean-seed1", "clean-seed2"]
+    files = ["calls.txt", "compare.json", "comparison.png", "results.csv", "table.md"]
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == sorted([*names, *files])
     table = (tmp_path / "c" / "table.md").read_text()
-    assert f"| clean | {score:.1f} |" in table
+    assert "| clean | 91.5 ± 0.7 | 91.5 ± 0.7 |" in table
+    assert "| bce | 86.5 ± 0.7 | 71.5 ± 0.7 |" in table
     assert table in out
-    model = tmp_path / "c" / folders[0] / "model.safetensors"
+    assert "bce-rate0.4-seed2: mAP 72.0, " in out
+    assert "6 of 6 runs finished" in out
+    assert len(calls(tmp_path)) == 6
+    assert call(*FOUR)[:2] == (0, f"\n{table}\n{tmp_path / 'c' / 'table.md'}\n")
+    assert len(calls(tmp_path)) == 6
+
+
+def test_the_csv_has_all_metrics_and_the_seconds_of_all_epochs(call, scripts, tmp_path):
+    call(*FOUR)
+    lines = records(tmp_path)
+    assert [(line["method"], line["rate"], line["seed"]) for line in lines] == [
+        ("clean", "", "1"),
+        ("clean", "", "2"),
+        *(("bce", rate, seed) for rate in ("0.1", "0.4") for seed in "12"),
+    ]
+    assert lines[2] == {
+        "method": "bce",
+        "rate": "0.1",
+        "seed": "1",
+        "epoch": "2",
+        "seconds": "3.0",
+        "mAP": "86.0",
+        "CF1": "70.0",
+        "candidate_AP": "55.5",
+    }
+    assert lines[0]["candidate_AP"] == ""  # clean labels have no false candidates
+
+
+def test_a_broken_run_is_resumed_and_a_judged_one_not_judged_again(call, scripts, tmp_path):
+    call(*FOUR)
+    judged = tmp_path / "c" / "bce-rate0.1-seed2" / "train" / "evaluation.json"
+    changed = judged.stat().st_mtime_ns
+    (tmp_path / "c" / "bce-rate0.1-seed1" / "result.json").unlink()
+    assert call(*FOUR)[0] == 0
+    command = calls(tmp_path)[-1][0]
+    assert len(calls(tmp_path)) == 7
+    assert command[-2:] == ["--resume", str(tmp_path / "c" / "bce-rate0.1-seed1")]
+    assert judged.stat().st_mtime_ns == changed
+
+
+def test_runs_come_seed_by_seed_and_rate_by_rate(call, scripts, tmp_path):
+    call(*FOUR)
+    order = [Path(command[-1]).name for command, _ in calls(tmp_path)]
+    first = ["clean-seed1", "bce-rate0.1-seed1", "bce-rate0.4-seed1"]
+    assert order == [*first, *(name.replace("seed1", "seed2") for name in first)]
+
+
+def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(call, scripts, tmp_path):
+    call(
+        *"--dataset voc07 --methods paper bce-forward-known asl --rates 0 0.2 --seeds 3".split(),
+        "--add",
+        "real=main_real.py --head gap",
+        *"-- --head csra".split(),
+    )
+    found = {Path(command[-1]).name: command for command, _ in calls(tmp_path)}
+    common = "--dataset voc07 --seed 3 --head csra"
+    noise = tmp_path / "c" / "candidates-rate0.2-seed3.npy"
+    at = f"{common} --partial_rate 0.2 --noise_file {noise}"
+    for name, flags in {
+        "paper-rate0.2-seed3": f"{at} --recipe paper",
+        "bce-forward-known-rate0.2-seed3": f"{at} --loss bce-forward --noise_rate 0.2",
+        "asl-rate0.2-seed3": f"{at} --loss asl",
+        "real-seed3": f"{common} --head gap",
+    }.items():
+        assert found[name] == [*flags.split(), "--output_dir", str(tmp_path / "c" / name)]
+    assert "bce-forward-known-rate0-seed3" in found
+    assert len(found) == 7
+
+
+def test_a_partial_table_is_there_when_a_run_fails(call, scripts, tmp_path):
+    status, _, err = call(*FOUR, "--add", "worse=main_CoNeS.py --broken")
+    assert status == 1
+    place = tmp_path / "c" / "worse-rate0.1-seed1"
+    assert err.splitlines() == [
+        "the disk is full",
+        f"error: stopped at {place}, see above; when that is mended, the same command goes on "
+        "there",
+    ]
+    table = (tmp_path / "c" / "table.md").read_text()
+    assert "| clean | 91.0 (1 of 2) | 91.0 (1 of 2) |" in table
+    assert "| bce | 86.0 (1 of 2) | - |" in table
+    assert "| worse | - | - |" in table
+    assert (tmp_path / "c" / "comparison.png").exists()
+
+
+def test_jobs_share_the_cores_and_write_logs(call, scripts, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    status, out, _ = call(*FOUR, "--jobs", "3", "--", "--pause", "1")
+    assert status == 0
+    assert [line.endswith(" starts") for line in out.splitlines()[:4]] == [True, True, True, False]
+    assert {threads for _, threads in calls(tmp_path)} == {"2"}
+    assert "training" not in out.splitlines()
+    assert (tmp_path / "c" / "bce-rate0.1-seed1.log").read_text() == "training\njudged\n"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    (tmp_path / "c" / "clean-seed1" / "result.json").unlink()
+    assert call(*FOUR, "--jobs", "3", "--", "--pause", "1")[0] == 0
+    assert calls(tmp_path)[-1][1] == "5"
+
+
+def test_after_a_failure_what_runs_ends_and_nothing_starts(call, scripts, tmp_path):
+    status, _, err = call(
+        *"--methods bce --rates 0.1 --seeds 0 1 2 --jobs 2".split(),
+        *("--add", "worse=main_CoNeS.py --broken", "--", "--pause", "0.5"),
+    )
+    assert status == 1
+    log = tmp_path / "c" / "worse-rate0.1-seed0.log"
+    assert f"see {log}; when that is mended, the same command goes on there" in err
+    assert log.read_text().endswith("the disk is full\n")
+    assert records(tmp_path)[0]["seed"] == "0"
+    assert len(calls(tmp_path)) <= 3
+
+
+def test_the_budget_stops_where_the_next_run_would_pass_it(call, scripts, tmp_path):
+    flags = [*FOUR, "--budget", "0.05"]  # a run takes 3 seconds, as its epochs say
+    status, out, _ = call(*flags)
+    assert status == 0
+    assert len(calls(tmp_path)) == 1  # without any run finished, one is begun
+    assert "the budget of 0.05 minutes allows no further run: 5 of 6 are left, first " in out
+    assert "bce-rate0.1-seed1, about 1 min left; the same command without --budget goes on" in out
+    assert "| clean | 91.0 (1 of 2) |" in out
+    assert call(*FOUR)[0] == 0
+    assert len(calls(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, scripts, tmp_path):
+    script = (
+        "import sys; from pathlib import Path; import compare; from utils import grid\n"
+        f"grid.SCRIPTS = Path({str(scripts)!r})\nsys.exit(compare.main())"
+    )
+    flags = [*FOUR, "--output_dir", str(tmp_path / "c"), "--jobs", "2", "--", "--pause", "60"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(compare.__file__).parent,
+        start_new_session=True,
+    )
+    logs = [tmp_path / "c" / f"{name}.log" for name in ("clean-seed1", "bce-rate0.1-seed1")]
+    deadline = time.monotonic() + 60
+    while not all(log.exists() and log.read_text() for log in logs):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    if number == signal.SIGINT:  # from a terminal, it reaches the whole group
+        os.killpg(process.pid, number)
+    else:  # from a scheduler, this process alone
+        process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.strip().splitlines()[-1] == (
+        "error: stopped with 6 runs left; the same command goes on with them"
+    )
+    assert all(log.with_suffix("").joinpath("stored").exists() for log in logs)
+    assert len(calls(tmp_path)) == 2
+
+
+def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
+    assert call(*FOUR)[0] == 0
+    status, _, err = call(*FOUR, "--", "--pause", "0.1")
+    assert status == 1
+    assert "c holds runs with {'dataset': 'digits', 'flags': []}, but" in err
+    assert "give the same flags again, or another --output_dir" in err
+    assert call(*FOUR, "--dataset", "voc07")[0] == 1
+    more = ["--add", "gap=main_CoNeS.py --head gap"]
+    assert call(*FOUR, *more)[0] == 0
+    assert call(*FOUR)[0] == 0  # leaves the definition in
+    status, _, err = call(*FOUR, "--add", "gap=main_CoNeS.py --head csra")
+    assert status == 1
+    assert (
+        "holds runs of gap as 'main_CoNeS.py --head gap', but 'main_CoNeS.py --head csra' is "
+        "asked for: give it another name"
+    ) in err
+    assert call(*FOUR, "--add", "gap-2=main_CoNeS.py --head csra")[0] == 0
+
+
+def test_flags_that_made_no_run_bind_nobody(call, scripts):
+    status, _, err = call(*FOUR, "--", "--typo")
+    assert status == 1
+    assert "unrecognized arguments: --typo" in err
+    assert call(*FOUR)[0] == 0
+
+
+def test_an_old_folder_goes_on(call, scripts, tmp_path):
+    (tmp_path / "c").mkdir()
+    old = {"dataset": "digits", "flags": []}
+    (tmp_path / "c" / "compare.json").write_text(json.dumps(old))
+    assert call(*FOUR)[0] == 0
+    assert call(*FOUR, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "flag", ["--seed", "--partial_rate=0.3", "--output_dir", "--loss", "--noise_rate=0.1"]
+)
+def test_what_is_compared_cannot_be_set_for_all(flag, call):
+    status, _, err = call("--", flag, "3")
+    assert status == 2
+    assert f"{flag.split('=')[0]} is set for every run" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--methods", "papre"], "--methods papre is none of clean bce"),
+        (["--reference", "asl"], "--reference asl is none of clean bce released"),
+        (["--add", "a b=main_BCE.py"], 'expected NAME="SCRIPT FLAGS"'),
+        (["--add", "a"], 'expected NAME="SCRIPT FLAGS"'),
+        (["--add", "../a=main_BCE.py"], 'expected NAME="SCRIPT FLAGS"'),
+        (["--add", "a=val.py"], "a: expected one of main_CoNeS.py, main_real.py, main_BCE.py"),
+        (["--add", "a=main_BCE.py --seed 3"], "a: --seed is set for every run, leave it out"),
+        (["--add", "a=main_BCE.py --partial_rate=0"], "a: --partial_rate is set for every run"),
+        (["--add", "a=main_BCE.py 'x"], "a: No closing quotation"),
+        (["--add", "Paper=main_BCE.py"], "Paper is a method already"),
+        (["--add", "a-seed1=main_BCE.py"], "a name without -rate and -seed, but got a-seed1"),
+        (["--add", "a=main_BCE.py", "--add", "A=main_BCE.py"], "--add A is given twice"),
+        (["--jobs", "0"], "of at least 1"),
+        (["--budget", "0"], "above 0"),
+        (["digits"], "unrecognized arguments: digits"),
+    ],
+)
+def test_bad_usage_is_refused_before_anything_is_written(flags, message, call, tmp_path):
+    status, _, err = call(*flags)
+    assert status == 2
+    assert message in err
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("methods", "reference"),
+    [("clean posterior paper", "posterior"), ("paper bce", "paper"), ("clean bce", "bce")],
+)
+def test_the_reference_is_the_best_known_method(methods, reference):
+    flags = ["--methods", *methods.split()]
+    assert compare.parse(flags).reference == reference
+    first = methods.split()[0]
+    assert compare.parse([*flags, "--reference", first]).reference == first
+
+
+def test_added_methods_are_rows_and_may_be_placed():
+    flags = ["--add", "x=main_BCE.py", "--add", "y=main_BCE.py"]
+    assert compare.parse(["--methods", "bce", *flags]).methods == ["bce", "x", "y"]
+    assert compare.parse(["--methods", "y", "bce", *flags]).methods == ["y", "bce", "x"]
+
+
+def test_rates_that_are_written_alike_are_one():
+    assert compare.parse("--rates 0.1 0.10000001 0".split()).rates == [0.1, 0.0]
+
+
+@pytest.mark.slow
+def test_the_scripts_themselves(call, tmp_path):
+    flags = "--methods clean bce --seeds 1 --rates 0.4".split()
+    flags += ["--add", "paper-gap=main_CoNeS.py --recipe paper --head gap", "--"]
+    flags += "--model test_resnet --total_epoch 1 --batch_size 64 --img_size 32".split()
+    status, _, err = call(*flags)
+    assert status == 0, err
+    lines = {line["method"]: line for line in records(tmp_path)}
+    assert list(lines) == ["clean", "bce", "paper-gap"]
+    for name, line in lines.items():
+        folder = tmp_path / "c" / (f"{name}-seed1" if name == "clean" else f"{name}-rate0.4-seed1")
+        assert float(line["mAP"]) == json.loads((folder / "result.json").read_text())["mAP"]
+        if name != "clean":
+            judged = json.loads((folder / "train" / "evaluation.json").read_text())
+            assert 0 < judged["true_candidates"] < judged["candidates"]
+            assert float(line["candidate_AP"]) == judged["candidate_AP"]
+    config = json.loads((tmp_path / "c" / "paper-gap-rate0.4-seed1" / "config.json").read_text())
+    assert (config["options"]["recipe"], config["options"]["head"]) == ("paper", "gap")
+    model = tmp_path / "c" / "bce-rate0.4-seed1" / "model.safetensors"
     changed = model.stat().st_mtime_ns
-    assert call()[0] == 0
+    assert call(*flags)[0] == 0
     assert model.stat().st_mtime_ns == changed
 
 
-def test_runs_of_other_settings_are_not_mixed(tmp_path):
-    settings = {"dataset": "digits", "flags": ["--total_epoch", "1"]}
-    compare.check_settings(tmp_path, settings)
-    compare.check_settings(tmp_path, settings)
-    with pytest.raises(UserError, match="holds runs with .*--total_epoch.* is asked for: give"):
-        compare.check_settings(tmp_path, settings | {"flags": []})
-
-
-@pytest.mark.parametrize("flag", ["--seed", "--partial_rate=0.3", "--output_dir"])
-def test_what_is_compared_cannot_be_set_for_all(flag, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["compare.py", "--", flag, "3"])
-    with pytest.raises(SystemExit) as caught:
-        compare.main()
-    assert caught.value.code == 2
-    assert f"{flag.split('=')[0]} is set for every run" in capsys.readouterr().err
-
-
-def test_a_run_that_fails_ends_it_with_where(call):
-    status, _, err = call("--dataset", "coco")
+def test_a_run_that_fails_names_its_place(call):
+    status, _, err = call(*"--dataset coco --methods clean bce --seeds 1 --rates 0.4".split())
     assert status == 1
     assert "--path_images is needed" in err
     assert "clean-seed1, see above; when that is mended, the same command goes on" in err

@@ -2,7 +2,12 @@ import numpy as np
 from PIL import Image
 
 from utils.metrics import average_precision
-from utils.plots import precision_recall_curves, training_curves
+from utils.plots import (
+    method_styles,
+    precision_recall_curves,
+    rate_curves,
+    training_curves,
+)
 
 
 def drawn(history, path):
@@ -55,3 +60,32 @@ def test_a_name_is_no_formula_and_no_positives_are_no_error(tmp_path):
     scores = np.float32([[1], [0]])
     assert curves(scores, np.int8([[1], [0]]), ["$x$ $"], tmp_path / "a.png").std() > 0
     assert curves(scores, np.int8([[0], [0]]), ["a"], tmp_path / "b.png").std() > 0
+
+
+def compared(methods, path):
+    rate_curves(methods, path)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_no_two_methods_are_drawn_alike():
+    styles = method_styles(["clean", "bce", *map(str, range(36))])
+    assert len(set(styles.values())) == 38
+    colours = [colour for colour, _ in list(styles.values())[:14]]
+    assert len(set(colours)) == 14
+    assert all(np.ptp(colour) > 0.2 for colour in colours[2:])  # black and grey are the bounds'
+
+
+def test_the_legend_names_methods_beside_the_curves(tmp_path):
+    points = [(0.1, 90.0, 1.0), (0.4, 80.0, 2.0)]
+    short = compared({"bce": points, "a": points}, tmp_path / "a.png")
+    long = compared({"bce": points, "a much longer $name$": points}, tmp_path / "b.png")
+    inside = short.shape[1] // 2
+    assert np.abs(short - long)[:, inside:].any()
+    few = compared({"bce": points}, tmp_path / "a.png")
+    many = compared({f"m{i}": points for i in range(30)}, tmp_path / "b.png")
+    assert many.shape[0] > few.shape[0]
+
+
+def test_one_method_at_one_rate_is_drawn(tmp_path):
+    assert compared({"paper": [(0.2, 71.0, None)]}, tmp_path / "a.png").std() > 0

@@ -1,5 +1,7 @@
 """Plots, drawn without a screen, and without pyplot, whose figures outlive their use."""
 
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
+
+# How the methods are drawn between which the others are expected.
+BOUNDS = {"clean": ("black", "_"), "bce": ("dimgrey", "|")}
 
 
 def training_curves(history: list[dict[str, Any]], path: Path) -> None:
@@ -73,6 +78,53 @@ def precision_recall_curves(
     bars.set(xlabel="average precision (%)", xlim=(0, 100), title=mean)
     bars.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=120)
+
+
+def rate_curves(
+    methods: Mapping[str, Sequence[tuple[float, float, float | None]]], path: Path
+) -> None:
+    """Draw mAP over noise rate, a line a method, with its standard deviation as error bars.
+
+    "clean" and "bce", the bounds between which the others are expected, are black and grey.
+
+    Args:
+        methods: by name, (rate, mean, standard deviation or None) of each rate that has a score.
+        path: of the .png.
+    """
+    figure = Figure(figsize=(10, max(4.5, 1.5 + 0.25 * len(methods))), layout="constrained")
+    axis = figure.subplots()
+    rates = sorted({rate for points in methods.values() for rate, _, _ in points})
+    gap = min((b - a for a, b in itertools.pairwise(rates)), default=0.1)
+    styles = method_styles(methods)
+    for number, (name, points) in enumerate(methods.items()):
+        colour, marker = styles[name]
+        # Side by side, so that error bars at one rate can be told apart.
+        shift = 0.4 * gap * ((number + 0.5) / len(methods) - 0.5)
+        axis.errorbar(
+            [rate + shift for rate, _, _ in points],
+            [mean for _, mean, _ in points],
+            [deviation or 0 for _, _, deviation in points],
+            label=escape(name),
+            color=colour,
+            marker=marker,
+            linestyle="--" if name in BOUNDS else "-",
+            linewidth=2 if name in BOUNDS else 1.2,
+            elinewidth=1,
+            capsize=2,
+        )
+    axis.set(xlabel="noise rate", ylabel="test mAP (%), mean ± standard deviation", xticks=rates)
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    figure.savefig(path, dpi=120)
+
+
+def method_styles(names: Iterable[str]) -> dict[str, tuple[Any, str]]:
+    """Colour and marker of each method; no two are alike among the first 36 within the bounds."""
+    # tab20 alternates strong and pale tones: all strong ones first. Greys are left to the bounds.
+    palette = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    colours = [c for c in (*palette[::2], *palette[1::2]) if c not in palette[14:16]]
+    styles = zip(itertools.cycle(colours), itertools.cycle("osD^vP*X<>ph"))
+    return {name: BOUNDS[name] if name in BOUNDS else next(styles) for name in names}
 
 
 def escape(name: str) -> str:

@@ -1,0 +1,86 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from pipeline.data.noise import uniform_noise
+from pipeline.disambiguation import judge_candidates
+
+SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 1".split()
+
+
+def test_candidate_ap_is_that_of_all_candidates_pooled():
+    generator = np.random.default_rng(0)
+    targets = (generator.random((40, 6)) < 0.3).astype(np.int8)
+    scores = generator.normal(size=(40, 6)).astype(np.float32) + targets
+    candidates = uniform_noise(targets, 0.4, seed=1)
+    found = judge_candidates(scores, targets, candidates)
+    chosen = candidates == 1
+    expected = 100 * average_precision_score(targets[chosen], scores[chosen])
+    assert found["candidate_AP"] == pytest.approx(expected)
+    assert (found["candidates"], found["true_candidates"]) == (chosen.sum(), targets.sum())
+
+
+def test_scores_outside_the_candidates_and_labels_nobody_knows_do_not_count():
+    targets = np.int8([[1, 0, 0, -1], [1, 0, 1, 0]])
+    candidates = np.array([[1, 1, 0, 1], [1, 0, 1, 1]])
+    scores = np.float32([[3, 2, 9, 9], [1, 9, 4, 0]])
+    found = judge_candidates(scores, targets, candidates)
+    # In order: 4 true, 3 true, 2 false, 1 true, 0 false.
+    assert found["candidate_AP"] == pytest.approx(100 * (1 + 1 + 3 / 4) / 3)
+    assert (found["candidates"], found["true_candidates"]) == (5, 3)
+
+
+@pytest.mark.parametrize("candidates", [[[1, 0]], [[0, 1]], [[0, 0]]])
+def test_without_true_or_false_candidates_there_is_no_ranking(candidates):
+    found = judge_candidates(np.float32([[1, 2]]), np.int8([[1, 0]]), np.array(candidates))
+    assert found["candidate_AP"] is None
+
+
+@pytest.fixture
+def judge(run, devkit, tmp_path):
+    """Train on noisy candidates, then judge them: (status, evaluation, stdout, stderr)."""
+    flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--output_dir", "r"]
+    status, _, err = run("main_BCE", *flags, "--partial_rate", 0.4, "--noise_file", "noise.npy")
+    assert status == 0, err
+
+    def judge(*flags):
+        place = tmp_path / f"v{len(list(tmp_path.glob('v*')))}"
+        status, out, err = run("val", "--load_from", "r", "--output_dir", place, *flags)
+        report = json.loads((place / "evaluation.json").read_text()) if status == 0 else None
+        return status, report, out, err
+
+    return judge
+
+
+def test_a_run_is_judged_by_its_own_candidates(judge):
+    flags = ["--split", "train", "--candidates", "--save_scores", "s.npz"]
+    status, report, out, _ = judge(*flags)
+    assert status == 0
+    with np.load("s.npz") as saved:
+        expected = judge_candidates(saved["scores"], saved["targets"], np.load("noise.npy"))
+    assert {name: report[name] for name in expected} == expected
+    assert f"AP {expected['candidate_AP']:6.2f} over {expected['candidates']}, of which " in out
+    assert "candidate_AP" not in judge("--split", "train")[1]
+
+
+def test_other_candidates_than_the_run_s_are_refused(judge, tmp_path):
+    candidates = np.load("noise.npy")
+    candidates[0] = 1
+    np.save("noise.npy", candidates)
+    status, _, _, err = judge("--split", "train", "--candidates")
+    assert status == 1
+    assert "data or candidates are not those that r/model.safetensors was trained on" in err
+    (tmp_path / "noise.npy").unlink()
+    status, _, _, err = judge("--split", "train", "--candidates")
+    assert status == 1
+    assert "noise.npy, the candidates that r/model.safetensors was trained on, is missing" in err
+    assert not (tmp_path / "noise.npy").exists()
+
+
+@pytest.mark.parametrize("flags", ["", "--split test", "--split train --dataset digits"])
+def test_only_a_run_on_its_training_images_has_candidates(flags, run):
+    status, _, err = run("val", "--load_from", "r", "--candidates", *flags.split())
+    assert status == 2
+    assert "--candidates needs --split train and a run's own data" in err

@@ -1,0 +1,258 @@
+"""What runs of several methods, noise rates and seeds say together: pure functions of scores."""
+
+import csv
+import io
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+CLEAN, BCE = "clean", "bce"  # the bounds between which a method recovers noise
+MIN_LOSS = 0.1  # points that noise must cost before a share of them means anything
+
+
+class Run(NamedTuple):
+    """One training. Without added noise (rate None) it is one a seed, and serves every rate."""
+
+    method: str
+    rate: float | None
+    seed: int
+
+    def __str__(self) -> str:
+        rate = "" if self.rate is None else f"-rate{self.rate:g}"
+        return f"{self.method}{rate}-seed{self.seed}"
+
+
+Scores = Mapping[Run, float]  # in percent
+
+
+class Spread(NamedTuple):
+    """Mean, sample standard deviation (None of a single one) and number of some values."""
+
+    mean: float
+    deviation: float | None
+    n: int
+
+
+class Difference(NamedTuple):
+    """Mean of paired differences, two-sided p of the paired t test (None: undefined), pairs."""
+
+    mean: float
+    p: float | None
+    n: int
+
+
+def score_of(scores: Scores, method: str, rate: float, seed: int) -> float | None:
+    """Score of a cell; None where there is none yet."""
+    return scores.get(Run(method, rate, seed), scores.get(Run(method, None, seed)))
+
+
+def spread(scores: Scores, method: str, rate: float, seeds: Sequence[int]) -> Spread | None:
+    """Over the seeds that have a score; None where none has.
+
+    >>> scores = {Run("bce", 0.1, 0): 80.0, Run("bce", 0.1, 1): 82.0}
+    >>> spread(scores, "bce", 0.1, [0, 1, 2])
+    Spread(mean=81.0, deviation=1.4142135623730951, n=2)
+    """
+    found = [score_of(scores, method, rate, seed) for seed in seeds]
+    values = [value for value in found if value is not None]
+    if not values:
+        return None
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.mean(values), deviation, len(values))
+
+
+def noise_recovered(
+    scores: Scores, method: str, rate: float, seeds: Sequence[int]
+) -> tuple[float, int] | None:
+    """What share of the mAP that noise costs BCE a method wins back.
+
+    mean(method - bce) / mean(clean - bce), over the seeds that have all three. A mean of the
+    seeds' own ratios would be ruled by the seed with the smallest denominator.
+
+    Returns:
+        The share in percent, which may be negative or above 100, and the number of seeds; None
+        where no seed has all three, or mean(clean - bce) is below 0.1 points.
+
+    >>> scores = {Run("clean", None, 0): 90.0, Run("bce", 0.4, 0): 80.0}
+    >>> noise_recovered(scores | {Run("paper", 0.4, 0): 82.5}, "paper", 0.4, [0])
+    (25.0, 1)
+    """
+    won, lost = [], []
+    for seed in seeds:
+        score, clean, bce = (score_of(scores, m, rate, seed) for m in (method, CLEAN, BCE))
+        if score is not None and clean is not None and bce is not None:
+            won.append(score - bce)
+            lost.append(clean - bce)
+    if not lost or statistics.mean(lost) < MIN_LOSS:
+        return None
+    return 100 * statistics.mean(won) / statistics.mean(lost), len(lost)
+
+
+def paired_difference(
+    scores: Scores, method: str, reference: str, rates: Sequence[float], seeds: Sequence[int]
+) -> Difference | None:
+    """`method` less `reference`, paired by rate and seed, with scipy's paired t test.
+
+    Pairs of several rates are taken for independent, though those of a seed share it.
+
+    Returns:
+        None with fewer than two seeds. p is None where all differences are equal: a t test
+        divides by their deviation.
+    """
+    from scipy.stats import ttest_rel  # slow to import
+
+    first, second, used = [], [], set()
+    for rate in rates:
+        for seed in seeds:
+            pair = [score_of(scores, m, rate, seed) for m in (method, reference)]
+            if pair[0] is not None and pair[1] is not None:
+                first.append(pair[0])
+                second.append(pair[1])
+                used.add(seed)
+    if len(used) < 2:
+        return None
+    differences = [a - b for a, b in zip(first, second)]
+    # Rounding alone makes equal differences differ in their last bits.
+    equal = max(differences) - min(differences) < 1e-9
+    p = None if equal else float(ttest_rel(first, second).pvalue)
+    return Difference(statistics.mean(differences), p, len(differences))
+
+
+def expected_seconds(method: str, finished: Iterable[tuple[str, float]]) -> float | None:
+    """Seconds that a run takes: the mean of its method's runs, else of all; None without any.
+
+    >>> expected_seconds("bce", [("bce", 10.0), ("bce", 20.0), ("paper", 60.0)])
+    15.0
+    >>> expected_seconds("hill", [("bce", 10.0), ("paper", 60.0)])
+    35.0
+    """
+    finished = list(finished)
+    own = [seconds for name, seconds in finished if name == method]
+    values = own or [seconds for _, seconds in finished]
+    return statistics.mean(values) if values else None
+
+
+def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """One line a record under the names of all, in the order they appear; None is empty."""
+    names = list(dict.fromkeys(name for record in records for name in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def markdown_report(
+    dataset: str,
+    scores: Scores,
+    candidate_scores: Scores,
+    methods: Sequence[str],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    reference: str,
+) -> str:
+    """The tables of mAP, noise recovered, candidate AP and significance, each with its meaning.
+
+    Args:
+        dataset: its name.
+        scores: mAP.
+        candidate_scores: candidate AP, where it is defined.
+        methods, rates, seeds: all that were asked for, also those without a score yet.
+        reference: the method that the others are compared with.
+    """
+    asked = len(seeds)
+    columns = {f"rate {rate:g}": rate for rate in rates}
+    sections = [
+        f"# {dataset}",
+        "mAP (%) on the test images after the last epoch: mean ± sample standard deviation over "
+        f"{'seed' if asked == 1 else 'seeds'} {', '.join(map(str, seeds))}. In all tables a cell "
+        "that has fewer seeds so far says how many (1 of 3), and - stands for none.",
+        table(
+            methods, columns, lambda m, rate: format_spread(spread(scores, m, rate, seeds), asked)
+        ),
+    ]
+    between = [method for method in methods if method not in (CLEAN, BCE)]
+    if between and CLEAN in methods and BCE in methods:
+        sections += [
+            "## Noise recovered",
+            f"Share (%) of the mAP lost to noise that a method wins back: mean(mAP - {BCE}) / "
+            f"mean({CLEAN} - {BCE}), over the seeds that have all three; {BCE} is 0 and {CLEAN} "
+            f"100. - also where mean({CLEAN} - {BCE}) is below {MIN_LOSS} points.",
+            table(
+                between,
+                columns,
+                lambda m, rate: format_share(noise_recovered(scores, m, rate, seeds), asked),
+            ),
+        ]
+    sections += [
+        "## Candidate AP",
+        "Average precision (%) of the true labels among all candidates of the training images, "
+        "pooled and ranked by the final classifier's score. - also where no candidate is false.",
+        table(
+            methods,
+            columns,
+            lambda m, rate: format_spread(spread(candidate_scores, m, rate, seeds), asked),
+        ),
+    ]
+    others = [method for method in methods if method != reference]
+    if others:
+        groups = {name: [rate] for name, rate in columns.items()}
+        if len(rates) > 1:
+            groups["all rates"] = list(rates)
+        sections += [
+            f"## Difference from {reference}",
+            f"mAP less that of {reference} in points, paired by seed; p of the two-sided paired t "
+            "test, - where all differences are equal; n pairs. A cell is - with fewer than two "
+            "seeds. All rates together are taken as independent pairs, though those of a seed "
+            "share it. No p is corrected for the number of comparisons.",
+            table(
+                others,
+                groups,
+                lambda m, chosen: format_difference(
+                    paired_difference(scores, m, reference, chosen, seeds)
+                ),
+            ),
+        ]
+    return "\n\n".join(sections) + "\n"
+
+
+def table(methods: Sequence[str], columns: Mapping[str, T], cell: Callable[[str, T], str]) -> str:
+    """A markdown table of `cell(method, column)`, a row a method.
+
+    >>> print(table(["bce"], {"rate 0.1": 0.1}, lambda method, rate: f"{method} at {rate}"))
+    | method | rate 0.1 |
+    |---|---|
+    | bce | bce at 0.1 |
+    """
+    lines = [["method", *columns]]
+    lines += [
+        [method, *(cell(method, column) for column in columns.values())] for method in methods
+    ]
+    first, *rest = ("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join([first, "|---|" + "---|" * len(columns), *rest])
+
+
+def format_spread(found: Spread | None, asked: int) -> str:
+    """For example '81.0 ± 1.4 (2 of 3)'."""
+    if found is None:
+        return "-"
+    deviation = "" if found.deviation is None else f" ± {found.deviation:.1f}"
+    return f"{found.mean:.1f}{deviation}{fewer(found.n, asked)}"
+
+
+def format_share(found: tuple[float, int] | None, asked: int) -> str:
+    """For example '25 (1 of 3)'."""
+    return "-" if found is None else f"{found[0]:.0f}{fewer(found[1], asked)}"
+
+
+def format_difference(found: Difference | None) -> str:
+    """For example '-4.5, p 0.031, n 3'."""
+    if found is None:
+        return "-"
+    p = "-" if found.p is None else "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
+    return f"{found.mean:+.1f}, p {p}, n {found.n}"
+
+
+def fewer(n: int, asked: int) -> str:
+    return "" if n == asked else f" ({n} of {asked})"

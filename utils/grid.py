@@ -1,0 +1,196 @@
+"""The runs of a comparison: their folders, command lines and results.
+
+Nothing here imports torch: training and evaluation are scripts of their own.
+"""
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.children import Children
+from utils.comparison import Run
+from utils.errors import UserError
+from utils.files import write_json
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Grid:
+    """Runs on one data set, each in a folder of its own.
+
+    Attributes:
+        folder: that holds them.
+        dataset: as the training scripts name it.
+        flags: for every training.
+        definitions: script and flags of each method; {rate} in these is a run's noise rate.
+        jobs: runs at a time, which share the cores; above 1 their output goes to <run>.log.
+    """
+
+    folder: Path
+    dataset: str
+    flags: list[str]
+    definitions: dict[str, list[str]]
+    jobs: int = 1
+
+    def runs(self, methods: list[str], rates: list[float], seeds: list[int]) -> list[Run]:
+        """Each once, seed by seed and rate by rate: what is cut short has whole columns."""
+        cells = ((method, rate, seed) for seed in seeds for rate in rates for method in methods)
+        runs = (Run(m, rate if self.has_rate(m) else None, seed) for m, rate, seed in cells)
+        return list(dict.fromkeys(runs))
+
+    def has_rate(self, method: str) -> bool:
+        """Whether noise is added to its labels: not to clean ones, nor to those as found."""
+        script, *flags = self.definitions[method]
+        return script != "main_real.py" and "--partial_rate" not in flags
+
+    def check_settings(self, added: dict[str, list[str]]) -> None:
+        """Keep in compare.json what all runs share, or refuse what differs from earlier runs'.
+
+        Args:
+            added: definitions of methods that are not built in; later calls may bring others.
+
+        Raises:
+            UserError: there are runs with other settings; mixed, they would mean nothing.
+        """
+        path = self.folder / "compare.json"
+        asked = {"dataset": self.dataset, "flags": self.flags}
+        try:
+            stored = dict(json.loads(path.read_text("utf-8")))
+            before = dict(stored.pop("added", {}))
+        except (FileNotFoundError, ValueError, TypeError):
+            stored, before = {}, {}
+        if stored != asked and self.has_runs("*"):
+            raise UserError(
+                f"{self.folder} holds runs with {stored}, but {asked} is asked for: give the same "
+                "flags again, or another --output_dir"
+            )
+        for name, definition in added.items():
+            if before.get(name, definition) != definition and self.has_runs(name):
+                raise UserError(
+                    f"{self.folder} holds runs of {name} as '{shlex.join(before[name])}', but "
+                    f"'{shlex.join(definition)}' is asked for: give it another name, or another "
+                    "--output_dir"
+                )
+        write_json(path, asked | {"added": before | added})
+
+    def has_runs(self, method: str) -> bool:
+        """Whether a run of it was begun; "*" stands for any method."""
+        names = (f"{method}-rate*-seed*", f"{method}-seed*")
+        return any(True for name in names for _ in self.folder.glob(f"{name}/config.json"))
+
+    def finish_all(
+        self, runs: list[Run], children: Children, may_start: Callable[[Run], bool]
+    ) -> Iterator[tuple[Run, dict[str, Any], float]]:
+        """Finish runs, `jobs` at a time, and yield each with its `result` and its seconds.
+
+        Nothing is begun after a failure or a signal to `children`, nor while `may_start` says no.
+
+        Raises:
+            UserError: the first failure, when those that ran beside it have ended; or a signal.
+        """
+        waiting, left, failure = list(runs), len(runs), None
+        running: dict[Future, tuple[Run, float]] = {}
+        with ThreadPoolExecutor(self.jobs) as pool:
+            while True:
+                while waiting and len(running) < self.jobs and may_start(waiting[0]):
+                    run = waiting.pop(0)
+                    print(f"{run} starts", flush=True)
+                    running[pool.submit(self.finish, run, children)] = run, time.monotonic()
+                if not running:
+                    break
+                for work in wait(running, return_when=FIRST_COMPLETED).done:
+                    run, began = running.pop(work)
+                    if error := work.exception():
+                        failure = failure or error
+                    else:
+                        left -= 1
+                        yield run, work.result(), time.monotonic() - began
+                if failure or children.stopped:
+                    waiting = []
+        if left and children.stopped:
+            raise UserError(f"stopped with {left} runs left; the same command goes on with them")
+        if failure:
+            raise failure
+
+    def finish(self, run: Run, children: Children) -> dict[str, Any]:
+        """Begin or resume a run, judge its candidates, and return its `result`.
+
+        Raises:
+            UserError: a script failed, or was stopped.
+        """
+        path = self.folder / str(run)
+        log = self.folder / f"{run}.log" if self.jobs > 1 else None
+        environment = {}
+        if self.jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
+            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        trained = read_training(path) is not None or children.call(
+            self.training_command(run), environment, log
+        )
+        if trained and self.result(run) is None:
+            children.call(self.judging_command(run), environment, log, quiet=True)
+        result = self.result(run)
+        if result is None:
+            raise UserError(
+                f"stopped at {path}, see {log or 'above'}; when that is mended, the same command "
+                "goes on there"
+            )
+        return result
+
+    def training_command(self, run: Run) -> list[str]:
+        """The command line that begins a run, or resumes it."""
+        path = self.folder / str(run)
+        script, *own = self.definitions[run.method]
+        command = [sys.executable, str(SCRIPTS / script), "--dataset", self.dataset]
+        command += ["--seed", str(run.seed), *self.flags]
+        if run.rate is not None:
+            own = [flag.replace("{rate}", f"{run.rate:g}") for flag in own]
+            command += ["--partial_rate", f"{run.rate:g}"]
+            if self.dataset != "digits":  # digits' noise is made anew by every run
+                noise = self.folder / f"candidates-rate{run.rate:g}-seed{run.seed}.npy"
+                command += ["--noise_file", str(noise)]
+        begun = (path / "config.json").exists()
+        return [*command, *own, "--resume" if begun else "--output_dir", str(path)]
+
+    def judging_command(self, run: Run) -> list[str]:
+        """The command line that tells how well a finished run knows its candidates."""
+        path = self.folder / str(run)
+        device = json.loads((path / "config.json").read_text("utf-8"))["options"]["device"]
+        command = [sys.executable, str(SCRIPTS / "val.py"), "--load_from", str(path)]
+        command += ["--split", "train", "--candidates", "--device", device]
+        return [*command, "--output_dir", str(path / "train")]
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """`read_training` and candidate_AP, where that is defined; None until both are there."""
+        path = self.folder / str(run)
+        result = read_training(path)
+        if result is None:
+            return None
+        if "--partial_rate" in self.definitions[run.method]:
+            return result | {"candidate_AP": None}  # clean labels: no candidate is false
+        try:
+            judged = json.loads((path / "train" / "evaluation.json").read_text("utf-8"))
+            return result | {"candidate_AP": judged["candidate_AP"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def read_training(path: Path) -> dict[str, Any] | None:
+    """The last epoch's metrics of the run in `path`, and its seconds in all; None until its end."""
+    try:
+        options = json.loads((path / "config.json").read_text("utf-8"))["options"]
+        result = json.loads((path / "result.json").read_text("utf-8"))
+        lines = (path / "metrics.jsonl").read_text("utf-8").splitlines()
+        result["seconds"] = sum(json.loads(line)["seconds"] for line in lines)
+        if result["epoch"] < options["total_epoch"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {name: value for name, value in result.items() if not isinstance(value, dict)}
