@@ -339,7 +339,13 @@ def build_parser(
 
     if method:
         cones = parser.add_argument_group("CoNeS")
-        add(cones, "--recipe", "as published or as released", choices=["paper", "released"])
+        add(
+            cones,
+            "--recipe",
+            "as published, as released, or trained on how likely each candidate is true, which "
+            "needs --noise_rate at most of the flags below",
+            choices=["paper", "released", "posterior"],
+        )
         add(cones, "--tau", "activation threshold of the screening, 0..1", type=SHARE)
         add(cones, "--clusters", "k-means centroids a class", type=COUNT)
         add(cones, "--beta", "weight of the negative suppression loss", type=NOT_NEGATIVE)
@@ -354,12 +360,12 @@ def build_parser(
     else:
         baseline = parser.add_argument_group("baseline", describe_losses())
         add(baseline, "--loss", "what to train with, see above", choices=CHOICES["loss"])
-        baseline.add_argument(
-            "--noise_rate",
-            type=RATE,
-            help="of --loss bce-forward: share of the false labels that are candidates, 0..0.99 "
-            "(default: estimated, anew each epoch)",
-        )
+    (cones if method else baseline).add_argument(
+        "--noise_rate",
+        type=RATE,
+        help=f"of {'--recipe posterior' if method else '--loss bce-forward'}: share of the false "
+        "labels that are candidates, 0..0.99 (default: estimated)",
+    )
 
     training = parser.add_argument_group("optimisation")
     add(training, "--batch_size", "images a step", type=COUNT)
@@ -444,8 +450,10 @@ def parse_options(parser: Parser, script: str, argv: list[str] | None = None) ->
             "--partial_rate is needed: the noise to add to your labels; main_real.py takes them "
             "as they are"
         )
-    if getattr(options, "noise_rate", None) is not None and options.loss != "bce-forward":
-        parser.error("--noise_rate is for --loss bce-forward")
+    is_cones = hasattr(options, "recipe")
+    flag, user = ("recipe", "posterior") if is_cones else ("loss", "bce-forward")
+    if options.noise_rate is not None and getattr(options, flag) != user:
+        parser.error(f"--noise_rate is for --{flag} {user}")
     return resolve(options)
 
 

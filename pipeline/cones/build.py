@@ -6,6 +6,8 @@ import torch
 
 from pipeline.cones import released
 from pipeline.cones.method import CoNeS, Steps
+from pipeline.cones.posterior import Posterior
+from pipeline.engine import Method
 from pipeline.model.classifier import Classifier
 
 RECIPES = {"paper": Steps(), "released": released.STEPS}
@@ -13,8 +15,10 @@ RECIPES = {"paper": Steps(), "released": released.STEPS}
 
 def make_method(
     candidates: torch.Tensor, classifier: Classifier, options: argparse.Namespace
-) -> CoNeS:
+) -> Method:
     """The method with its flags, for candidates (N, C) on the device of training."""
+    if options.recipe == "posterior":
+        return Posterior(candidates, options.noise_rate)
     return CoNeS(
         candidates,
         classifier.trunk.feature_dim,

@@ -1,0 +1,123 @@
+"""The recipe `posterior`: targets that say how likely each candidate is true.
+
+docs/method.md derives it.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from pipeline.cones.labelsets import fit_label_sets, posterior
+from pipeline.model.classifier import Output
+
+Tensor = torch.Tensor
+COMPANY = 0.5  # weight of the company's opinion in the first epoch
+OFFSET_EPOCHS = 3  # in which the classes' offsets fade
+
+
+class Posterior:
+    """BCE against the posterior probability of every candidate.
+
+    What is believed of a label before it is known to be a candidate comes from the image, the
+    classifier's logit, and from its company, the other candidates of its image (`labelsets`).
+    The company's weight falls as 1/epoch: the classifier learns what goes together too.
+
+    A class's offset, its frequency's logit, is added to the classifier's logits, so that these
+    start as what they are before anything is learned, nothing for or against a class. It fades
+    to 0 over the first epochs, and the logits in the end are log-odds.
+
+    Args:
+        candidates: (N, C) in {0, 1} on the device of training; row i belongs to image i.
+        rate: the noise rate where it is known; None estimates it from the candidates.
+
+    Attributes:
+        rates: (C,) float32 noise rates.
+        offset: (C,) float32, logits of the classes' frequencies.
+        company: (N, C) float32, logits of a label given the other candidates of its image, less
+            the offset.
+        logits: (N, C) float32, each image's newest, with the offset; before the first, the
+            offset alone.
+        gain: (C,) float32, factor on each class's loss.
+        epoch: the running one, from 1.
+        seen: images trained on.
+    """
+
+    def __init__(self, candidates: Tensor, rate: float | None = None) -> None:
+        probability, self.rates = fit_label_sets(candidates, rate)
+        self.candidates = candidates
+        frequency = (candidates.float().mean(dim=0) - self.rates) / (1 - self.rates)
+        self.offset = frequency.clamp(0.001, 0.999).logit()
+        self.company = probability.logit() - self.offset
+        self.logits = self.offset.repeat(len(candidates), 1)
+        self.epoch, self.seen = 1, 0
+        self.gain = gain_of(self.beliefs())
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Measure the gain anew, from epoch 2 on (epochs count from 1)."""
+        self.epoch = epoch
+        if epoch > 1:
+            self.gain = gain_of(self.beliefs())
+
+    def targets(self, logits: Tensor, company: Tensor, candidates: Tensor) -> Tensor:
+        """(B, C) float in [0, 1]: how likely each label is true, from logits with the offset."""
+        probability = (logits + COMPANY / self.epoch * company).sigmoid()
+        return posterior(probability, self.rates, candidates)
+
+    def beliefs(self) -> Tensor:
+        """Targets of all training images, (N, C)."""
+        return self.targets(self.logits, self.company, self.candidates)
+
+    def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Losses of a batch; remembers its logits on the way.
+
+        Args:
+            output: logits (B, C).
+            candidates: (B, C) float in {0, 1}.
+            index: (B,) int64, rows of the training set.
+
+        Returns:
+            Scalars; "loss" is the one to minimise.
+        """
+        epochs = self.seen / len(self.candidates)
+        self.seen += len(index)
+        logits = output.logits.float() + max(0.0, 1 - epochs / OFFSET_EPOCHS) * self.offset
+        with torch.no_grad():
+            self.logits[index] = logits
+            targets = self.targets(logits, self.company[index], candidates)
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return {
+            "loss": (self.gain * losses).mean(),
+            "posterior_loss": losses.detach().mean(),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that resuming needs, and the confidence of every candidate for those who read it."""
+        names = ("rates", "offset", "company", "logits", "gain", "epoch", "seen")
+        return {"confidence": {"rows": self.beliefs()}} | {n: getattr(self, n) for n in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in ("rates", "offset", "company", "logits", "gain"):
+            getattr(self, name).copy_(state[name])
+        self.epoch, self.seen = state["epoch"], state["seen"]
+
+
+def gain_of(targets: Tensor, highest: float = 5.0) -> Tensor:
+    """How much smaller the spread of soft targets is than that of labels; 1 where they are hard.
+
+    Uncertain targets lie close to their class's mean, so that gradients, and with them the
+    progress of a step, shrink with their variance. Labels of the same frequency m have m (1 - m).
+
+    Args:
+        targets: (N, C) float in [0, 1].
+        highest: bound on the result: noise grows by it too.
+
+    Returns:
+        (C,) float in [1, highest].
+
+    >>> gain_of(torch.tensor([[1.0, 0.75], [0.0, 0.25], [0.0, 0.5]]))
+    tensor([1., 5.])
+    """
+    mean = targets.mean(dim=0)
+    spread = ((targets - mean) ** 2).mean(dim=0)
+    return (mean * (1 - mean) / spread.clamp(min=1e-12)).clamp(1, highest)

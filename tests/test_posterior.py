@@ -1,0 +1,138 @@
+import torch
+import torch.nn.functional as F
+
+from pipeline.cones.labelsets import posterior
+from pipeline.cones.posterior import OFFSET_EPOCHS, Posterior, gain_of
+from pipeline.model.classifier import Output
+
+
+def draw(images=600, classes=5, rate=0.3, seed=0):
+    """Independent true labels, and their candidates."""
+    generator = torch.Generator().manual_seed(seed)
+    true = (torch.rand(images, classes, generator=generator) < 0.3).float()
+    true[true.sum(dim=1) == 0, 0] = 1
+    flipped = torch.rand(images, classes, generator=generator) < rate
+    return true, (true.bool() | flipped).float()
+
+
+def output_of(logits):
+    return Output(logits, torch.zeros(len(logits), 2, 1, 1), torch.zeros(*logits.shape, 1, 1))
+
+
+TRUE, CANDIDATES = draw()
+INDEX = torch.arange(len(CANDIDATES))
+
+
+def random_logits(seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(CANDIDATES.shape, generator=generator)
+
+
+def restored_to_the_end(method):
+    """The offset has faded, and the company hardly counts."""
+    method.seen, method.epoch = OFFSET_EPOCHS * len(CANDIDATES), 10**9
+    return method
+
+
+def test_without_noise_it_is_bce():
+    """Candidates known to be free of noise: targets are the labels, and the gain is 1."""
+    method = restored_to_the_end(Posterior(TRUE, rate=0.0))
+    logits = random_logits()
+    loss = method.loss(output_of(logits), TRUE, INDEX)["loss"]
+    expected = F.binary_cross_entropy_with_logits(logits, TRUE)
+    torch.testing.assert_close(loss, expected, atol=1e-3, rtol=0)
+
+
+def test_a_classifier_that_knows_nothing_has_the_classes_frequencies():
+    """Logits of 0 stand for each class's frequency before any training."""
+    method = Posterior(CANDIDATES, rate=0.3)
+    method.loss(output_of(torch.zeros(CANDIDATES.shape)), CANDIDATES, INDEX)
+    believed = method.logits.sigmoid().mean(dim=0)
+    torch.testing.assert_close(believed, TRUE.mean(dim=0), atol=0.08, rtol=0)
+
+
+def test_the_offset_fades_with_the_images_seen():
+    method, logits = Posterior(CANDIDATES), random_logits()
+    for epoch in range(OFFSET_EPOCHS + 2):
+        method.loss(output_of(logits), CANDIDATES, INDEX)
+        left = max(0, OFFSET_EPOCHS - epoch) / OFFSET_EPOCHS
+        torch.testing.assert_close(method.logits, logits + left * method.offset)
+
+
+def test_gradient_is_gain_times_prediction_minus_target():
+    method = Posterior(CANDIDATES)
+    logits = random_logits().requires_grad_()
+    losses = method.loss(output_of(logits), CANDIDATES, INDEX)
+    losses["loss"].backward()
+    shifted = logits.detach() + method.offset
+    p = (shifted + 0.5 * method.company).sigmoid()
+    targets = posterior(p, method.rates, CANDIDATES)
+    expected = method.gain * (shifted.sigmoid() - targets) / logits.numel()
+    torch.testing.assert_close(logits.grad, expected)
+    assert not losses["posterior_loss"].requires_grad
+
+
+def test_a_known_rate_is_forward_correction():
+    """Without offset, company and gain, and with one label sure to be true, the gradient is
+    that of -log(p + (1 - p) rho) on candidates and of -log(1 - p) elsewhere."""
+    method = restored_to_the_end(Posterior(CANDIDATES, rate=0.3))
+    method.gain = torch.ones(5)
+    candidates = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]])
+    logits = torch.tensor([[20.0, 1.0, -1.0, 0.5, -2.0]]).requires_grad_()
+    method.loss(output_of(logits), candidates, torch.tensor([0]))["loss"].backward()
+    found, logits.grad = logits.grad, None
+    p = logits.sigmoid()
+    seen = torch.where(candidates > 0, p + (1 - p) * 0.3, 1 - p)
+    (-seen.log()).mean().backward()
+    torch.testing.assert_close(found, logits.grad, atol=1e-6, rtol=0)
+
+
+def test_the_companys_weight_falls_with_the_epochs():
+    method = Posterior(CANDIDATES)
+    before = method.beliefs()
+    method.begin_epoch(4)
+    p = (method.logits + 0.125 * method.company).sigmoid()
+    torch.testing.assert_close(method.beliefs(), posterior(p, method.rates, CANDIDATES))
+    assert not torch.equal(before, method.beliefs())
+
+
+def test_gain_is_the_ratio_of_variances_and_bounded():
+    soft = torch.tensor([[0.9, 0.5, 1.0], [0.1, 0.5, 0.0]])  # 0.16 where labels have 0.25
+    torch.testing.assert_close(gain_of(soft), torch.tensor([0.25 / 0.16, 5.0, 1.0]))
+
+
+def test_gain_falls_as_the_classifier_learns():
+    method = Posterior(CANDIDATES)
+    first = method.gain
+    method.loss(output_of(8 * (TRUE - 0.5)), CANDIDATES, INDEX)
+    method.begin_epoch(2)
+    assert (method.gain < first).all()
+
+
+def test_rows_stay_with_their_images():
+    method = Posterior(CANDIDATES)
+    index = torch.tensor([7, 3])
+    logits = random_logits()[:2].requires_grad_()
+    method.loss(output_of(logits), CANDIDATES[index], index)
+    torch.testing.assert_close(method.logits[index], logits.detach() + method.offset)
+    assert not method.logits.requires_grad
+    changed = (method.logits != method.offset).any(dim=1)
+    assert changed.nonzero().flatten().tolist() == [3, 7]
+
+
+def test_a_restored_method_goes_on_as_before():
+    first = Posterior(CANDIDATES)
+    first.loss(output_of(random_logits()), CANDIDATES, INDEX)
+    first.begin_epoch(2)
+    state = first.state_dict()
+    second = Posterior(CANDIDATES, rate=0.1)
+    second.load_state_dict(state)
+    losses = [m.loss(output_of(random_logits(5)), CANDIDATES, INDEX) for m in (first, second)]
+    assert torch.equal(losses[0]["loss"], losses[1]["loss"])
+
+
+def test_confidence_of_every_candidate_is_stored():
+    rows = Posterior(CANDIDATES).state_dict()["confidence"]["rows"]
+    assert rows.shape == CANDIDATES.shape
+    assert not rows[CANDIDATES == 0].any()
+    assert (rows[CANDIDATES.sum(dim=1) == 1].sum(dim=1) > 0.999).all()
