@@ -65,7 +65,7 @@ def test_gradient_is_gain_times_prediction_minus_target():
     losses = method.loss(output_of(logits), CANDIDATES, INDEX)
     losses["loss"].backward()
     shifted = logits.detach() + method.offset
-    p = (shifted + 0.5 * method.company).sigmoid()
+    p = (shifted + method.company).sigmoid()
     targets = posterior(p, method.rates, CANDIDATES)
     expected = method.gain * (shifted.sigmoid() - targets) / logits.numel()
     torch.testing.assert_close(logits.grad, expected)
@@ -91,7 +91,7 @@ def test_the_companys_weight_falls_with_the_epochs():
     method = Posterior(CANDIDATES)
     before = method.beliefs()
     method.begin_epoch(4)
-    p = (method.logits + 0.125 * method.company).sigmoid()
+    p = (method.logits + 0.25 * method.company).sigmoid()
     torch.testing.assert_close(method.beliefs(), posterior(p, method.rates, CANDIDATES))
     assert not torch.equal(before, method.beliefs())
 

@@ -34,6 +34,7 @@ def last_line(text):
     [
         ("main_CoNeS", "--recipe paper --num_cls 20 --partial_rate 0.2 --r_ws 3"),
         ("main_CoNeS", "--recipe released --num_cls 20 --partial_rate 0.2 --r_ws 3"),
+        ("main_CoNeS", "--recipe posterior --partial_rate 0.2"),
         ("main_BCE", "--num_cls 20 --partial_rate 0.2"),
     ],
 )
@@ -58,9 +59,11 @@ def test_the_same_command_gives_the_same_numbers(run, devkit, tmp_path):
     assert first["train_loss"] == second["train_loss"]
 
 
-def test_a_longer_resumed_run_equals_one_that_was_never_stopped(run, devkit, tmp_path):
-    run("main_CoNeS", *voc_flags(devkit, "--output_dir", "whole", "--total_epoch", 3))
-    run("main_CoNeS", *voc_flags(devkit, "--output_dir", "parts"))
+@pytest.mark.parametrize("recipe", ["paper", "posterior"])
+def test_a_longer_resumed_run_equals_one_that_was_never_stopped(recipe, run, devkit, tmp_path):
+    flags = voc_flags(devkit, "--recipe", recipe, "--output_dir")
+    run("main_CoNeS", *flags, "whole", "--total_epoch", 3)
+    run("main_CoNeS", *flags, "parts")
     status, out, _ = run("main_CoNeS", "--resume", "parts", "--total_epoch", 3)
     assert status == 0
     assert "resuming in epoch 3" in out

@@ -12,7 +12,6 @@ from pipeline.cones.labelsets import fit_label_sets, posterior
 from pipeline.model.classifier import Output
 
 Tensor = torch.Tensor
-COMPANY = 0.5  # weight of the company's opinion in the first epoch
 OFFSET_EPOCHS = 3  # in which the classes' offsets fade
 
 
@@ -21,7 +20,7 @@ class Posterior:
 
     What is believed of a label before it is known to be a candidate comes from the image, the
     classifier's logit, and from its company, the other candidates of its image (`labelsets`).
-    The company's weight falls as 1/epoch: the classifier learns what goes together too.
+    The company counts 1/epoch: the classifier learns what goes together too.
 
     A class's offset, its frequency's logit, is added to the classifier's logits, so that these
     start as what they are before anything is learned, nothing for or against a class. It fades
@@ -61,7 +60,7 @@ class Posterior:
 
     def targets(self, logits: Tensor, company: Tensor, candidates: Tensor) -> Tensor:
         """(B, C) float in [0, 1]: how likely each label is true, from logits with the offset."""
-        probability = (logits + COMPANY / self.epoch * company).sigmoid()
+        probability = (logits + company / self.epoch).sigmoid()
         return posterior(probability, self.rates, candidates)
 
     def beliefs(self) -> Tensor:
