@@ -1,14 +1,17 @@
-"""One training step of CoNeS against one of plain BCE: ResNet-101, 224 px, batch 8.
+"""A training step of CoNeS and of the recipe posterior against BCE: ResNet-101, 224 px, batch 8.
 
 Run: python -m benchmarks.step [--device cuda] [--model resnet101] [--img_size 224]
 """
 
 import argparse
+import functools
 
 import torch
 
 from benchmarks.timing import alternate
 from pipeline.cones.method import CoNeS
+from pipeline.cones.posterior import Posterior
+from pipeline.engine import Method
 from pipeline.losses import BCE
 from pipeline.model.backbone import Backbone
 from pipeline.model.classifier import Classifier
@@ -38,7 +41,7 @@ def main() -> None:
     classifier.to(memory_format=torch.channels_last)  # as in training
     optimizer = torch.optim.SGD(parameter_groups(classifier, 1e-4, 1e-3), momentum=0.9)
 
-    def step_of(method: BCE | CoNeS) -> None:
+    def step_of(method: Method) -> None:
         losses = method.loss(classifier(images), table[index], index)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
@@ -46,17 +49,21 @@ def main() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    cones, bce = CoNeS(table, trunk.feature_dim), BCE()
-    seconds_cones, seconds_bce = alternate(
-        lambda: step_of(cones), lambda: step_of(bce), repeats=arguments.repeats
-    )
+    methods: dict[str, Method] = {
+        "BCE": BCE(),
+        "CoNeS": CoNeS(table, trunk.feature_dim),
+        "posterior": Posterior(table),
+    }
+    steps = [functools.partial(step_of, method) for method in methods.values()]
+    seconds = alternate(*steps, repeats=arguments.repeats)
     print(
         f"{arguments.model}, {arguments.img_size} px, batch {arguments.batch_size}, "
         f"{CLASSES} classes, {device}, {torch.get_num_threads()} threads, "
         f"median of {arguments.repeats}"
     )
-    print(f"BCE    {1000 * seconds_bce:8.1f} ms a step")
-    print(f"CoNeS  {1000 * seconds_cones:8.1f} ms a step, {seconds_cones / seconds_bce:.3f} x BCE")
+    for name, step_seconds in zip(methods, seconds):
+        ratio = step_seconds / seconds[0]
+        print(f"{name:9} {1000 * step_seconds:8.1f} ms a step, {ratio:.3f} x BCE")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,11 @@ def make_method(
 ) -> Method:
     """The method with its flags, for candidates (N, C) on the device of training."""
     if options.recipe == "posterior":
-        return Posterior(candidates, options.noise_rate)
+        method = Posterior(candidates, options.noise_rate)
+        low, high = method.rates.min().item(), method.rates.max().item()
+        source = "estimated from the candidates" if options.noise_rate is None else "given"
+        print(f"noise rate, {source}: {low:.3f} to {high:.3f} by class", flush=True)
+        return method
     return CoNeS(
         candidates,
         classifier.trunk.feature_dim,
