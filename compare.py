@@ -14,7 +14,7 @@ from utils.comparison import Run, csv_text, expected_seconds, markdown_report, s
 from utils.errors import exit_status
 from utils.files import atomic_path
 from utils.grid import Grid
-from utils.options import COUNT, NATURAL, POSITIVE, RATE
+from utils.options import ABLATIONS, COUNT, LOSSES, NATURAL, POSITIVE, RATE
 
 # Script and flags; {rate} stands for the column's noise rate.
 METHODS = {
@@ -25,9 +25,15 @@ METHODS = {
     "posterior": ["main_CoNeS.py", "--recipe", "posterior"],
     "bce-forward-known": ["main_BCE.py", "--loss", "bce-forward", "--noise_rate", "{rate}"],
 }
-for loss in ("bce-forward", "focal", "asl", "hill", "splc", "ll-r", "ll-ct", "smoothing"):
-    METHODS[loss] = ["main_BCE.py", "--loss", loss]
 DEFAULT_METHODS = ["clean", "bce", "released", "paper", "posterior"]
+BASELINES = [loss for loss in LOSSES if loss != "bce"]
+METHODS |= {loss: ["main_BCE.py", "--loss", loss] for loss in BASELINES}
+# Each difference between the released code and the paper alone, and posterior less each part.
+METHODS["paper+gap"] = [*METHODS["paper"], "--head", "gap"]
+for recipe, sign in ("paper", "+"), ("posterior", "-"):
+    for part in ABLATIONS[recipe]:
+        METHODS[f"{recipe}{sign}{part}"] = [*METHODS[recipe], "--ablate", part]
+ABLATED = [name for name in METHODS if name.startswith(("paper+", "posterior-"))]
 
 TRAINING_SCRIPTS = ("main_CoNeS.py", "main_real.py", "main_BCE.py")
 OWN_FLAGS = {"--dataset", "--seed", "--partial_rate", "--noise_file", "--output_dir", "--resume"}
@@ -96,8 +102,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=DEFAULT_METHODS,
         help="rows of the tables. clean: BCE on labels without noise; bce: on candidates; "
         "released, paper, posterior: recipes of main_CoNeS.py; bce-forward-known: bce-forward "
-        f"told the rate; {', '.join(list(METHODS)[6:])}: losses of main_BCE.py "
-        f"(default {' '.join(DEFAULT_METHODS)})",
+        f"told the rate; {', '.join(BASELINES)}: losses of main_BCE.py; {', '.join(ABLATED)}: "
+        "paper with one step of the released code (--head gap; --ablate), posterior without one "
+        f"of its parts (default {' '.join(DEFAULT_METHODS)})",
     )
     add(
         "--add",
@@ -105,8 +112,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         type=added_method,
         default=[],
         metavar='NAME="SCRIPT FLAGS"',
-        help='another row, e.g. paper-gap="main_CoNeS.py --recipe paper --head gap"; {rate} in '
-        "FLAGS stands for the noise rate; can be given several times",
+        help='another row, e.g. paper-mu="main_CoNeS.py --recipe paper --mu 0.9"; {rate} in FLAGS '
+        "stands for the noise rate; can be given several times",
     )
     add(
         "--rates",

@@ -64,9 +64,9 @@ def noise_counts(logits: Tensor, candidates: Tensor, noise_rate: Tensor) -> Tens
 class ForwardBCE:
     """Forward-corrected BCE whose noise rate is given or learned: one rate for all classes.
 
-    The estimate starts from one true label an image, rho = (mean |S_i| - 1) / (C - 1). From epoch
-    2 on it is sum S(1 - t) / sum (1 - t) over the epoch before, t being the posterior under the
-    rate and the logits of that epoch's own passes: a step of EM.
+    The estimate starts from one true label an image, rho = (mean |S_i| - 1) / (C - 1), and at
+    0.001 at least. From epoch 2 on it is sum S(1 - t) / sum (1 - t) over the epoch before, t being
+    the posterior under the rate and the logits of that epoch's own passes: a step of EM.
 
     Args:
         candidates: (N, C) in {0, 1} on the device of training.
@@ -82,7 +82,8 @@ class ForwardBCE:
         if noise_rate is None:
             images, classes = candidates.shape
             size = candidates.sum(dtype=torch.float64) / images
-            rate = ((size - 1) / max(classes - 1, 1)).clamp(0, MAX_NOISE_RATE)
+            # From 0 the estimate could never rise.
+            rate = ((size - 1) / max(classes - 1, 1)).clamp(1e-3, MAX_NOISE_RATE)
         else:
             rate = torch.tensor(noise_rate, dtype=torch.float64, device=candidates.device)
         self.rate, self.counts = rate, rate.new_zeros(2)

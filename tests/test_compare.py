@@ -13,6 +13,7 @@ import pytest
 
 import compare
 from utils import grid
+from utils.options import build_parser, parse_options
 
 # Trains in no time: writes what a run leaves behind, or breaks off before the end.
 TRAIN = """
@@ -347,6 +348,16 @@ def test_the_reference_is_the_best_known_method(methods, reference):
     assert compare.parse(flags).reference == reference
     first = methods.split()[0]
     assert compare.parse([*flags, "--reference", first]).reference == first
+
+
+@pytest.mark.parametrize("method", compare.METHODS)
+def test_every_method_is_a_command_line_of_its_script(method):
+    script, *flags = compare.METHODS[method]
+    parser = build_parser("test", ["digits"], method=script == "main_CoNeS.py")
+    words = [flag.replace("{rate}", "0.1") for flag in flags]
+    options = parse_options(parser, script.removesuffix(".py"), ["--dataset", "digits", *words])
+    for flag, word in zip(words[::2], words[1::2]):
+        assert word in str(getattr(options, flag.removeprefix("--")))
 
 
 def test_added_methods_are_rows_and_may_be_placed():

@@ -86,6 +86,13 @@ def test_rates_are_pooled_pair_by_pair_and_a_missing_run_takes_its_pair_out():
     assert paired_difference(SCORES, "clean", "bce", [0.1, 0.4], SEEDS)[::2] == (54 / 6, 6)
 
 
+def test_two_methods_without_a_rate_meet_once_a_seed():
+    scores = {Run(name, None, seed): seed + len(name) for name in ("a", "bb") for seed in SEEDS}
+    scores[Run("bb", None, 0)] += 1
+    found = paired_difference(scores, "bb", "a", [0.1, 0.4], SEEDS)
+    assert found[::2] == (pytest.approx(4 / 3), 3)
+
+
 def test_one_seed_shows_no_significance_whatever_the_number_of_rates():
     assert paired_difference(SCORES, "paper", "bce", [0.1, 0.4], [0]) is None
     assert paired_difference(SCORES, "paper", "bce", [0.4], [1, 2]) is None

@@ -86,13 +86,37 @@ def test_the_loss_of_a_baseline_is_bce_unless_it_is_said():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("loss", "mse"), ("noise_rate", "x"), ("noise_rate", 1)]
+    ("name", "value"),
+    [("loss", "mse"), ("noise_rate", "x"), ("noise_rate", 1), ("recipe", "best"), ("ablate", "x")],
 )
-def test_a_stored_loss_changed_by_hand_is_refused(name, value, tmp_path):
+def test_a_stored_loss_or_recipe_changed_by_hand_is_refused(name, value, tmp_path):
     options = vars(parse("--dataset", "digits", method=False, script="main_BCE")) | {name: value}
     (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     with pytest.raises(UserError, match=f"has no usable {name}"):
         read_config(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--recipe posterior --tau 0.2", "--tau is for --recipe paper and released"),
+        ("--noise_rate 0.2", "--noise_rate is for --recipe posterior"),
+        ("--ablate gain", "--ablate gain: --recipe paper can ablate screen_pixels, "),
+        ("--recipe posterior --ablate gain scale", "--ablate scale: --recipe posterior can"),
+        ("--recipe released --ablate scale", "--recipe released has nothing to ablate"),
+    ],
+)
+def test_a_flag_that_would_do_nothing_in_the_recipe_is_refused(flags, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--dataset", "digits", *flags.split())
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_the_precision_that_auto_chose(tmp_path):
+    options = vars(parse("--dataset", "digits")) | {"amp": "bf16"}
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    assert parse("--resume", str(tmp_path), "--amp", "auto").amp == "bf16"
 
 
 def test_help_says_what_each_loss_is(capsys):

@@ -31,7 +31,7 @@ class Children:
             # The terminal sends Ctrl-C to the children too, and to them a second one means
             # to end at once: it must not be passed on.
             self.stopped = True
-            print("\nstopping: running children store their state", file=sys.stderr)
+            print("\nstopping as soon as the running children have ended", file=sys.stderr)
 
         def terminate(number: int, frame: Any) -> None:
             with self._lock:

@@ -42,9 +42,16 @@ class Difference(NamedTuple):
     n: int
 
 
+def run_of(scores: Scores, method: str, rate: float, seed: int) -> Run | None:
+    """The run of a cell that has a score; None where there is none yet."""
+    runs = Run(method, rate, seed), Run(method, None, seed)
+    return next((run for run in runs if run in scores), None)
+
+
 def score_of(scores: Scores, method: str, rate: float, seed: int) -> float | None:
     """Score of a cell; None where there is none yet."""
-    return scores.get(Run(method, rate, seed), scores.get(Run(method, None, seed)))
+    run = run_of(scores, method, rate, seed)
+    return None if run is None else scores[run]
 
 
 def spread(scores: Scores, method: str, rate: float, seeds: Sequence[int]) -> Spread | None:
@@ -100,22 +107,22 @@ def paired_difference(
         None with fewer than two seeds. p is None where all differences are equal: a t test
         divides by their deviation.
     """
-    from scipy.stats import ttest_rel  # slow to import
+    from scipy.stats import ttest_1samp  # slow to import
 
-    first, second, used = [], [], set()
-    for rate in rates:
-        for seed in seeds:
-            pair = [score_of(scores, m, rate, seed) for m in (method, reference)]
-            if pair[0] is not None and pair[1] is not None:
-                first.append(pair[0])
-                second.append(pair[1])
-                used.add(seed)
-    if len(used) < 2:
+    # A set: two methods without a rate meet once, not at every rate.
+    pairs = {
+        (first, second)
+        for rate in rates
+        for seed in seeds
+        if (first := run_of(scores, method, rate, seed))
+        and (second := run_of(scores, reference, rate, seed))
+    }
+    if len({first.seed for first, _ in pairs}) < 2:
         return None
-    differences = [a - b for a, b in zip(first, second)]
+    differences = [scores[first] - scores[second] for first, second in sorted(pairs, key=str)]
     # Rounding alone makes equal differences differ in their last bits.
     equal = max(differences) - min(differences) < 1e-9
-    p = None if equal else float(ttest_rel(first, second).pvalue)
+    p = None if equal else float(ttest_1samp(differences, 0).pvalue)
     return Difference(statistics.mean(differences), p, len(differences))
 
 

@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "r_ws": 3.0,
     "mu": 0.99,
     "gamma": 0.99,
+    "ablate": None,
     "path_images": None,
     "allow_missing": False,
     "noise_file": None,
@@ -68,8 +69,23 @@ LOSSES = {
     "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
 }
 
+# What --ablate takes: steps of the recipe paper that the released code computes otherwise, and
+# parts that the recipe posterior can do without.
+ABLATIONS = {
+    "paper": (
+        "screen_pixels",
+        "batch_prototypes",
+        "scale",
+        "update_correlation",
+        "select_pseudo_labels",
+        "weights",
+    ),
+    "posterior": ("company", "offset", "gain", "nonempty"),
+}
+
 CHOICES = {
     "loss": tuple(LOSSES),
+    "recipe": ("paper", "released", "posterior"),
     "normalize": ("none", "imagenet", "trunk"),
     "head": ("csra", "gap"),
     "amp": ("auto", "off", "bf16", "fp16"),
@@ -343,8 +359,8 @@ def build_parser(
             cones,
             "--recipe",
             "as published, as released, or trained on how likely each candidate is true, which "
-            "needs --noise_rate at most of the flags below",
-            choices=["paper", "released", "posterior"],
+            "takes only --noise_rate and --ablate of the flags below",
+            choices=CHOICES["recipe"],
         )
         add(cones, "--tau", "activation threshold of the screening, 0..1", type=SHARE)
         add(cones, "--clusters", "k-means centroids a class", type=COUNT)
@@ -357,6 +373,14 @@ def build_parser(
         )
         add(cones, "--mu", "share of the old confidence in an update, 0..1", type=SHARE)
         add(cones, "--gamma", "share of the old correlation in a refresh, 0..1", type=SHARE)
+        cones.add_argument(
+            "--ablate",
+            nargs="+",
+            metavar="PART",
+            help="for experiments: steps of paper to compute as released "
+            f"({', '.join(ABLATIONS['paper'])}), or parts of posterior to leave out "
+            f"({', '.join(ABLATIONS['posterior'])}); see docs/method.md (default: none)",
+        )
     else:
         baseline = parser.add_argument_group("baseline", describe_losses())
         add(baseline, "--loss", "what to train with, see above", choices=CHOICES["loss"])
@@ -454,7 +478,23 @@ def parse_options(parser: Parser, script: str, argv: list[str] | None = None) ->
     flag, user = ("recipe", "posterior") if is_cones else ("loss", "bce-forward")
     if options.noise_rate is not None and getattr(options, flag) != user:
         parser.error(f"--noise_rate is for --{flag} {user}")
+    if is_cones:
+        check_recipe_flags(parser, options)
     return resolve(options)
+
+
+def check_recipe_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Bad usage (exit status 2) where a flag would do nothing in the recipe."""
+    recipe = options.recipe or DEFAULTS["recipe"]
+    if recipe == "posterior":
+        for name in ("tau", "clusters", "beta", "r_ws", "mu", "gamma"):
+            if getattr(options, name) is not None:
+                parser.error(f"--{name} is for --recipe paper and released")
+    parts = ABLATIONS.get(recipe, ())
+    for part in options.ablate or ():
+        if part not in parts:
+            can = f"can ablate {', '.join(parts)}" if parts else "has nothing to ablate"
+            parser.error(f"--ablate {part}: --recipe {recipe} {can}")
 
 
 def resolve(options: argparse.Namespace) -> argparse.Namespace:
@@ -507,6 +547,8 @@ def is_of_kind(name: str, value: Any) -> bool:
         return isinstance(value, int) and 16 <= value <= 2**14
     if name == "noise_rate":
         return value is None or (isinstance(value, (int, float)) and 0 <= value <= 0.99)
+    if name == "ablate":
+        return value is None or isinstance(value, list)
     if name in CHOICES:
         return value in CHOICES[name]
     if default is None or (value is None and name == "partial_rate"):
@@ -527,6 +569,8 @@ def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
         raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
     for name, value in vars(given).items():
         if value is None or name in ("resume", "output_dir"):
+            continue
+        if (name, value) == ("amp", "auto"):  # the run has chosen
             continue
         if name not in CHANGED_ON_RESUME and value != stored.get(name):
             raise UserError(

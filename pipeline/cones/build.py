@@ -17,8 +17,9 @@ def make_method(
     candidates: torch.Tensor, classifier: Classifier, options: argparse.Namespace
 ) -> Method:
     """The method with its flags, for candidates (N, C) on the device of training."""
+    parts = options.ablate or []
     if options.recipe == "posterior":
-        method = Posterior(candidates, options.noise_rate)
+        method = Posterior(candidates, options.noise_rate, without=parts)
         low, high = method.rates.min().item(), method.rates.max().item()
         source = "estimated from the candidates" if options.noise_rate is None else "given"
         print(f"noise rate, {source}: {low:.3f} to {high:.3f} by class", flush=True)
@@ -32,5 +33,5 @@ def make_method(
         r=options.r_ws,
         mu=options.mu,
         gamma=options.gamma,
-        steps=RECIPES[options.recipe],
+        steps=RECIPES[options.recipe]._replace(**{n: getattr(released.STEPS, n) for n in parts}),
     )

@@ -11,7 +11,6 @@ import torch
 Tensor = torch.Tensor
 LEAST_RATE = 1e-4
 POOLED = 0.05  # share of images that speak for the mean rate in each class's
-RAREST = 0.02  # share of images in which a class is true at least, or the rate is too high
 
 
 class LabelSets(NamedTuple):
@@ -19,14 +18,16 @@ class LabelSets(NamedTuple):
 
     probability: (N, C) float32 in (0, 1): how likely each label is true given the other labels'
         candidates of its image; whether it is a candidate itself does not enter.
-    rates: (C,) float32 in (0, 1): how often a false label becomes a candidate.
+    rates: (C,) float32 in [0, 1): how often a false label becomes a candidate.
     """
 
     probability: Tensor
     rates: Tensor
 
 
-def posterior(probability: Tensor, rates: Tensor, candidates: Tensor) -> Tensor:
+def posterior(
+    probability: Tensor, rates: Tensor, candidates: Tensor, nonempty: bool = True
+) -> Tensor:
     """How likely each candidate is true, when each image has a true one if it has any candidate.
 
     A true label always is a candidate and a false one with its class's rate rho. Bayes' rule
@@ -35,8 +36,9 @@ def posterior(probability: Tensor, rates: Tensor, candidates: Tensor) -> Tensor:
 
     Args:
         probability: (B, C) float in [0, 1], p, of being true before it is known to be a candidate.
-        rates: (C,) float in (0, 1], rho.
+        rates: (C,) float in [0, 1], rho.
         candidates: (B, C) in {0, 1}.
+        nonempty: use that at least one is true.
 
     Returns:
         (B, C) float in [0, 1]; 0 outside the candidates, 1 for a lone one.
@@ -50,6 +52,8 @@ def posterior(probability: Tensor, rates: Tensor, candidates: Tensor) -> Tensor:
     # The bound keeps 0 / 0 out where every candidate is sure to be false.
     p = probability.clamp(min=1e-6)
     alone = candidates * p / (p + (1 - p) * rates)
+    if not nonempty:
+        return alone
     none_true = torch.log1p(-alone.clamp(max=1 - 1e-6)).sum(dim=1, keepdim=True)
     return (alone / -torch.expm1(none_true).clamp(max=-1e-12)).clamp(max=1)
 
@@ -80,8 +84,9 @@ def fit_label_sets(
         starts: random starts, from fixed seeds, of which the most likely fit is taken.
 
     Returns:
-        label sets on the device of `candidates`. A class that is a candidate less often than the
-        rate would make it has a lower one, at which it is true in `RAREST` of the images.
+        label sets on the device of `candidates`. No rate is above what its class's frequency as a
+        candidate less a standard error, sqrt(rho (1 - rho) / N), allows: a class that seems to
+        be never true would never be learned.
 
     >>> sure = torch.eye(4).repeat(50, 1)  # one label an image: nothing is noise
     >>> bool((fit_label_sets(sure).rates < 0.02).all())
@@ -95,9 +100,9 @@ def fit_label_sets(
     else:
         rates = observed.new_full((observed.shape[1],), rate)
     frequency = observed.mean(dim=0)
-    rates = torch.minimum(rates, (frequency - RAREST) / (1 - RAREST))
-    rates = rates.clamp(LEAST_RATE, 0.99)
-    prevalence = ((frequency - rates) / (1 - rates)).clamp(min=RAREST)
+    error = (rates * (1 - rates) / len(observed)).sqrt()
+    rates = torch.minimum(rates, frequency - error).clamp(0, 0.99)
+    prevalence = (frequency - rates) / (1 - rates)
     fit = best_fit(observed, sets, iterations, starts, rates, prevalence)
     # Leaving label c out of the evidence divides each set's weight by the chance of what was
     # seen of c, in closed form for all labels at once.
@@ -110,9 +115,9 @@ def fit_label_sets(
 
 
 def most_noise(observed: Tensor) -> Tensor:
-    """The rate if every image had one true label: with more, other candidates are true too."""
-    images, classes = observed.shape
-    return (observed.sum() - images).clamp(min=0) / (images * max(classes - 1, 1))
+    """The rate at which every image with candidates has one true label: others are noise."""
+    labelled = observed.any(dim=1).sum()
+    return (observed.sum() - labelled) / (observed.numel() - labelled).clamp(min=1)
 
 
 class Mixture(NamedTuple):

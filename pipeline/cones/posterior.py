@@ -3,6 +3,7 @@
 docs/method.md derives it.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ class Posterior:
     Args:
         candidates: (N, C) in {0, 1} on the device of training; row i belongs to image i.
         rate: the noise rate where it is known; None estimates it from the candidates.
+        without: parts to leave out: "company", "offset", "gain", or "nonempty", that of an
+            image's candidates at least one is true.
 
     Attributes:
         rates: (C,) float32 noise rates.
@@ -42,26 +45,30 @@ class Posterior:
         seen: images trained on.
     """
 
-    def __init__(self, candidates: Tensor, rate: float | None = None) -> None:
+    def __init__(
+        self, candidates: Tensor, rate: float | None = None, without: Collection[str] = ()
+    ) -> None:
         probability, self.rates = fit_label_sets(candidates, rate)
-        self.candidates = candidates
+        self.candidates, self.without = candidates, frozenset(without)
         frequency = (candidates.float().mean(dim=0) - self.rates) / (1 - self.rates)
         self.offset = frequency.clamp(0.001, 0.999).logit()
         self.company = probability.logit() - self.offset
+        if "company" in without:
+            self.company.zero_()
         self.logits = self.offset.repeat(len(candidates), 1)
         self.epoch, self.seen = 1, 0
-        self.gain = gain_of(self.beliefs())
+        self.gain = torch.ones_like(self.offset)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Measure the gain anew, from epoch 2 on (epochs count from 1)."""
+        """Measure the gain anew (epochs count from 1)."""
         self.epoch = epoch
-        if epoch > 1:
+        if "gain" not in self.without:
             self.gain = gain_of(self.beliefs())
 
     def targets(self, logits: Tensor, company: Tensor, candidates: Tensor) -> Tensor:
         """(B, C) float in [0, 1]: how likely each label is true, from logits with the offset."""
         probability = (logits + company / self.epoch).sigmoid()
-        return posterior(probability, self.rates, candidates)
+        return posterior(probability, self.rates, candidates, "nonempty" not in self.without)
 
     def beliefs(self) -> Tensor:
         """Targets of all training images, (N, C)."""
@@ -80,7 +87,9 @@ class Posterior:
         """
         epochs = self.seen / len(self.candidates)
         self.seen += len(index)
-        logits = output.logits.float() + max(0.0, 1 - epochs / OFFSET_EPOCHS) * self.offset
+        logits = output.logits.float()
+        if "offset" not in self.without:
+            logits = logits + max(0.0, 1 - epochs / OFFSET_EPOCHS) * self.offset
         with torch.no_grad():
             self.logits[index] = logits
             targets = self.targets(logits, self.company[index], candidates)

@@ -1,0 +1,40 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pipeline.cones import build, released
+from pipeline.cones.method import Steps
+from pipeline.cones.posterior import Posterior
+from utils.options import ABLATIONS, build_parser, parse_options
+
+CANDIDATES = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0]])
+
+
+def make(flags):
+    parser = build_parser("test", ["digits"], method=True)
+    options = parse_options(parser, "main_CoNeS", ["--dataset", "digits", *flags.split()])
+    classifier = SimpleNamespace(trunk=SimpleNamespace(feature_dim=4))
+    return build.make_method(CANDIDATES, classifier, options)
+
+
+def test_the_steps_that_can_be_ablated_are_those_of_a_recipe():
+    assert ABLATIONS["paper"] == Steps._fields
+
+
+@pytest.mark.parametrize("part", Steps._fields)
+def test_an_ablated_step_is_the_released_one_and_no_other_is(part):
+    assert make(f"--recipe paper --ablate {part}").steps._asdict() == {
+        name: getattr(released.STEPS if name == part else Steps(), name) for name in Steps._fields
+    }
+
+
+def test_all_steps_ablated_are_the_released_recipe():
+    assert make(f"--ablate {' '.join(Steps._fields)}").steps == released.STEPS
+
+
+def test_posterior_is_told_what_to_leave_out(capsys):
+    method = make("--recipe posterior --ablate gain offset --noise_rate 0.1")
+    assert isinstance(method, Posterior)
+    assert method.without == {"gain", "offset"}
+    assert "noise rate, given: 0.100 to 0.100 by class" in capsys.readouterr().out
