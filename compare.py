@@ -43,9 +43,11 @@ METHOD_FLAGS = {"--recipe", "--loss", "--noise_rate"}
 @exit_status
 def main() -> None:
     options = parse(sys.argv[1:])
-    folder = Path(options.output_dir or f"runs/compare-{options.dataset}").resolve()
+    kind = "" if options.noise == "uniform" else f"-{options.noise}"
+    folder = Path(options.output_dir or f"runs/compare-{options.dataset}{kind}").resolve()
     added = dict(options.add)
-    grid = Grid(folder, options.dataset, options.flags, METHODS | added, options.jobs)
+    definitions = METHODS | added
+    grid = Grid(folder, options.dataset, options.flags, definitions, options.jobs, options.noise)
     grid.check_settings(added)
     runs = grid.runs(options.methods, options.rates, options.seeds)
     results = {run: result for run in runs if (result := grid.result(run)) is not None}
@@ -121,6 +123,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         type=RATE,
         default=[0.1, 0.2, 0.4],
         help="columns: shares of false labels made candidates, 0..0.99 (default 0.1 0.2 0.4)",
+    )
+    add(
+        "--noise",
+        choices=["uniform", "cooccurrence"],
+        default="uniform",
+        help="how false labels are drawn: all alike, or by how often they appear with the image's "
+        "true ones, as make_candidates.py does (default uniform)",
     )
     add(
         "--seeds",

@@ -22,7 +22,7 @@ parser = argparse.ArgumentParser(allow_abbrev=False)
 parser.add_argument("--pause", type=float, default=0)
 parser.add_argument("--broken", action="store_true")
 for name in ("dataset", "seed", "partial_rate", "noise_file", "recipe", "head", "loss",
-             "noise_rate", "output_dir", "resume"):
+             "noise_rate", "num_cls", "output_dir", "resume"):
     parser.add_argument("--" + name)
 options = parser.parse_args()
 folder = pathlib.Path(options.output_dir or options.resume)
@@ -58,6 +58,13 @@ evaluation = {"candidate_AP": 55.5, "candidates": 9}
 pathlib.Path(options.output_dir, "evaluation.json").write_text(json.dumps(evaluation))
 print("judged")
 """
+MAKE = """
+import json, pathlib, sys
+path = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+path.write_text("")
+with open(path.parent / "made.txt", "a") as made:
+    made.write(json.dumps(sys.argv[1:]) + "\\n")
+"""
 
 
 @pytest.fixture
@@ -68,6 +75,7 @@ def scripts(tmp_path, monkeypatch):
     for name in compare.TRAINING_SCRIPTS:
         (folder / name).write_text(TRAIN)
     (folder / "val.py").write_text(JUDGE)
+    (folder / "make_candidates.py").write_text(MAKE)
     monkeypatch.setattr(grid, "SCRIPTS", folder)
     return folder
 
@@ -179,6 +187,22 @@ def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(call, scri
         assert found[name] == [*flags.split(), "--output_dir", str(tmp_path / "c" / name)]
     assert "bce-forward-known-rate0-seed3" in found
     assert len(found) == 7
+
+
+def test_other_noise_is_made_once_for_all_methods(call, scripts, tmp_path):
+    flags = "--noise cooccurrence --methods clean bce asl --rates 0.2 --seeds 0 1 --jobs 2".split()
+    status, _, err = call(*flags, "--", *"--head gap --num_cls=10 --pause 0".split())
+    assert status == 0, err
+    lines = (tmp_path / "c" / "made.txt").read_text().splitlines()
+    made = {command[command.index("--seed") + 1]: command for command in map(json.loads, lines)}
+    assert (len(lines), sorted(made)) == (2, ["0", "1"])
+    noise = str(tmp_path / "c" / "candidates-rate0.2-seed1.npy")
+    common = "--dataset digits --noise cooccurrence --partial_rate 0.2 --seed 1"
+    assert made["1"] == [*common.split(), "--output", noise, "--num_cls=10"]
+    for command, _ in calls(tmp_path):
+        assert ("--noise_file" in command) == ("clean" not in command[-1])
+    status, _, err = call(*flags[2:], "--", "--num_cls=10")
+    assert (status, "holds runs with" in err) == (1, True)
 
 
 def test_a_partial_table_is_there_when_a_run_fails(call, scripts, tmp_path):

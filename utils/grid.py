@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -32,6 +33,7 @@ class Grid:
         flags: for every training.
         definitions: script and flags of each method; {rate} in these is a run's noise rate.
         jobs: runs at a time, which share the cores; above 1 their output goes to <run>.log.
+        noise: uniform, which the training scripts add, or another of make_candidates.py.
     """
 
     folder: Path
@@ -39,6 +41,10 @@ class Grid:
     flags: list[str]
     definitions: dict[str, list[str]]
     jobs: int = 1
+    noise: str = "uniform"
+
+    def __post_init__(self) -> None:
+        self._making = threading.Lock()  # runs at the same rate and seed share a candidate file
 
     def runs(self, methods: list[str], rates: list[float], seeds: list[int]) -> list[Run]:
         """Each once, seed by seed and rate by rate: what is cut short has whole columns."""
@@ -61,7 +67,9 @@ class Grid:
             UserError: there are runs with other settings; mixed, they would mean nothing.
         """
         path = self.folder / "compare.json"
-        asked = {"dataset": self.dataset, "flags": self.flags}
+        asked: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags}
+        if self.noise != "uniform":
+            asked["noise"] = self.noise
         try:
             stored = dict(json.loads(path.read_text("utf-8")))
             before = dict(stored.pop("added", {}))
@@ -131,9 +139,12 @@ class Grid:
         environment = {}
         if self.jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        trained = read_training(path) is not None or children.call(
-            self.training_command(run), environment, log
-        )
+        trained = read_training(path) is not None
+        if not trained:
+            with self._making:
+                command = self.making_command(run)
+                made = not command or children.call(command, environment, log, quiet=True)
+            trained = made and children.call(self.training_command(run), environment, log)
         if trained and self.result(run) is None:
             children.call(self.judging_command(run), environment, log, quiet=True)
         result = self.result(run)
@@ -153,11 +164,23 @@ class Grid:
         if run.rate is not None:
             own = [flag.replace("{rate}", f"{run.rate:g}") for flag in own]
             command += ["--partial_rate", f"{run.rate:g}"]
-            if self.dataset != "digits":  # digits' noise is made anew by every run
-                noise = self.folder / f"candidates-rate{run.rate:g}-seed{run.seed}.npy"
-                command += ["--noise_file", str(noise)]
+            # Uniform noise of digits is made anew by every run.
+            if self.dataset != "digits" or self.noise != "uniform":
+                command += ["--noise_file", str(self.noise_file(run))]
         begun = (path / "config.json").exists()
         return [*command, *own, "--resume" if begun else "--output_dir", str(path)]
+
+    def noise_file(self, run: Run) -> Path:
+        return self.folder / f"candidates-rate{run.rate:g}-seed{run.seed}.npy"
+
+    def making_command(self, run: Run) -> list[str]:
+        """The command line that makes a run's candidates; empty where its training does."""
+        if self.noise == "uniform" or run.rate is None or self.noise_file(run).exists():
+            return []
+        command = [sys.executable, str(SCRIPTS / "make_candidates.py"), "--dataset", self.dataset]
+        command += ["--noise", self.noise, "--partial_rate", f"{run.rate:g}"]
+        command += ["--seed", str(run.seed), "--output", str(self.noise_file(run))]
+        return command + data_flags(self.flags)
 
     def judging_command(self, run: Run) -> list[str]:
         """The command line that tells how well a finished run knows its candidates."""
@@ -180,6 +203,22 @@ class Grid:
             return result | {"candidate_AP": judged["candidate_AP"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def data_flags(words: list[str]) -> list[str]:
+    """Those of a training script's flags that name its data, with their values.
+
+    >>> data_flags(["--lr", "0.1", "--labels=a.csv", "--path_images", "photos", "--allow_missing"])
+    ['--labels=a.csv', '--path_images', 'photos', '--allow_missing']
+    """
+    named = {"--path_images", "--labels", "--classes", "--num_cls", "--allow_missing"}
+    found, wanted = [], False
+    for word in words:
+        if word.startswith("--"):
+            wanted = word.split("=")[0] in named
+        if wanted:
+            found.append(word)
+    return found
 
 
 def read_training(path: Path) -> dict[str, Any] | None:
