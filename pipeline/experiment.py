@@ -54,8 +54,25 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     """
     train_data, test_data = load_data(options)
     resolve_machine(options, in_memory=isinstance(train_data.images, torch.Tensor))
-    device, precision = torch.device(options.device), PRECISIONS[options.amp]
     candidates = load_candidates(options, train_data)
+    return fit_data(options, make_method, train_data, test_data, candidates)
+
+
+def fit_data(
+    options: argparse.Namespace,
+    make_method: MakeMethod,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    candidates: np.ndarray,
+    resume: str | None = None,
+) -> RunFolder:
+    """`fit_run` on data that are loaded, with device and precision resolved.
+
+    Args:
+        candidates: (N, C) uint8, of the training images.
+        resume: what goes on with an interrupted run; None: the script's --resume.
+    """
+    device, precision = torch.device(options.device), PRECISIONS[options.amp]
     torch.manual_seed(options.seed)
     classifier = build_classifier(options, len(train_data.classes))
     # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
@@ -81,6 +98,12 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     run = open_run(options, training, describe_data(train_data, test_data, candidates))
     try:
         fit_assembled(options, training, run, train_data, test_data, candidates)
+    except Interrupted:
+        resume = resume or f"python {options.script}.py --resume {run.path}"
+        raise UserError(
+            f"interrupted in epoch {training.epoch} after step {training.step}, and stored; go "
+            f"on with: {resume}"
+        ) from None
     except Exception:
         if options.resume is None:
             run.discard_unless_stored()
@@ -133,11 +156,6 @@ def fit_assembled(
             run,
             options.total_epoch,
         )
-    except Interrupted:
-        raise UserError(
-            f"interrupted in epoch {training.epoch} after step {training.step}, and stored; go "
-            f"on with: python {options.script}.py --resume {run.path}"
-        ) from None
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

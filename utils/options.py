@@ -267,6 +267,11 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="NAME", help="trunk, by its timm name (default: as the keys tell)")
     add("--head", choices=CHOICES["head"], help="must be the weights' own (default: as they tell)")
     add("--num_heads", type=COUNT, help="must be the weights' own (default: as they tell)")
+    add_machine_flags(parser)
+
+
+def add_machine_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that say where and how a trained classifier runs."""
     machine = parser.add_argument_group("machine")
     add = machine.add_argument
     add("--device", default="auto", help="auto, cpu, cuda, ...; auto takes cuda if there is one")
@@ -325,7 +330,12 @@ def build_parser(
             "pre-processed-data/<dataset>_<partial_rate>.npy; digits and files: made in memory)",
         )
     else:
-        parser.set_defaults(partial_rate=0.0, noise_file=None)
+        parser.set_defaults(partial_rate=None)
+        data.add_argument(
+            "--noise_file",
+            metavar="FILE",
+            help="labels to train on instead, .npy of review.py (default: as found)",
+        )
     add(data, "--img_size", "side of the input in pixels", type=number(int, 16))
     add(
         data,
@@ -454,7 +464,8 @@ def parse_options(parser: Parser, script: str, argv: list[str] | None = None) ->
         argv: arguments; those of the process when None.
 
     Raises:
-        UserError: --resume names no run, one of another script, or options that differ from it.
+        UserError: --resume names no run, one of another script, or options that differ from it;
+            or main_real's --noise_file does not exist.
         SystemExit: 2, bad usage.
     """
     options = parser.parse_args(argv)
@@ -469,6 +480,11 @@ def parse_options(parser: Parser, script: str, argv: list[str] | None = None) ->
     if options.resume is not None:
         return options_of_run(options)
     check_data_flags(parser, options)
+    if script == "main_real":
+        if options.noise_file is None:
+            options.partial_rate = 0.0
+        elif not Path(options.noise_file).exists():
+            raise UserError(f"no file {options.noise_file}: give one that review.py wrote")
     if script == "main_CoNeS" and options.dataset == "files" and options.partial_rate is None:
         parser.error(
             "--partial_rate is needed: the noise to add to your labels; main_real.py takes them "

@@ -86,7 +86,8 @@ class CoNeS:
             index: (B,) int64, rows of the training set.
 
         Returns:
-            Scalars; "loss" is the one to minimise.
+            Scalars; "loss" is the one to minimise, "confidence" the share of the candidates that
+            are taken for true.
         """
         steps = self.steps
         logits = output.logits.float()
@@ -105,6 +106,7 @@ class CoNeS:
             "loss": candidate_loss + self.beta * suppression_loss,
             "candidate_loss": candidate_loss.detach(),
             "suppression_loss": suppression_loss.detach(),
+            "confidence": pseudo_labels.sum() / candidates.sum().clamp(min=1),
         }
 
     def state_dict(self) -> dict[str, Any]:

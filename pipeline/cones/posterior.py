@@ -83,7 +83,7 @@ class Posterior:
             index: (B,) int64, rows of the training set.
 
         Returns:
-            Scalars; "loss" is the one to minimise.
+            Scalars; "loss" is the one to minimise, "confidence" the mean target of a candidate.
         """
         epochs = self.seen / len(self.candidates)
         self.seen += len(index)
@@ -97,6 +97,7 @@ class Posterior:
         return {
             "loss": (self.gain * losses).mean(),
             "posterior_loss": losses.detach().mean(),
+            "confidence": targets.sum() / candidates.sum().clamp(min=1),
         }
 
     def state_dict(self) -> dict[str, Any]:

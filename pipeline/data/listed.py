@@ -92,9 +92,7 @@ def load(
     """
     labels = Path(labels)
     table = read_table(labels, None if classes is None else read_classes(classes))
-    test = table.splits == 1
-    undivided = np.flatnonzero(table.splits < 0)
-    test[undivided] = stratified_split(table.targets[undivided], TEST_SHARE, seed)
+    test = divide(table, seed)
     splits: dict[Split, LabelledImages] = {}
     for name, rows in (("train", np.flatnonzero(~test)), ("test", np.flatnonzero(test))):
         if not len(rows):
@@ -121,6 +119,14 @@ def load(
             allow_missing=allow_missing,
         )
     return splits
+
+
+def divide(table: Table, seed: int) -> np.ndarray:
+    """(N,) bool: which rows are to test, by their split or, without one, by the seed."""
+    test = table.splits == 1
+    undivided = np.flatnonzero(table.splits < 0)
+    test[undivided] = stratified_split(table.targets[undivided], TEST_SHARE, seed)
+    return test
 
 
 def read_table(path: Path, classes: list[str] | None = None) -> Table:
@@ -259,9 +265,7 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
             pairs[kind][1].append(columns[name])
 
     for number, row in enumerate(rows):
-        name, split = row.path.strip(), row.split.strip()
-        if name:
-            name = os.path.normpath(name)  # a.jpg and ./a.jpg are one image
+        name, split = normalised(row.path), row.split.strip()
         if name in paths or not is_line(name, "surrogateescape"):
             raise UserError(
                 f"{row.where}: expected a path that no earlier line names, but found {name[:80]!r}"
@@ -289,6 +293,12 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
             row_numbers, column_numbers = map(np.asarray, pairs[kind])
             matrix[row_numbers, order[column_numbers]] = 1
     return Table(list(paths), names, targets, np.array(splits, np.int8), true_targets)
+
+
+def normalised(path: str) -> str:
+    """As images are told apart: a.jpg and ./a.jpg are one."""
+    path = path.strip()
+    return os.path.normpath(path) if path else path
 
 
 def is_line(text: str, errors: str = "strict") -> bool:

@@ -1,0 +1,75 @@
+"""Finding false candidates: this project's ranking against cleanlab's, given the same scores.
+
+Run: python -m benchmarks.review [RUN ...]
+
+Runs are of main_CoNeS.py or main_BCE.py, with noise that was added. Without any, one is trained
+on digits at 0.2 by the recipe posterior, which takes about two minutes.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from cleanlab.multilabel_classification.rank import get_label_quality_scores_per_class
+
+from pipeline.cones.labelsets import fit_label_sets
+from pipeline.data.sources import load_splits
+from pipeline.disambiguation import candidates_of_run
+from pipeline.evaluation import load_trained, score
+from pipeline.review.beliefs import believe, decide, predicts_truth
+from utils.metrics import average_precision, probabilities
+
+
+def compare(path: str) -> None:
+    """Print how well each ranking finds the false candidates of a run."""
+    trained = load_trained(path, {})
+    run = argparse.Namespace(**trained.checkpoint.options)
+    splits = load_splits(run, ["train", "test"])
+    data = splits["train"]
+    candidates = candidates_of_run(trained.checkpoint, data, splits["test"])
+    logits = score(trained, data)
+    rows, columns = np.nonzero(candidates)
+    is_false = (data.targets[rows, columns] != 1).astype(np.int8)[:, None]
+
+    def ap(quality: np.ndarray) -> float:
+        return float(average_precision(-quality[:, None].astype(np.float32), is_false)[0])
+
+    given = torch.from_numpy(candidates)
+    believed = believe(
+        torch.from_numpy(logits), given, fit_label_sets(given).rates, not predicts_truth(run)
+    ).numpy()[rows, columns]
+    dropped = ~decide(believed, rows).kept
+    print(
+        f"\n{is_false.sum()} of {len(rows)} candidates are false; average precision of finding them"
+    )
+    print(f"{'this project':42}{ap(believed):8.3f}")
+    labels = [np.flatnonzero(row).tolist() for row in candidates]
+    for adjusted in (False, True):
+        quality = get_label_quality_scores_per_class(
+            labels, probabilities(logits), adjust_pred_probs=adjusted
+        )
+        name = f"cleanlab{', adjusted for classes' if adjusted else ''}"
+        print(f"{name:42}{ap(quality[rows, columns]):8.3f}")
+    precision, recall = is_false[dropped].mean(), dropped[is_false[:, 0] == 1].mean()
+    print(f"dropped below 0.5: precision {precision:.3f}, recall {recall:.3f}")
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        for path in sys.argv[1:]:
+            compare(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run = str(Path(folder) / "run")
+        flags = ["--dataset", "digits", "--partial_rate", "0.2", "--recipe", "posterior"]
+        command = [sys.executable, "main_CoNeS.py", *flags, "--output_dir", run]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        compare(run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""How likely each candidate is true, and which candidates to drop."""
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from pipeline.cones.labelsets import posterior
+
+Tensor = torch.Tensor
+STEPS = 40  # of a bisection: 30 logits are halved until float32 knows no smaller difference
+
+
+def believe(logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bool) -> Tensor:
+    """How likely each candidate is true, from a trained classifier's scores and the noise rates.
+
+    Bayes' rule and the one true label that every image has (`labelsets.posterior`) turn what is
+    believed before a label is known to be a candidate into what is believed after. What the
+    classifier believes is shifted, in logits, until the candidates believed to be true are as many
+    as the rate leaves, N (mean S - rho) / (1 - rho). The shift lies midway between that of all
+    classes together and the class's own: the rate of a single class is a rough guess.
+
+    Args:
+        logits: (N, C) float, of images that were not augmented.
+        candidates: (N, C) in {0, 1}.
+        rates: (C,) float in [0, 1), rho: how often a false label becomes a candidate.
+        of_candidates: the classifier was trained to predict candidates, q = p + (1 - p) rho, and
+            not true labels, p.
+
+    Returns:
+        (N, C) float32 in [0, 1], 0 outside the candidates.
+    """
+    candidates = candidates.float()
+    if of_candidates:
+        q = logits.double().sigmoid()
+        p = ((q - rates) / (1 - rates)).clamp(1e-4, 1 - 1e-4)
+        # Below the least p the classifier's own order is kept.
+        logits = (p.logit() + 1e-3 * logits).float()
+    wanted = (candidates.mean(dim=0) - rates) / (1 - rates) * len(candidates)
+
+    def shift(excess: Callable[[Tensor], Tensor]) -> Tensor:
+        low, high = torch.full_like(wanted, -15), torch.full_like(wanted, 15)
+        for _ in range(STEPS):
+            middle = (low + high) / 2
+            believed = posterior((logits + middle).sigmoid(), rates, candidates)
+            too_many = excess(believed.sum(dim=0) - wanted) > 0
+            low, high = torch.where(too_many, low, middle), torch.where(too_many, middle, high)
+        return middle
+
+    both = shift(lambda each: each) + shift(lambda each: each.sum().expand(len(each)))
+    return posterior((logits + both / 2).sigmoid(), rates, candidates)
+
+
+def predicts_truth(run: argparse.Namespace) -> bool:
+    """Whether a run, by its options, learned to predict true labels, and not candidates."""
+    return getattr(run, "recipe", "") == "posterior" or getattr(run, "loss", "") == "bce-forward"
+
+
+class Decision(NamedTuple):
+    """Which of M candidates to keep.
+
+    kept: (M,) bool. threshold: a dropped candidate's probability is below it. precision: share of
+    the dropped candidates that are false, as the probabilities have it; None if none is dropped.
+    """
+
+    kept: np.ndarray
+    threshold: float
+    precision: float | None
+
+
+def decide(
+    probability: np.ndarray,
+    rows: np.ndarray,
+    *,
+    threshold: float = 0.5,
+    precision: float | None = None,
+    budget: int | None = None,
+) -> Decision:
+    """Drop the candidates that are probably false, but never an image's most probable one.
+
+    Args:
+        probability: (M,) float in [0, 1], of being true.
+        rows: (M,) int, ascending: the image of each.
+        threshold: drop what is less probable.
+        precision: instead, drop as many as leave the expected share of false ones among the
+            dropped at this at least, in [0, 1].
+        budget: instead, drop this many, the least probable first.
+
+    >>> decide(np.array([0.1, 0.2, 0.9, 0.4]), np.array([0, 0, 1, 1]), budget=1).kept
+    array([False,  True,  True,  True])
+    """
+    # The most probable of each image, at equal probability the first.
+    order = np.lexsort((-np.arange(len(rows)), probability, rows))
+    last = np.append(rows[order][1:] != rows[order][:-1], True)
+    can_go = np.ones(len(rows), bool)
+    can_go[order[last]] = False
+    ascending = np.argsort(probability, kind="stable")
+    ascending = ascending[can_go[ascending]]
+    count = int((probability[ascending] < threshold).sum())
+    if budget is not None:
+        count = min(budget, len(ascending))
+    if precision is not None:
+        expected = (1 - probability[ascending]).cumsum() / np.arange(1, len(ascending) + 1)
+        count = int((expected >= precision).sum())
+    kept = np.ones(len(rows), bool)
+    kept[ascending[:count]] = False
+    if precision is not None or budget is not None:
+        threshold = float(probability[ascending[count]]) if count < len(ascending) else 1.0
+    mean = float((1 - probability[~kept]).mean()) if count else None
+    return Decision(kept, threshold, mean)

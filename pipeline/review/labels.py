@@ -1,0 +1,203 @@
+"""What a review leaves in files: every candidate with its probability, and the labels kept."""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.data import candidates as candidate_files
+from pipeline.data import listed
+from pipeline.data.labelled import LabelledImages
+from pipeline.review.scan import Entries
+from utils.errors import UserError
+from utils.files import atomic_path
+
+TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+
+
+def write_table(
+    path: Path, data: LabelledImages, entries: Entries, probability: np.ndarray, kept: np.ndarray
+) -> None:
+    """A CSV file of all M candidates: path, candidate, probability, decision.
+
+    A spreadsheet would run a cell that begins like a formula: such a cell gets an apostrophe in
+    front, which makes it text.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
+        table = csv.writer(file)
+        table.writerow(["path", "candidate", "probability", "decision"])
+        classes = [as_text(name) for name in data.classes]
+        for row, column, p, keep in zip(*entries[1:], probability, kept):
+            decision = "kept" if keep else "dropped"
+            table.writerow([as_text(data.ids[row]), classes[column], f"{p:.4f}", decision])
+
+
+def as_text(cell: str) -> str:
+    """`cell` as a spreadsheet shows it and does not run it.
+
+    >>> as_text("=1+1"), as_text("sea")
+    ("'=1+1", 'sea')
+    """
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+
+
+def write_kept(
+    stem: Path, options: argparse.Namespace, data: LabelledImages, candidates: np.ndarray
+) -> list[Path]:
+    """The candidates kept, to train on: as a candidate file, and in the form of a label file.
+
+    Args:
+        stem: of the files' names: <stem>.npy with its .json, and for --dataset files <stem>.csv,
+            .jsonl or .json (a COCO file), <stem>-coco.json.
+        options: of the run.
+        data: its training images.
+        candidates: (N, C) in {0, 1}, those kept.
+
+    Returns:
+        the files to train on. Beside the label file stands <stem>-classes.txt for --classes: a
+        class of which no label is left would not be known from it.
+    """
+    array = stem.with_name(f"{stem.name}.npy")
+    candidate_files.write_candidates(
+        array,
+        candidates,
+        dataset=options.dataset,
+        split="train",
+        rate=options.partial_rate,
+        seed=options.seed,
+        model=candidate_files.REVIEWED,
+        classes=data.classes,
+        ids=data.ids,
+        targets=data.targets,
+    )
+    if options.dataset != "files":
+        return [array]
+    kept = {
+        name: [data.classes[column] for column in np.flatnonzero(row)]
+        for name, row in zip(data.ids, candidates)
+    }
+    source = Path(options.labels)
+    suffix = source.suffix.lower()
+    path = stem.with_name(f"{stem.name}{'-coco' if suffix == '.json' else ''}{suffix}")
+    write_labels(path, source, options.classes, options.seed, kept)
+    with atomic_path(stem.with_name(f"{stem.name}-classes.txt")) as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in data.classes), "utf-8")
+    return [array, path]
+
+
+def write_labels(
+    path: Path, source: Path, classes: str | None, seed: int, kept: dict[str, list[str]]
+) -> None:
+    """The label file `source` with other labels for the images in `kept`, in its own form.
+
+    Every image gets its split, so that training divides them as before.
+
+    Args:
+        classes: file of class names, as --classes.
+        seed: of the division of images without a split.
+        kept: labels by path, as `listed` names images.
+    """
+    table = listed.read_table(source, None if classes is None else listed.read_classes(classes))
+    splits = dict(zip(table.paths, np.where(listed.divide(table, seed), "test", "train").tolist()))
+    with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
+        if path.suffix == ".json":
+            content = json.loads(source.read_text("utf-8-sig"))
+            json.dump(relabel_coco(content, table, splits, kept), file, ensure_ascii=True)
+        elif path.suffix == ".csv":
+            write_csv(file, relabelled(listed.read_csv(source), splits, kept))
+        else:
+            for row in relabelled(listed.read_json_lines(source), splits, kept):
+                record: dict[str, Any] = {"path": row.path, "labels": row.labels}
+                record["split"] = row.split
+                if row.true_labels is not None:
+                    record["true_labels"] = row.true_labels
+                file.write(json.dumps(record) + "\n")
+
+
+def relabelled(
+    rows: Iterable[listed.Row], splits: dict[str, str], kept: dict[str, list[str]]
+) -> Iterator[listed.Row]:
+    for row in rows:
+        name = listed.normalised(row.path)
+        yield row._replace(labels=kept.get(name, row.labels), split=splits[name])
+
+
+def write_csv(file: Any, rows: Iterable[listed.Row]) -> None:
+    table = csv.writer(file)
+    table.writerow(["path", "labels", "split", "true_labels"])
+    for row in rows:
+        true = "" if row.true_labels is None else "|".join(row.true_labels) or "|"
+        table.writerow([row.path, "|".join(row.labels), row.split, true])
+
+
+def relabel_coco(
+    content: dict[str, Any],
+    table: listed.Table,
+    splits: dict[str, str],
+    kept: dict[str, list[str]],
+) -> dict[str, Any]:
+    """A COCO file's content with annotations of the kept labels alone, for images in `kept`.
+
+    A label that was added as noise and kept has no annotation: it gets one without a box.
+    """
+    names = {image["id"]: listed.normalised(str(image["file_name"])) for image in content["images"]}
+    categories = {item["id"]: str(item["name"]).strip() for item in content["categories"]}
+    left = {(name, label) for name, labels in kept.items() for label in labels}
+    annotations = []
+    for item in content["annotations"]:
+        name, label = names[item["image_id"]], categories[item["category_id"]]
+        if name not in kept or label in kept[name]:
+            annotations.append(item)
+            left.discard((name, label))
+    image_ids = {name: number for number, name in names.items()}
+    category_ids = {label: number for number, label in categories.items()}
+    free = max((item["id"] for item in annotations), default=0) + 1
+    for number, (name, label) in enumerate(sorted(left), free):
+        ids = {"id": number, "image_id": image_ids[name], "category_id": category_ids[label]}
+        annotations.append(ids | {"bbox": [0, 0, 0, 0], "area": 0, "iscrowd": 0})
+    images = [image | {"split": splits[names[image["id"]]]} for image in content["images"]]
+    return content | {"images": images, "annotations": annotations}
+
+
+def read_decisions(
+    path: str, key: str, names: Sequence[str], classes: list[str], entries: Entries
+) -> np.ndarray:
+    """What review.html exported: which of the M candidates are kept.
+
+    Args:
+        path: of the review.json.
+        key: of the review.
+        names: N image ids.
+        classes, entries: its classes and candidates.
+
+    Returns:
+        (M,) bool.
+
+    Raises:
+        UserError: the file cannot be read, or is of another review.
+    """
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+        if content["format"] != "review-1":
+            raise ValueError(f"format {content['format']!r}")
+        found = content["key"]
+        decisions = [(str(a), str(b), bool(keep)) for a, b, keep in content["decisions"]]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path} must be the review.json that review.html exports, but found: "
+            f"{str(error)[:100]}; export it again"
+        ) from error
+    expected = [(names[r], classes[c]) for r, c in zip(entries.rows, entries.columns)]
+    if found != key or [pair[:2] for pair in decisions] != expected:
+        raise UserError(
+            f"{path} is of another review than this run's: expected key {key} and its "
+            f"{len(expected)} candidates, but found {str(found)[:40]} and {len(decisions)}; give "
+            "the run that was reviewed"
+        )
+    return np.array([keep for *_, keep in decisions], bool)

@@ -1,0 +1,208 @@
+"""The review page: one HTML file that shows photos, candidates and the model's belief in them.
+
+    FOLDER/review.html              markup, style and script; opens from disk, without a network
+    FOLDER/review-data.js           names, candidates, probabilities, decisions, statistics
+    FOLDER/thumbs/0/17.jpg          photo 17, small; a thousand a folder
+    FOLDER/maps/0.js                class maps of the candidates of photos 0 to CHUNK - 1
+
+Browsers let a page on disk load scripts beside it, but not read files, so data are scripts.
+"""
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import markupsafe
+import numpy as np
+import torch
+from PIL import Image
+
+from utils.files import atomic_path
+
+MAP_SIDE = 14  # class maps are stored as MAP_SIDE x MAP_SIDE bytes
+CHUNK = 200  # images a file of maps
+THUMBNAIL_SIDE = 240  # longer side, in pixels
+THUMBNAILS_A_FOLDER = 1000
+PROBABILITY_STEPS = 10_000  # probabilities are stored in whole ten-thousandths
+
+
+class Page(NamedTuple):
+    """What the page shows of N images, C classes and M candidates, image by image.
+
+    Attributes:
+        title: names the review, such as the run's folder.
+        key: hex text; the browser stores decisions under it.
+        classes: C names.
+        paths: N names of images as the label file has them, lone surrogates included.
+        starts: (N + 1,) int64; image i has the candidates starts[i]:starts[i + 1].
+        columns: (M,) int, each candidate's class.
+        probability: (M,) float in [0, 1], of being true.
+        kept: (M,) bool, the decision before anyone looked.
+        history: one dict an epoch, {"epoch": 1, "confidence": 0.43, "mAP": 0.71}; a key may be
+            missing, and the list may be empty.
+        correlation: (C, C) float, or None where the run has none.
+        summary: lines for the top, name to value. A number under "threshold" is the probability
+            around which the page looks for undecided candidates; without one it is 0.5.
+    """
+
+    title: str
+    key: str
+    classes: list[str]
+    paths: Sequence[str]
+    starts: np.ndarray
+    columns: np.ndarray
+    probability: np.ndarray
+    kept: np.ndarray
+    history: list[dict[str, float]]
+    correlation: np.ndarray | None
+    summary: dict[str, str]
+
+
+def write_page(folder: Path, page: Page) -> Path:
+    """Write review.html and review-data.js into `folder`; return the path of review.html.
+
+    Equal pages give equal bytes. Each file is replaced as a whole; the data come first, so
+    that a new page never lies beside older data for long.
+
+    Raises:
+        ValueError: lengths of `paths`, `starts`, `columns`, `probability` and `kept` disagree.
+    """
+    entries = len(page.columns)
+    if len(page.starts) != len(page.paths) + 1 or page.starts[-1] != entries:
+        raise ValueError(
+            f"expected {len(page.paths) + 1} starts of which the last is {entries}, "
+            f"but got {len(page.starts)} ending in {page.starts[-1:].tolist()}"
+        )
+    if len(page.probability) != entries or len(page.kept) != entries:
+        raise ValueError(
+            f"expected a probability and a decision for each of {entries} candidates, "
+            f"but got {len(page.probability)} and {len(page.kept)}"
+        )
+    with atomic_path(folder / "review-data.js") as temporary:
+        temporary.write_text(f"var reviewData = {_script_json(_content(page))};\n", "ascii")
+    with atomic_path(folder / "review.html") as temporary:
+        temporary.write_text(_html(page), "utf-8")
+    return folder / "review.html"
+
+
+def write_thumbnail(folder: Path, index: int, image: torch.Tensor) -> None:
+    """Write image `index` as a JPEG file with a longer side of at most 240 pixels.
+
+    Args:
+        image: (3, H, W) uint8. Small images are not enlarged.
+    """
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
+    with atomic_path(
+        folder / "thumbs" / str(index // THUMBNAILS_A_FOLDER) / f"{index}.jpg"
+    ) as temporary:
+        picture.save(temporary, quality=85)
+
+
+def write_maps(folder: Path, chunk: int, maps: np.ndarray) -> None:
+    """Write the class maps of images chunk * CHUNK to (chunk + 1) * CHUNK - 1.
+
+    Args:
+        maps: (candidates of these images, MAP_SIDE, MAP_SIDE) uint8; 0 is nothing, 255 the
+            strongest. A map covers its whole image.
+
+    Raises:
+        ValueError: maps of another type or side.
+    """
+    if maps.dtype != np.uint8 or maps.shape[1:] != (MAP_SIDE, MAP_SIDE):
+        raise ValueError(
+            f"expected uint8 maps of {MAP_SIDE} x {MAP_SIDE}, but got {maps.dtype} {maps.shape}"
+        )
+    with atomic_path(folder / "maps" / f"{chunk}.js") as temporary:
+        temporary.write_text(f'reviewMaps({int(chunk)}, "{_base64(maps)}");\n', "ascii")
+
+
+def _content(page: Page) -> dict[str, Any]:
+    """What review-data.js holds; names from outside are values, never keys."""
+    return {
+        "key": page.key,
+        "classes": page.classes,
+        "paths": list(page.paths),
+        "starts": _base64(np.asarray(page.starts, "<u4")),
+        "columns": _base64(np.asarray(page.columns, "<u2")),
+        "probability": _base64(np.rint(page.probability * PROBABILITY_STEPS).astype("<u2")),
+        "kept": _base64(np.asarray(page.kept, bool).astype("u1")),
+        "history": [
+            {key: _number(epoch.get(key)) for key in ("epoch", "confidence", "mAP")}
+            for epoch in page.history
+        ],
+        "correlation": None
+        if page.correlation is None
+        else [[_number(value) for value in row] for row in page.correlation.tolist()],
+        "summary": list(page.summary.items()),
+        "threshold": _threshold(page.summary),
+        "mapSide": MAP_SIDE,
+        "chunk": CHUNK,
+        "thumbnailsAFolder": THUMBNAILS_A_FOLDER,
+        "probabilitySteps": PROBABILITY_STEPS,
+    }
+
+
+def _html(page: Page) -> str:
+    """The page without its data. The policy names style and script by their hashes, so that
+    nothing else that is written into the page can run."""
+    here = Path(__file__).parent
+    style = (here / "page.css").read_text("utf-8")
+    script = (here / "page.js").read_text("utf-8")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.from_string((here / "page.html").read_text("utf-8"))
+    return template.render(
+        # UTF-8 has no lone surrogates.
+        title=page.title.encode("utf-8", "replace").decode("utf-8"),
+        style=markupsafe.Markup(style),
+        script=markupsafe.Markup(script),
+        style_hash=_policy_hash(style),
+        script_hash=_policy_hash(script),
+    )
+
+
+def _policy_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _script_json(content: Any) -> str:
+    """JSON in ASCII that neither an HTML parser nor an old script parser reads as anything else.
+
+    Non-ASCII characters, U+2028 and lone surrogates among them, become \\u escapes.
+
+    >>> _script_json("</script>\\u2028\\udcff")
+    '"\\\\u003c/script\\\\u003e\\\\u2028\\\\udcff"'
+    """
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+
+
+def _number(value: float | None) -> float | None:
+    """Four digits after the point; None where there is no number."""
+    return round(float(value), 4) if value is not None and math.isfinite(value) else None
+
+
+def _threshold(summary: dict[str, str]) -> float:
+    """The number under "threshold" where there is one, else 0.5."""
+    try:
+        threshold = float(summary["threshold"])
+    except (KeyError, ValueError):
+        return 0.5
+    return threshold if math.isfinite(threshold) else 0.5

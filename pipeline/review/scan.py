@@ -1,0 +1,147 @@
+"""Scores, class maps and thumbnails of the images to review, by one model or out of sample."""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pipeline import losses
+from pipeline.cones import build
+from pipeline.data.labelled import LabelledImages
+from pipeline.data.loader import TestImages, end_workers, test_loader
+from pipeline.data.transforms import test_transform
+from pipeline.engine import IMAGES_A_PASS, rebatch
+from pipeline.evaluation import Trained, load_trained
+from pipeline.experiment import fit_data
+from pipeline.review.page import MAP_SIDE, write_thumbnail
+from utils.errors import UserError
+from utils.machine import default_workers
+from utils.progress import interruptible, progress_bar
+
+
+class Entries(NamedTuple):
+    """The M candidates of N images, image by image.
+
+    starts: (N + 1,) int64; those of image i are starts[i] to starts[i + 1]. rows, columns: (M,)
+    int64, image and class of each.
+    """
+
+    starts: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+
+
+def entries_of(candidates: np.ndarray) -> Entries:
+    """The entries of candidates (N, C) in {0, 1}.
+
+    >>> entries_of(np.array([[0, 1], [0, 0], [1, 1]])).starts
+    array([0, 1, 1, 3])
+    """
+    rows, columns = np.nonzero(candidates)
+    starts = np.concatenate([[0], np.count_nonzero(candidates, axis=1).cumsum()])
+    return Entries(starts, rows, columns)
+
+
+class Thumbnailed(TestImages):
+    """Resized images; a thumbnail of each is written where it is loaded."""
+
+    def __init__(self, data: LabelledImages, rows: np.ndarray, img_size: int, folder: Path) -> None:
+        super().__init__(data.subset(rows), test_transform(img_size))
+        self.rows, self.folder = rows, folder
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        image = self.images[index]
+        write_thumbnail(self.folder, int(self.rows[index]), image)
+        return self.transform(image)
+
+
+class Scan:
+    """What a classifier, or several for parts of the images, sees in N images.
+
+    Attributes:
+        logits: (N, C) float32.
+        maps: (M, MAP_SIDE, MAP_SIDE) uint8: the positive part of each candidate's class map, 255
+            at its maximum; 0 where there is none.
+    """
+
+    def __init__(self, data: LabelledImages, entries: Entries, folder: Path) -> None:
+        self.data, self.entries, self.folder = data, entries, folder
+        self.logits = np.zeros(data.targets.shape, np.float32)
+        self.maps = np.zeros((len(entries.rows), MAP_SIDE, MAP_SIDE), np.uint8)
+
+    @torch.inference_mode()
+    def look(self, trained: Trained, rows: np.ndarray, workers: int | None, batch: int) -> None:
+        """Fill in the images of `rows`; a progress bar.
+
+        Raises:
+            UserError: an image cannot be read, a score is not finite, or Ctrl-C.
+        """
+        if workers is None:
+            workers = 0 if isinstance(self.data.images, torch.Tensor) else default_workers()
+        images = Thumbnailed(self.data, rows, trained.settings["img_size"], self.folder)
+        loader = test_loader(images, batch, workers, trained.device.type == "cuda")
+        device, precision, done = trained.device, trained.precision, 0
+        try:
+            with interruptible() as stop, progress_bar("look", len(rows)) as bar:
+                for inputs in rebatch(loader, IMAGES_A_PASS):
+                    with torch.autocast(device.type, precision, enabled=precision is not None):
+                        output = trained.classifier(inputs.to(device, non_blocking=True))
+                    here = rows[done : done + len(inputs)]
+                    self.logits[here] = output.logits.float().cpu().numpy()
+                    maps = small_maps(output.cams)
+                    for row, of_image in zip(here.tolist(), maps):
+                        own = slice(self.entries.starts[row], self.entries.starts[row + 1])
+                        self.maps[own] = of_image[self.entries.columns[own]]
+                    done += len(inputs)
+                    bar.update(len(inputs))
+                    if stop():
+                        raise UserError("interrupted; the same command begins this pass again")
+        finally:
+            end_workers(loader)
+        if not np.isfinite(self.logits[rows]).all():
+            raise UserError("the classifier's scores are not finite: give --amp off")
+
+
+def small_maps(cams: torch.Tensor) -> np.ndarray:
+    """(B, C, MAP_SIDE, MAP_SIDE) uint8 from class maps (B, C, h, w): see `Scan.maps`."""
+    positive = cams.float().relu()
+    positive = positive / positive.amax(dim=(2, 3), keepdim=True).clamp(min=1e-12)
+    size = (MAP_SIDE, MAP_SIDE)
+    resized = F.interpolate(positive, size, mode="bilinear", align_corners=False)
+    return (255 * resized).round().to(torch.uint8).cpu().numpy()
+
+
+def fold_rows(images: int, folds: int, seed: int) -> list[np.ndarray]:
+    """`folds` parts of the rows 0 to `images` - 1, each ascending, drawn by the seed."""
+    order = np.random.default_rng(seed).permutation(images)
+    return [np.sort(part) for part in np.array_split(order, folds)]
+
+
+def train_fold(
+    options: argparse.Namespace,
+    data: LabelledImages,
+    candidates: np.ndarray,
+    held_out: np.ndarray,
+    folder: Path,
+) -> Trained:
+    """A classifier trained as the run was, on all images but those of `held_out`.
+
+    Args:
+        options: the run's, with device, amp and workers resolved.
+        candidates: (N, C) uint8, of all images.
+        folder: of this training; one that is there is gone on with.
+
+    Raises:
+        UserError: as in training, or Ctrl-C, after which the same call goes on.
+    """
+    rest = np.setdiff1d(np.arange(len(data)), held_out)
+    begun = str(folder) if (folder / "config.json").exists() else None
+    own = argparse.Namespace(**vars(options) | {"output_dir": str(folder), "resume": begun})
+    make = losses.make_method if options.script == "main_BCE" else build.make_method
+    again = "the same command"
+    fit_data(own, make, data.subset(rest), data.subset(held_out), candidates[rest], again)
+    flags = {"device": options.device, "amp": options.amp}
+    return load_trained(str(folder), flags)

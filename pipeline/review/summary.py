@@ -1,0 +1,97 @@
+"""A review in numbers, and what its run has to show beside them."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.cones.correlation import cooccurrence, scale_rows
+from pipeline.data.labelled import LabelledImages
+from pipeline.review.beliefs import Decision
+from utils.metrics import average_precision
+from utils.run import CHECKPOINT
+
+
+def summarise(
+    data: LabelledImages,
+    truth: np.ndarray | None,
+    candidates: np.ndarray,
+    believed: np.ndarray,
+    kept: np.ndarray,
+    decision: Decision,
+) -> dict[str, Any]:
+    """Counts, in all and by class, and where the truth is known how right the decision is.
+
+    Args:
+        data: N training images of C classes.
+        truth: (N, C) int8 in {1, 0, -1}, -1 for what nobody knows; None where nobody knows any.
+        candidates: (N, C) in {0, 1}.
+        believed: (N, C) float in [0, 1], of being true, 0 outside the candidates.
+        kept: (N, C) in {0, 1}, after `decision`.
+
+    Returns:
+        JSON-ready. A class's flip_rate is the share of its false labels that are candidates, as
+        believed. precision, recall, average_precision: of finding false candidates, in [0, 1],
+        None where they are not defined.
+    """
+    false = (candidates * (1 - believed)).sum(axis=0)
+    flip_rates = false / np.maximum(len(data) - believed.sum(axis=0), 1e-12)
+    by_class = {
+        name: {
+            "candidates": int(candidates[:, column].sum()),
+            "dropped": int((candidates - kept)[:, column].sum()),
+            "flip_rate": round(float(flip_rates[column]), 4),
+        }
+        for column, name in enumerate(data.classes)
+    }
+    found: dict[str, float | None] = dict.fromkeys(("precision", "recall", "average_precision"))
+    if truth is not None:
+        judged = (candidates == 1) & (truth >= 0)
+        is_false, dropped = truth[judged] == 0, kept[judged] == 0
+        if dropped.any():
+            found["precision"] = float(is_false[dropped].mean())
+        if is_false.any():
+            found["recall"] = float(dropped[is_false].mean())
+            suspicion = 1 - believed[judged][:, None]
+            found["average_precision"] = (
+                float(average_precision(suspicion, is_false[:, None].astype(np.int8))[0]) / 100
+            )
+    return {
+        "images": len(data),
+        "candidates": int(candidates.sum()),
+        "dropped": int((~decision.kept).sum()),
+        "threshold": decision.threshold,
+        "expected_precision": decision.precision,
+        **found,
+        "by_class": by_class,
+    }
+
+
+def truth_of(run: argparse.Namespace, data: LabelledImages) -> np.ndarray | None:
+    """(N, C) true labels where they are known: of noise that was added, or as the files say."""
+    if data.true_targets is not None:
+        return data.true_targets
+    noise_was_added = run.script != "main_real" and (run.partial_rate or run.noise_file)
+    return data.targets if noise_was_added else None
+
+
+def read_history(run: Path) -> list[dict[str, float]]:
+    """Of each epoch the mAP and the confidence in the candidates, what there is of them."""
+    try:
+        lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return []
+    names = ("epoch", "confidence", "mAP")
+    return [{n: record[n] for n in names if record.get(n) is not None} for record in records]
+
+
+def class_correlation(run: Path, kept: np.ndarray) -> np.ndarray:
+    """(C, C): what the run learned, else how often labels are kept together; rows sum to 2."""
+    state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)["method"]
+    if "correlation" in state:
+        return state["correlation"].numpy()
+    return scale_rows(cooccurrence(torch.from_numpy(kept))).numpy()

@@ -1,0 +1,228 @@
+"""Find the candidate labels that are probably false, clean them, and review them on a page."""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError, exit_status
+from utils.options import NATURAL, SHARE, add_machine_flags, number
+
+
+@exit_status
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Say of every training image and candidate of a run how likely it is true, "
+        "drop those that are probably false, and write labels.csv, the labels kept, a summary "
+        "and review.html, a page to look at the photos and correct the decisions. What the page "
+        "exports becomes labels to train on by --apply.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--load_from", metavar="RUN", required=True, help="a run's folder (needed)")
+    add(
+        "--apply",
+        metavar="FILE",
+        help="review.json, as exported by the page: write the labels kept there as reviewed.*, "
+        "and nothing else",
+    )
+    group = parser.add_argument_group("decision")
+    chosen = group.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--threshold",
+        type=SHARE,
+        default=0.5,
+        help="drop candidates that are less probable, 0..1 (default 0.5)",
+    )
+    chosen.add_argument(
+        "--precision",
+        type=SHARE,
+        help="drop as many as leave the expected share of false ones among the dropped at this "
+        "at least, 0..1",
+    )
+    chosen.add_argument("--budget", type=NATURAL, help="drop this many, the least probable first")
+    group.add_argument(
+        "--folds",
+        type=number(int, 2, 100),
+        metavar="K",
+        help="judge every image by a model that was not trained on it: K models are trained as "
+        "the run was, each without a part of the images; resumes (default: the run's own model)",
+    )
+    add_machine_flags(parser)
+    data_group = parser.add_argument_group("data, where it has moved since the run")
+    data_group.add_argument("--path_images", metavar="DIR", help="default: the run's")
+    data_group.add_argument(
+        "--labels", metavar="FILE", help="of --dataset files (default: the run's)"
+    )
+    parser.add_argument("--output_dir", metavar="DIR", help="default: review in the run's folder")
+    options = parser.parse_args()
+
+    import numpy as np
+
+    from pipeline.data.sources import load_splits
+    from pipeline.disambiguation import candidates_of_run
+    from pipeline.model.checkpoint import read_checkpoint, weights_sha256
+    from pipeline.review.labels import read_decisions, write_kept
+    from pipeline.review.scan import entries_of
+
+    folder = Path(options.output_dir or Path(options.load_from) / "review")
+    checkpoint = read_checkpoint(options.load_from)
+    if "fingerprint" not in checkpoint.data:
+        raise UserError(
+            f"{options.load_from} is no run: expected the folder of one, whose config.json says "
+            "which candidates it was trained on"
+        )
+    for name in ("path_images", "labels"):
+        if getattr(options, name) is not None:
+            checkpoint.options[name] = getattr(options, name)
+    run = argparse.Namespace(**checkpoint.options)
+    splits = load_splits(run, ["train", "test"])
+    data = splits["train"]
+    candidates = candidates_of_run(checkpoint, data, splits["test"])
+    entries = entries_of(candidates)
+    if options.folds is not None and options.folds > len(data) // 2:
+        raise UserError(f"--folds {options.folds}, but there are only {len(data)} images")
+    key = hashlib.sha256(
+        f"{checkpoint.data['fingerprint']} {weights_sha256(checkpoint)}".encode()
+    ).hexdigest()[:32]
+    if options.apply is None:
+        open_folder(folder)
+        review(options, run, data, candidates, entries, key, folder)
+        return
+    kept = read_decisions(options.apply, key, data.ids, data.classes, entries)
+    reviewed = np.zeros_like(candidates)
+    reviewed[entries.rows[kept], entries.columns[kept]] = 1
+    open_folder(folder)
+    print(f"kept                {kept.sum()} of {len(kept)} candidates")
+    say_how_to_train(run, write_kept(folder / "reviewed", run, data, reviewed))
+
+
+def open_folder(folder: Path) -> None:
+    """Make the folder, or take up one that a review has marked as its own."""
+    from utils.run import check_output_dir
+
+    mark = folder / ".review"
+    if not mark.exists():
+        check_output_dir(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text("review.py may replace what it wrote in this folder.\n", "utf-8")
+
+
+def review(
+    options: argparse.Namespace,
+    run: argparse.Namespace,
+    data: Any,
+    candidates: Any,
+    entries: Any,
+    key: str,
+    folder: Path,
+) -> None:
+    """Look at all images, decide on their candidates and write everything."""
+    import numpy as np
+    import torch
+
+    from pipeline.cones.labelsets import fit_label_sets
+    from pipeline.evaluation import load_trained
+    from pipeline.experiment import resolve_machine
+    from pipeline.review.beliefs import believe, decide, predicts_truth
+    from pipeline.review.labels import write_kept, write_table
+    from pipeline.review.page import CHUNK, Page, write_maps, write_page
+    from pipeline.review.scan import Scan, fold_rows, train_fold
+    from pipeline.review.summary import class_correlation, read_history, summarise, truth_of
+    from utils.files import write_json
+
+    scan = Scan(data, entries, folder)
+    if options.folds is None:
+        trained = load_trained(options.load_from, vars(options))
+        scan.look(trained, np.arange(len(data)), options.workers, options.batch_size)
+    else:
+        own = argparse.Namespace(
+            **vars(run) | {"device": options.device, "workers": options.workers}
+        )
+        own.amp = options.amp or run.amp
+        resolve_machine(own, in_memory=isinstance(data.images, torch.Tensor))
+        for number, held_out in enumerate(fold_rows(len(data), options.folds, run.seed), 1):
+            print(f"fold        {number} of {options.folds}", flush=True)
+            place = folder / "folds" / f"{number}-of-{options.folds}"
+            trained = train_fold(own, data, candidates, held_out, place)
+            scan.look(trained, held_out, options.workers, options.batch_size)
+
+    rates = fit_label_sets(torch.from_numpy(candidates), getattr(run, "noise_rate", None)).rates
+    believed = believe(
+        torch.from_numpy(scan.logits),
+        torch.from_numpy(candidates),
+        rates,
+        of_candidates=not predicts_truth(run),
+    ).numpy()
+    probability = believed[entries.rows, entries.columns]
+    decision = decide(
+        probability,
+        entries.rows,
+        threshold=options.threshold,
+        precision=options.precision,
+        budget=options.budget,
+    )
+    kept = np.zeros_like(candidates)
+    kept[entries.rows[decision.kept], entries.columns[decision.kept]] = 1
+
+    write_table(folder / "labels.csv", data, entries, probability, decision.kept)
+    files = write_kept(folder / "cleaned", run, data, kept)
+    summary = summarise(data, truth_of(run, data), candidates, believed, kept, decision)
+    write_json(folder / "summary.json", summary)
+    for chunk, first in enumerate(range(0, len(data), CHUNK)):
+        ends = entries.starts[[first, min(first + CHUNK, len(data))]]
+        write_maps(folder, chunk, scan.maps[slice(*ends)])
+    page = Page(
+        title=options.load_from,
+        key=key,
+        classes=data.classes,
+        paths=data.ids,
+        starts=entries.starts,
+        columns=entries.columns,
+        probability=probability,
+        kept=decision.kept,
+        history=read_history(Path(options.load_from)),
+        correlation=class_correlation(Path(options.load_from), kept),
+        summary=headlines(summary),
+    )
+    path = write_page(folder, page)
+    for name, value in headlines(summary).items():
+        print(f"{name:<20}{value}")
+    print(f"all candidates      {folder / 'labels.csv'}")
+    print(f"page                {path}")
+    say_how_to_train(run, files)
+
+
+def headlines(summary: dict[str, Any]) -> dict[str, str]:
+    """The summary in a few lines, by name."""
+    lines = {
+        "candidates": f"{summary['candidates']} in {summary['images']} images",
+        "dropped": str(summary["dropped"]),
+        "threshold": f"{summary['threshold']:.3f}",
+    }
+    for name, meaning in {
+        "expected_precision": "of the dropped are false, by their probabilities",
+        "precision": "of the dropped are false",
+        "recall": "of the false are dropped",
+        "average_precision": "of a list of all candidates, the least probable first",
+    }.items():
+        if summary[name] is not None:
+            lines[name.replace("_", " ")] = f"{summary[name]:.3f} {meaning}"
+    return lines
+
+
+def say_how_to_train(run: argparse.Namespace, files: list[Path]) -> None:
+    """Print the files of labels kept, and the flags that train on them."""
+    array, *label_files = files
+    print(f"labels kept         {array}; to train on them, add --noise_file to the run's command")
+    for path in label_files:
+        root = run.path_images or Path(run.labels).parent
+        print(
+            f"                    or by --labels {path} --path_images {root} "
+            f"--classes {array.with_suffix('')}-classes.txt"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.review.beliefs import believe, decide
+
+
+def draw(rate=0.3, images=4000, classes=4, seed=0):
+    """Logits that are honest log-odds of independent labels, the labels, and their candidates."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(images, classes, generator=generator) - 1
+    true = (torch.rand(logits.shape, generator=generator) < logits.sigmoid()).float()
+    flipped = torch.rand(logits.shape, generator=generator) < rate
+    return logits, true, (true.bool() | flipped).float()
+
+
+@pytest.mark.parametrize("of_candidates", [False, True])
+def test_honest_scores_give_honest_probabilities(of_candidates):
+    """Among candidates believed to 0.6 to 0.7, about so many are true; images with none too."""
+    logits, true, candidates = draw()
+    rates = torch.full((4,), 0.3)
+    if of_candidates:
+        p = logits.double().sigmoid()
+        logits = (p + (1 - p) * 0.3).logit().float()
+    some = true.sum(dim=1) > 0  # what an image's candidates are assumed to hold
+    believed = believe(logits[some], candidates[some], rates, of_candidates)
+    assert not believed[candidates[some] == 0].any()
+    for low in (0.2, 0.4, 0.6, 0.8):
+        chosen = (believed > low) & (believed < low + 0.1)
+        assert true[some][chosen].mean() == pytest.approx(low + 0.05, abs=0.08)
+
+
+def test_a_constant_error_does_not_matter():
+    logits, _, candidates = draw()
+    rates = torch.full((4,), 0.3)
+    shifted = logits + 2
+    torch.testing.assert_close(
+        believe(logits, candidates, rates, False),
+        believe(shifted, candidates, rates, False),
+        atol=0.01,
+        rtol=0,
+    )
+
+
+def test_as_many_are_believed_as_the_rate_leaves():
+    logits, true, candidates = draw()
+    believed = believe(logits, candidates, torch.full((4,), 0.3), False)
+    torch.testing.assert_close(believed.sum(dim=0), true.sum(dim=0), atol=0, rtol=0.06)
+
+
+def test_without_noise_all_candidates_are_believed():
+    logits, true, _ = draw()
+    believed = believe(logits, true, torch.zeros(4), True)
+    torch.testing.assert_close(believed, true, atol=0.01, rtol=0)
+
+
+MANY = st.lists(st.tuples(st.integers(0, 9), st.floats(0, 1)), min_size=1, max_size=60)
+
+
+@given(MANY, st.floats(0, 1), st.integers(0, 70))
+def test_no_image_loses_its_last_candidate(entries, share, budget):
+    rows = np.array(sorted(row for row, _ in entries))
+    probability = np.array([p for _, p in entries])
+    for flags in ({"threshold": share}, {"precision": share}, {"budget": budget}):
+        kept, threshold, expected = decide(probability, rows, **flags)
+        assert set(rows[kept]) == set(rows)
+        assert (expected is None) == kept.all()
+        assert (probability[~kept] <= threshold).all()
+        best = [probability[rows == row].max() for row in set(rows)]
+        assert all(max(probability[(rows == r) & kept]) == b for r, b in zip(set(rows), best))
+        if "precision" in flags and expected is not None:
+            assert expected >= share - 1e-9
+        if "budget" in flags:
+            assert (~kept).sum() == min(budget, len(rows) - len(set(rows)))
+
+
+def test_the_threshold_is_where_dropping_ends():
+    rows, probability = np.zeros(5, int), np.array([0.1, 0.9, 0.3, 0.5, 0.7])
+    assert decide(probability, rows).kept.tolist() == [False, True, False, True, True]
+    kept, threshold, expected = decide(probability, rows, precision=0.7)
+    assert (kept.tolist(), threshold) == ([False, True, False, False, True], 0.7)
+    assert expected == pytest.approx(1 - (0.1 + 0.3 + 0.5) / 3)
+    assert decide(probability, rows, budget=0)[1:] == (0.1, None)

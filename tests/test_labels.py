@@ -1,0 +1,105 @@
+import argparse
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.data import listed
+from pipeline.data.labelled import LabelledImages
+from pipeline.review.labels import as_text, write_kept, write_table
+from pipeline.review.scan import entries_of
+
+CLASSES = ["=sea", "sand", "sky"]
+PATHS = ["a/1.jpg", "+2.jpg", "ä, 3.jpg", "4.jpg", "5.jpg"]
+LABELS = [["=sea", "sky"], ["sand", "=sea"], ["sky"], ["sand"], ["=sea"]]
+SPLITS = ["train", "train", "train", "test", ""]
+TRUE = [["sky"], None, [], ["sky"], None]
+
+
+def write(folder, form):
+    """A label file of five images, of which the last goes where the seed puts it."""
+    path = folder / f"labels{form}"
+    if form == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["labels", "path", "split", "true_labels"])
+            for name, labels, split, true in zip(PATHS, LABELS, SPLITS, TRUE):
+                cell = "" if true is None else "|".join(true) or "|"
+                table.writerow(["|".join(labels), f"./{name}", split, cell])
+    elif form == ".jsonl":
+        records = [
+            {"path": name, "labels": labels, "split": split}
+            | ({} if true is None else {"true_labels": true})
+            for name, labels, split, true in zip(PATHS, LABELS, SPLITS, TRUE)
+        ]
+        path.write_text("\n".join(map(json.dumps, records)), "utf-8")
+    else:
+        images = [
+            {"id": i, "file_name": n, "split": s} for i, (n, s) in enumerate(zip(PATHS, SPLITS))
+        ]
+        pairs = [(i, name) for i, labels in enumerate(LABELS) for name in labels]
+        annotations = [
+            {"id": k, "image_id": i, "category_id": CLASSES.index(name), "bbox": [1, 2, 3, 4]}
+            for k, (i, name) in enumerate(pairs)
+        ]
+        categories = [{"id": c, "name": name} for c, name in enumerate(CLASSES)]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        path.write_text(json.dumps(content | {"info": {"year": 2026}}))
+    return path
+
+
+@pytest.mark.parametrize("form", [".csv", ".jsonl", ".json"])
+def test_a_label_file_keeps_its_form_and_all_but_the_training_labels(form, tmp_path):
+    source = write(tmp_path, form)
+    before = listed.read_table(source)
+    train = np.flatnonzero(~listed.divide(before, 3))
+    targets = before.targets[train]
+    ids = [before.paths[row] for row in train]
+    data = LabelledImages([None] * len(ids), before.classes, targets, ids)
+    options = argparse.Namespace(
+        dataset="files", labels=str(source), classes=None, seed=3, partial_rate=0.0
+    )
+    kept = targets.copy().astype(np.uint8)
+    kept[0] = [0, 1, 0]  # a dropped label and one that was added as noise
+    kept[1] = 0
+    array, path = write_kept(tmp_path / "cleaned", options, data, kept)
+    assert path.name == ("cleaned-coco.json" if form == ".json" else f"cleaned{form}")
+    after = listed.read_table(path, listed.read_classes(tmp_path / "cleaned-classes.txt"))
+    assert after.classes == before.classes
+    assert after.paths == before.paths
+    assert np.array_equal(after.targets[train], kept)
+    others = np.setdiff1d(np.arange(5), train)
+    assert np.array_equal(after.targets[others], before.targets[others])
+    assert np.array_equal(after.splits == 1, listed.divide(before, 3))
+    assert (after.splits >= 0).all()
+    if form != ".json":
+        assert np.array_equal(after.true_targets, before.true_targets)
+    else:
+        content = json.loads(path.read_text())
+        assert content["info"] == {"year": 2026}
+        assert (
+            sum(item["bbox"] == [1, 2, 3, 4] for item in content["annotations"])
+            == sum(after.targets[row].sum() for row in range(5)) - 1
+        )
+    assert array.name == "cleaned.npy"
+
+
+def test_no_cell_of_the_table_is_a_formula(tmp_path):
+    candidates = np.array([[1, 0, 1], [1, 1, 0]], np.uint8)
+    data = LabelledImages([None] * 2, CLASSES, candidates, ["=1+1.jpg", "@x, \udce4.jpg"])
+    entries = entries_of(candidates)
+    kept = np.array([True, False, True, True])
+    write_table(tmp_path / "t.csv", data, entries, np.array([0.5, 0.1, 1, 0.25]), kept)
+    text = (tmp_path / "t.csv").read_text("utf-8", "surrogateescape")
+    rows = list(csv.reader(text.splitlines()))
+    assert rows[1] == ["'=1+1.jpg", "'=sea", "0.5000", "kept"]
+    assert rows[2] == ["'=1+1.jpg", "sky", "0.1000", "dropped"]
+    assert rows[3][0] == "'@x, \udce4.jpg"
+    assert not any(cell[:1] in "=+-@" for row in rows for cell in row)
+
+
+@pytest.mark.parametrize("cell", ["=a", "+a", "-a", "@a", "\ta", "\ra"])
+def test_an_apostrophe_defuses(cell):
+    assert as_text(cell) == f"'{cell}"
+    assert as_text(f"x{cell}") == f"x{cell}"

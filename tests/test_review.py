@@ -1,0 +1,219 @@
+"""review.py from the shell's side."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data import listed
+from pipeline.data.candidates import read_candidates
+
+SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
+CLASSES = ["=sum(1)", "boat", "sea"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Forty photos in p; of the first thirty, to train on, half carry a false label."""
+    generator = np.random.default_rng(0)
+    (tmp_path / "p").mkdir()
+    for i in range(40):
+        pixels = generator.integers(0, 256, (30, 45, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "p" / f"{i}.png")
+    return [(f"{i}.png", CLASSES[i % 3], CLASSES[(i + 1) % 3]) for i in range(40)]
+
+
+def write_csv(photos, path, split=True):
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "labels", *(["split"] if split else []), "true_labels"])
+        for i, (name, true, false) in enumerate(photos):
+            labels = f"{true}|{false}" if i % 2 and i < 30 else true
+            table.writerow([name, labels, *([["train", "test"][i >= 30]] if split else []), true])
+
+
+@pytest.fixture
+def trained(run, photos, tmp_path):
+    write_csv(photos, tmp_path / "p" / "labels.csv")
+    flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--output_dir", "r"]
+    status, _, err = run("main_real", *flags)
+    assert status == 0, err
+    return "r"
+
+
+def rows(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_candidate_is_listed_and_the_kept_ones_are_labels(run, trained, tmp_path):
+    status, out, err = run("review", "--load_from", "r", "--budget", 7)
+    assert status == 0, err
+    folder = tmp_path / "r" / "review"
+    found = rows(folder / "labels.csv")
+    assert [len(found), sum(row["decision"] == "dropped" for row in found)] == [45, 7]
+    assert {row["candidate"] for row in found} == {"'=sum(1)", "boat", "sea"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["images"], summary["candidates"], summary["dropped"]) == (30, 45, 7)
+    assert 0 <= summary["precision"] <= 1  # true_labels are there to judge by
+    kept = {(r["path"], r["candidate"].lstrip("'")) for r in found if r["decision"] == "kept"}
+    table = listed.read_table(folder / "cleaned.csv", CLASSES)
+    again = {
+        (table.paths[i], CLASSES[c])
+        for i, c in zip(*np.nonzero(table.targets))
+        if table.splits[i] == 0
+    }
+    assert again == kept
+    original = listed.read_table(tmp_path / "p" / "labels.csv", CLASSES)
+    assert np.array_equal(table.targets[table.splits == 1], original.targets[table.splits == 1])
+    assert np.array_equal(table.true_targets, original.true_targets)
+    candidates, metadata = read_candidates(folder / "cleaned.npy")
+    assert (candidates.sum(), metadata["model"]) == (38, "reviewed")
+    assert (folder / "review.html").exists()
+    assert len(list((folder / "thumbs").rglob("*.jpg"))) == 30
+    assert "--labels" in out
+
+
+@pytest.mark.parametrize("form", ["labels", "array"])
+def test_what_is_kept_can_be_trained_on(form, run, trained, tmp_path):
+    assert run("review", "--load_from", "r", "--budget", 7)[0] == 0
+    flags = ["--dataset", "files", *SMALL, "--output_dir", "again"]
+    if form == "labels":
+        flags += ["--labels", "r/review/cleaned.csv", "--path_images", "p"]
+        flags += ["--classes", "r/review/cleaned-classes.txt"]
+    else:
+        flags += ["--labels", "p/labels.csv", "--noise_file", "r/review/cleaned.npy"]
+    status, _, err = run("main_real", *flags)
+    assert status == 0, err
+    data = json.loads((tmp_path / "again" / "config.json").read_text())["data"]
+    assert (data["train_images"], data["test_images"], data["classes"]) == (30, 10, CLASSES)
+    assert data["candidates_per_image"] == round(38 / 30, 4)
+    assert run("main_real", "--resume", "again", "--total_epoch", 3)[0] == 0
+
+
+def test_a_division_by_seed_stays_as_it_was(run, photos, tmp_path):
+    write_csv(photos, tmp_path / "p" / "labels.csv", split=False)
+    flags = ["--dataset", "files", "--labels", "p/labels.csv", "--seed", 5, *SMALL]
+    assert run("main_real", *flags, "--output_dir", "r")[0] == 0
+    assert run("review", "--load_from", "r")[0] == 0
+    before = listed.load("p/labels.csv", seed=5)
+    after = listed.load("r/review/cleaned.csv", "p", "r/review/cleaned-classes.txt", seed=0)
+    for split in ("train", "test"):
+        assert list(before[split].ids) == list(after[split].ids)
+
+
+def test_noise_that_was_added_is_found_in_the_form_it_had(run, devkit, tmp_path):
+    flags = ["--dataset", "voc07", "--path_images", devkit, "--partial_rate", 0.4, *SMALL]
+    assert run("main_CoNeS", *flags, "--recipe", "posterior", "--output_dir", "r")[0] == 0
+    status, _, err = run("review", "--load_from", "r", "--precision", 0.5)
+    assert status == 0, err
+    summary = json.loads((tmp_path / "r" / "review" / "summary.json").read_text())
+    assert summary["recall"] is not None
+    noise = ["--noise_file", "r/review/cleaned.npy", "--output_dir", "again"]
+    status, _, err = run("main_CoNeS", *flags, *noise)
+    assert status == 0, err
+    assert not (tmp_path / "r" / "review" / "cleaned.csv").exists()
+
+
+def exported(folder, flip):
+    """review.json of the page in `folder`, with the decisions on some candidates turned."""
+    text = (folder / "review-data.js").read_text()
+    key = text.split('"key":')[1].split('"')[1]
+    decisions = [
+        [row["path"], row["candidate"].lstrip("'"), (row["decision"] == "kept") != (i in flip)]
+        for i, row in enumerate(rows(folder / "labels.csv"))
+    ]
+    return {"format": "review-1", "key": key, "decisions": decisions}
+
+
+def test_what_the_page_exports_is_applied(run, trained, tmp_path):
+    assert run("review", "--load_from", "r", "--budget", 7)[0] == 0
+    folder = tmp_path / "r" / "review"
+    content = exported(folder, flip={0, 1, 2})
+    (tmp_path / "review.json").write_text(json.dumps(content))
+    status, out, err = run("review", "--load_from", "r", "--apply", "review.json")
+    assert status == 0, err
+    keep = sum(keep for *_, keep in content["decisions"])
+    assert f"{keep} of 45 candidates" in out
+    assert read_candidates(folder / "reviewed.npy")[0].sum() == keep
+    table = listed.read_table(folder / "reviewed.csv", CLASSES)
+    assert table.targets[table.splits == 0].sum() == keep
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": "0"}, "is of another review than this run's"),
+        ({"format": "x"}, "must be the review.json that review.html exports"),
+        ({"decisions": [["0.png", "boat"]]}, "must be the review.json"),
+        ({"decisions": []}, "its 45 candidates, but found"),
+        (None, "cannot be read"),
+    ],
+)
+def test_another_file_is_not_applied(change, message, run, trained, tmp_path):
+    assert run("review", "--load_from", "r")[0] == 0
+    if change is not None:
+        content = exported(tmp_path / "r" / "review", flip=()) | change
+        (tmp_path / "review.json").write_text(json.dumps(content))
+    status, _, err = run("review", "--load_from", "r", "--apply", "review.json")
+    assert (status, err.count("\n"), message in err) == (1, 1, True), err
+    assert not (tmp_path / "r" / "review" / "reviewed.npy").exists()
+
+
+def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_path):
+    assert run("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
+    flags = ["--load_from", "r", "--output_dir", "f", "--folds", 2]
+    status, _, err = run("review", *flags)
+    assert status == 0, err
+    first = tmp_path / "f" / "folds" / "1-of-2"
+    config = json.loads((first / "config.json").read_text())
+    assert (config["data"]["train_images"], config["data"]["test_images"]) == (15, 15)
+    assert config["options"]["total_epoch"] == 2
+    names = "path", "candidate"
+    both = [rows(tmp_path / name / "labels.csv") for name in ("whole", "f")]
+    assert [[r[n] for n in names] for r in both[0]] == [[r[n] for n in names] for r in both[1]]
+    assert [r["probability"] for r in both[0]] != [r["probability"] for r in both[1]]
+    stored = (first / "model.safetensors").stat().st_mtime_ns
+    before = (tmp_path / "f" / "labels.csv").read_bytes()
+    (tmp_path / "f" / "labels.csv").unlink()
+    assert run("review", *flags)[0] == 0  # trained folds are not trained again
+    assert (first / "model.safetensors").stat().st_mtime_ns == stored
+    assert (tmp_path / "f" / "labels.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--load_from nowhere", "nowhere"),
+        ("--load_from r --folds 40", "--folds 40, but there are only 30 images"),
+        ("--load_from r --output_dir p", "p exists and is not a run"),
+        ("--load_from r/model.safetensors --labels gone.csv", "no label file gone.csv"),
+    ],
+)
+def test_what_cannot_be_reviewed_is_said_in_a_line(flags, message, run, trained, tmp_path):
+    status, _, err = run("review", *flags.split())
+    assert (status, message in err, err.count("error: ")) == (1, True, 1), err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "r"]
+    assert (tmp_path / "p" / "labels.csv").read_text().startswith("path,labels,")
+
+
+def test_weights_alone_are_no_run(run, trained, tmp_path):
+    shutil.copy(tmp_path / "r" / "model.safetensors", tmp_path / "w.safetensors")
+    status, _, err = run("review", "--load_from", "w.safetensors")
+    assert (status, "w.safetensors is no run" in err) == (1, True)
+
+
+def test_moved_photos_are_found(run, trained, tmp_path):
+    (tmp_path / "p").rename(tmp_path / "q")
+    assert run("review", "--load_from", "r")[0] == 1
+    status, _, err = run("review", "--load_from", "r", "--labels", "q/labels.csv")
+    assert status == 0, err
+
+
+def test_bad_usage(run):
+    assert run("review", "--load_from", "r", "--budget", 3, "--threshold", 0.2)[0] == 2
+    assert run("review", "--load_from", "r", "--folds", 1)[0] == 2
+    assert run("review")[0] == 2

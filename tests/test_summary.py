@@ -1,0 +1,60 @@
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.data.labelled import LabelledImages
+from pipeline.review.beliefs import Decision
+from pipeline.review.summary import read_history, summarise, truth_of
+
+CANDIDATES = np.array([[1, 1, 0], [1, 1, 1]], np.uint8)
+TRUTH = np.array([[1, 0, 0], [0, 1, -1]], np.int8)
+BELIEVED = np.array([[0.9, 0.2, 0], [0.4, 0.8, 0.1]])
+KEPT = np.array([[1, 0, 0], [1, 1, 0]], np.uint8)
+DATA = LabelledImages([None, None], ["a", "b", "c"], TRUTH, ["x", "y"])
+
+
+def summary(truth):
+    kept = KEPT[CANDIDATES == 1] == 1
+    return summarise(DATA, truth, CANDIDATES, BELIEVED, KEPT, Decision(kept, 0.3, 0.85))
+
+
+def test_counts_and_rates_of_classes():
+    found = summary(None)
+    assert (found["images"], found["candidates"], found["dropped"]) == (2, 5, 2)
+    assert (found["threshold"], found["expected_precision"]) == (0.3, 0.85)
+    assert found["by_class"]["b"] == {"candidates": 2, "dropped": 1, "flip_rate": 1.0}
+    # Of c, 0.9 of 1.9 false labels are candidates.
+    assert found["by_class"]["c"]["flip_rate"] == pytest.approx(0.9 / 1.9, abs=1e-4)
+    assert [found[n] for n in ("precision", "recall", "average_precision")] == [None] * 3
+
+
+def test_the_decision_is_judged_where_the_truth_is_known():
+    """False are b of x, dropped, and a of y, kept; what is not judged does not count."""
+    found = summary(TRUTH)
+    assert (found["precision"], found["recall"]) == (1, 0.5)
+    assert found["average_precision"] == 1
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("script", "rate", "file", "known"),
+    [
+        ("main_CoNeS", 0.2, None, True),
+        ("main_BCE", None, "a.npy", True),
+        ("main_BCE", 0.0, None, False),
+        ("main_real", 0.0, None, False),
+        ("main_real", None, "a.npy", False),
+    ],
+)
+def test_the_truth_is_known_where_noise_was_added(script, rate, file, known):
+    run = argparse.Namespace(script=script, partial_rate=rate, noise_file=file)
+    assert (truth_of(run, DATA) is not None) == known
+
+
+def test_history_takes_what_there_is(tmp_path):
+    assert read_history(tmp_path) == []
+    lines = [{"epoch": 1, "mAP": None, "lr": 0.1}, {"epoch": 2, "mAP": 50.0, "confidence": 0.4}]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert read_history(tmp_path) == [{"epoch": 1}, lines[1]]
