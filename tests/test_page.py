@@ -74,8 +74,11 @@ def small_page(**changes):
 
 
 def small_maps():
+    """All lie in the first corner, but that of image 2's first class in the middle."""
     maps = np.zeros((len(FLAT), MAP_SIDE, MAP_SIDE), np.uint8)
-    maps[:, 4:9, 4:9] = 255
+    maps[:, :4, :4] = 255
+    maps[FLAT.index((2, 0, 0.8))] = 0
+    maps[FLAT.index((2, 0, 0.8)), 4:9, 4:9] = 255
     return maps
 
 
@@ -756,15 +759,15 @@ SCROLL = """async (share) => {
 }"""
 
 
-def large_page():
+def large_page(candidates=3):
     generator = np.random.default_rng(0)
     classes = [f"class {column}" for column in range(80)]
-    columns = generator.integers(0, 80, (PHOTOS, 3))
+    columns = generator.integers(0, 80, (PHOTOS, candidates))
     probability = generator.beta(0.5, 0.5, columns.size)
     return small_page(
         classes=classes,
         paths=[f"train2014/COCO_train2014_{index:012}.jpg" for index in range(PHOTOS)],
-        starts=np.arange(PHOTOS + 1) * 3,
+        starts=np.arange(PHOTOS + 1) * candidates,
         columns=columns.reshape(-1),
         probability=probability,
         kept=probability >= 0.5,
@@ -773,14 +776,17 @@ def large_page():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1280, 375])
-def test_a_hundred_thousand_photos_load_and_scroll(browser, tmp_path, width):
+@pytest.mark.parametrize(
+    ("width", "candidates"),
+    [(1280, 3), (375, 8)],  # the second is taller than a browser lets an element be
+)
+def test_a_hundred_thousand_photos_load_and_scroll(browser, tmp_path, width, candidates):
     """Loads within ten seconds, and no frame takes 100 ms in a hundred steps through the whole.
 
     A step's time is that of all tasks of the renderer's main thread in its two frames, in CPU
     time (threadTicks of the DevTools protocol), so that other processes do not count.
     """
-    path = write_page(tmp_path, large_page())
+    path = write_page(tmp_path, large_page(candidates))
     context = browser.new_context(viewport={"width": width, "height": 800})
     tab = context.new_page()
     tab.goto(path.as_uri())
@@ -802,5 +808,5 @@ def test_a_hundred_thousand_photos_load_and_scroll(browser, tmp_path, width):
     tab.keyboard.press("End")
     last = tab.locator(".card.current")
     assert last.get_attribute("aria-posinset") == str(PHOTOS)
-    assert last.bounding_box()["y"] > 0
+    assert 0 < last.bounding_box()["y"] < 800
     context.close()
