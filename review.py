@@ -2,12 +2,19 @@
 
 import argparse
 import hashlib
+import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
 from utils.options import NATURAL, SHARE, add_machine_flags, number
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.data.labelled import LabelledImages
+    from pipeline.review.scan import Scan
 
 
 @exit_status
@@ -57,6 +64,9 @@ def main() -> None:
     )
     parser.add_argument("--output_dir", metavar="DIR", help="default: review in the run's folder")
     options = parser.parse_args()
+    decides = [options.precision, options.budget, options.folds]
+    if options.apply is not None and (options.threshold != 0.5 or any(map(bool, decides))):
+        parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
 
     import numpy as np
 
@@ -66,7 +76,6 @@ def main() -> None:
     from pipeline.review.labels import read_decisions, write_kept
     from pipeline.review.scan import entries_of
 
-    folder = Path(options.output_dir or Path(options.load_from) / "review")
     checkpoint = read_checkpoint(options.load_from)
     if "fingerprint" not in checkpoint.data:
         raise UserError(
@@ -80,16 +89,21 @@ def main() -> None:
     splits = load_splits(run, ["train", "test"])
     data = splits["train"]
     candidates = candidates_of_run(checkpoint, data, splits["test"])
-    entries = entries_of(candidates)
-    if options.folds is not None and options.folds > len(data) // 2:
-        raise UserError(f"--folds {options.folds}, but there are only {len(data)} images")
     key = hashlib.sha256(
         f"{checkpoint.data['fingerprint']} {weights_sha256(checkpoint)}".encode()
     ).hexdigest()[:32]
+    place = checkpoint.path.parent
+    folder = Path(options.output_dir or place / "review")
     if options.apply is None:
+        if options.folds is not None and options.folds > len(data) // 2:
+            raise UserError(
+                f"--folds {options.folds}: expected {len(data) // 2} at most, so that each of the "
+                f"{len(data)} images' models sees half of them at least; give fewer"
+            )
         open_folder(folder)
-        review(options, run, data, candidates, entries, key, folder)
+        review(options, place, run, data, candidates, key, folder)
         return
+    entries = entries_of(candidates)
     kept = read_decisions(options.apply, key, data.ids, data.classes, entries)
     reviewed = np.zeros_like(candidates)
     reviewed[entries.rows[kept], entries.columns[kept]] = 1
@@ -111,50 +125,36 @@ def open_folder(folder: Path) -> None:
 
 def review(
     options: argparse.Namespace,
+    place: Path,
     run: argparse.Namespace,
-    data: Any,
-    candidates: Any,
-    entries: Any,
+    data: "LabelledImages",
+    candidates: "np.ndarray",
     key: str,
     folder: Path,
 ) -> None:
-    """Look at all images, decide on their candidates and write everything."""
-    import numpy as np
-    import torch
+    """Look at all images, decide on their candidates and write everything.
 
-    from pipeline.cones.labelsets import fit_label_sets
-    from pipeline.evaluation import load_trained
-    from pipeline.experiment import resolve_machine
-    from pipeline.review.beliefs import believe, decide, predicts_truth
+    Args:
+        options: of this script.
+        place: the run's folder.
+        run: its options.
+        data, candidates: what it was trained on.
+        key: names the review.
+        folder: to write to.
+    """
+    import numpy as np
+
+    from pipeline.review.beliefs import decide
     from pipeline.review.labels import write_kept, write_table
     from pipeline.review.page import CHUNK, Page, write_maps, write_page
-    from pipeline.review.scan import Scan, fold_rows, train_fold
+    from pipeline.review.scan import Scan, entries_of
     from pipeline.review.summary import class_correlation, read_history, summarise, truth_of
     from utils.files import write_json
 
+    truth, entries = truth_of(run, data), entries_of(candidates)
     scan = Scan(data, entries, folder)
-    if options.folds is None:
-        trained = load_trained(options.load_from, vars(options))
-        scan.look(trained, np.arange(len(data)), options.workers, options.batch_size)
-    else:
-        own = argparse.Namespace(
-            **vars(run) | {"device": options.device, "workers": options.workers}
-        )
-        own.amp = options.amp or run.amp
-        resolve_machine(own, in_memory=isinstance(data.images, torch.Tensor))
-        for number, held_out in enumerate(fold_rows(len(data), options.folds, run.seed), 1):
-            print(f"fold        {number} of {options.folds}", flush=True)
-            place = folder / "folds" / f"{number}-of-{options.folds}"
-            trained = train_fold(own, data, candidates, held_out, place)
-            scan.look(trained, held_out, options.workers, options.batch_size)
-
-    rates = fit_label_sets(torch.from_numpy(candidates), getattr(run, "noise_rate", None)).rates
-    believed = believe(
-        torch.from_numpy(scan.logits),
-        torch.from_numpy(candidates),
-        rates,
-        of_candidates=not predicts_truth(run),
-    ).numpy()
+    look(scan, options, place, run, candidates, folder / "folds" / key[:8])
+    believed = believed_in(scan, run, candidates)
     probability = believed[entries.rows, entries.columns]
     decision = decide(
         probability,
@@ -165,16 +165,16 @@ def review(
     )
     kept = np.zeros_like(candidates)
     kept[entries.rows[decision.kept], entries.columns[decision.kept]] = 1
+    summary = summarise(data, truth, candidates, believed, kept, decision)
 
     write_table(folder / "labels.csv", data, entries, probability, decision.kept)
     files = write_kept(folder / "cleaned", run, data, kept)
-    summary = summarise(data, truth_of(run, data), candidates, believed, kept, decision)
     write_json(folder / "summary.json", summary)
     for chunk, first in enumerate(range(0, len(data), CHUNK)):
         ends = entries.starts[[first, min(first + CHUNK, len(data))]]
         write_maps(folder, chunk, scan.maps[slice(*ends)])
     page = Page(
-        title=options.load_from,
+        title=str(place),
         key=key,
         classes=data.classes,
         paths=data.ids,
@@ -182,8 +182,8 @@ def review(
         columns=entries.columns,
         probability=probability,
         kept=decision.kept,
-        history=read_history(Path(options.load_from)),
-        correlation=class_correlation(Path(options.load_from), kept),
+        history=read_history(place),
+        correlation=class_correlation(place, kept),
         summary=headlines(summary),
     )
     path = write_page(folder, page)
@@ -192,6 +192,61 @@ def review(
     print(f"all candidates      {folder / 'labels.csv'}")
     print(f"page                {path}")
     say_how_to_train(run, files)
+
+
+def look(
+    scan: "Scan",
+    options: argparse.Namespace,
+    place: Path,
+    run: argparse.Namespace,
+    candidates: "np.ndarray",
+    folds: Path,
+) -> None:
+    """Look at all images with the run's model, or with models that were not trained on them.
+
+    Args:
+        folds: folder for the latter.
+    """
+    import numpy as np
+    import torch
+
+    from pipeline.evaluation import load_trained, precision_of
+    from pipeline.experiment import resolve_machine
+    from pipeline.review.scan import fold_rows, train_fold
+    from utils.machine import choose_device
+
+    images = len(scan.data)
+    if options.folds is None:
+        trained = load_trained(str(place), vars(options))
+        scan.look(trained, np.arange(images), options.workers, options.batch_size)
+        return
+    device = choose_device(options.device)
+    machine = {"device": str(device), "workers": options.workers}
+    machine["amp"] = options.amp or precision_of(vars(run), device)
+    own = argparse.Namespace(**vars(run) | machine)
+    resolve_machine(own, in_memory=isinstance(scan.data.images, torch.Tensor))
+    for fold, held_out in enumerate(fold_rows(images, options.folds, run.seed), 1):
+        print(f"fold                {fold} of {options.folds}", flush=True)
+        part = folds.with_name(f"{folds.name}-{fold}-of-{options.folds}")
+        trained = train_fold(own, scan.data, candidates, held_out, part)
+        scan.look(trained, held_out, options.workers, options.batch_size)
+
+
+def believed_in(scan: "Scan", run: argparse.Namespace, candidates: "np.ndarray") -> "np.ndarray":
+    """(N, C) float32: how likely each candidate is true, each model's scores by themselves."""
+    import numpy as np
+    import torch
+
+    from pipeline.cones.labelsets import fit_label_sets
+    from pipeline.review.beliefs import believe, predicts_truth
+
+    given = torch.from_numpy(candidates)
+    rates = fit_label_sets(given, getattr(run, "noise_rate", None)).rates
+    believed = np.zeros(candidates.shape, np.float32)
+    for rows in scan.parts:
+        logits = torch.from_numpy(scan.logits[rows])
+        believed[rows] = believe(logits, given[rows], rates, not predicts_truth(run)).numpy()
+    return believed
 
 
 def headlines(summary: dict[str, Any]) -> dict[str, str]:
@@ -215,13 +270,14 @@ def headlines(summary: dict[str, Any]) -> dict[str, str]:
 def say_how_to_train(run: argparse.Namespace, files: list[Path]) -> None:
     """Print the files of labels kept, and the flags that train on them."""
     array, *label_files = files
-    print(f"labels kept         {array}; to train on them, add --noise_file to the run's command")
+    flag = shlex.join(["--noise_file", str(array)])
+    print(f"to train on         {array}; add {flag} to the run's command")
     for path in label_files:
-        root = run.path_images or Path(run.labels).parent
-        print(
-            f"                    or by --labels {path} --path_images {root} "
-            f"--classes {array.with_suffix('')}-classes.txt"
-        )
+        flags = ["--labels", str(path), "--path_images"]
+        flags += [str(run.path_images or Path(run.labels).parent)]
+        flags += ["--classes", f"{array.with_suffix('')}-classes.txt"]
+        flags += ["--allow_missing"] if run.allow_missing else []
+        print(f"                    or give {shlex.join(flags)} in place of the run's")
 
 
 if __name__ == "__main__":

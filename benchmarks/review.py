@@ -21,6 +21,7 @@ from pipeline.data.sources import load_splits
 from pipeline.disambiguation import candidates_of_run
 from pipeline.evaluation import load_trained, score
 from pipeline.review.beliefs import believe, decide, predicts_truth
+from pipeline.review.summary import truth_of
 from utils.metrics import average_precision, probabilities
 
 
@@ -32,16 +33,19 @@ def compare(path: str) -> None:
     data = splits["train"]
     candidates = candidates_of_run(trained.checkpoint, data, splits["test"])
     logits = score(trained, data)
-    rows, columns = np.nonzero(candidates)
-    is_false = (data.targets[rows, columns] != 1).astype(np.int8)[:, None]
+    truth = truth_of(run, data)
+    if truth is None:
+        sys.exit(f"{path}: expected a run whose true labels are known")
+    rows, columns = np.nonzero((candidates == 1) & (truth >= 0))
+    is_false = (truth[rows, columns] == 0).astype(np.int8)[:, None]
 
     def ap(quality: np.ndarray) -> float:
         return float(average_precision(-quality[:, None].astype(np.float32), is_false)[0])
 
     given = torch.from_numpy(candidates)
-    believed = believe(
-        torch.from_numpy(logits), given, fit_label_sets(given).rates, not predicts_truth(run)
-    ).numpy()[rows, columns]
+    rates = fit_label_sets(given, getattr(run, "noise_rate", None)).rates
+    believed = believe(torch.from_numpy(logits), given, rates, not predicts_truth(run)).numpy()
+    believed = believed[rows, columns]
     dropped = ~decide(believed, rows).kept
     print(
         f"\n{is_false.sum()} of {len(rows)} candidates are false; average precision of finding them"

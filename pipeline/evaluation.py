@@ -77,11 +77,7 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
     )
     load_strictly(classifier, found.state, str(found.path))
     device = choose_device(flags.get("device") or "auto")
-    amp = flags.get("amp")
-    if amp is None:  # as the run was measured, where that is possible
-        same_kind = str(found.options.get("device", "")).startswith(device.type)
-        amp = found.options.get("amp", "off") if same_kind else "off"
-        amp = "off" if amp == "auto" else amp  # a run that broke off before it was chosen
+    amp = flags.get("amp") or precision_of(found.options, device)
     classifier.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     heads = f"csra of {found.num_heads}" if found.head == "csra" else "gap"
     print(f"checkpoint  {found.path}: {model}, {heads}, {found.classes} classes")
@@ -94,6 +90,13 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
         print(f"attention   lam {settings['lam']:g} ({origins['lam']})")
     print(f"device      {device}{'' if amp == 'off' else f' in {amp}'}", flush=True)
     return Trained(classifier, found, settings, device, PRECISIONS[amp])
+
+
+def precision_of(run: Mapping[str, Any], device: torch.device) -> str:
+    """The run's --amp, where `device` is of the kind that it ran on; else off."""
+    same_kind = str(run.get("device", "")).startswith(device.type)
+    amp = run.get("amp", "off") if same_kind else "off"
+    return "off" if amp == "auto" else amp  # a run that broke off before it was chosen
 
 
 def resolve_settings(

@@ -64,13 +64,13 @@ def fit_data(
     train_data: LabelledImages,
     test_data: LabelledImages,
     candidates: np.ndarray,
-    resume: str | None = None,
+    again: str | None = None,
 ) -> RunFolder:
     """`fit_run` on data that are loaded, with device and precision resolved.
 
     Args:
         candidates: (N, C) uint8, of the training images.
-        resume: what goes on with an interrupted run; None: the script's --resume.
+        again: what goes on with an interrupted run; None: the script's --resume.
     """
     device, precision = torch.device(options.device), PRECISIONS[options.amp]
     torch.manual_seed(options.seed)
@@ -99,10 +99,10 @@ def fit_data(
     try:
         fit_assembled(options, training, run, train_data, test_data, candidates)
     except Interrupted:
-        resume = resume or f"python {options.script}.py --resume {run.path}"
+        again = again or f"python {options.script}.py --resume {run.path}"
         raise UserError(
             f"interrupted in epoch {training.epoch} after step {training.step}, and stored; go "
-            f"on with: {resume}"
+            f"on with: {again}"
         ) from None
     except Exception:
         if options.resume is None:

@@ -44,6 +44,21 @@ def test_a_constant_error_does_not_matter():
     )
 
 
+@pytest.mark.parametrize("noise", [1.0, 2.0])
+def test_candidates_keep_the_order_of_their_scores_however_strong_the_shift(noise):
+    """Where each image has one true label the shift grows without bound, but nothing ties."""
+    generator = torch.Generator().manual_seed(0)
+    true = torch.eye(10)[torch.randint(10, (3000,), generator=generator)]
+    candidates = (true.bool() | (torch.rand(true.shape, generator=generator) < 0.3)).float()
+    logits = 6 * true - 4 + noise * torch.randn(true.shape, generator=generator)
+    believed = believe(logits, candidates, torch.full((10,), 0.3), False)
+    chosen = candidates > 0
+    assert len(believed[chosen].unique()) > 0.95 * chosen.sum()
+    first = believed.argmax(dim=1)
+    best = logits.masked_fill(~chosen, -torch.inf).argmax(dim=1)
+    assert (first == best).float().mean() > 0.95  # classes are shifted a little differently
+
+
 def test_as_many_are_believed_as_the_rate_leaves():
     logits, true, candidates = draw()
     believed = believe(logits, candidates, torch.full((4,), 0.3), False)
@@ -74,6 +89,19 @@ def test_no_image_loses_its_last_candidate(entries, share, budget):
             assert expected >= share - 1e-9
         if "budget" in flags:
             assert (~kept).sum() == min(budget, len(rows) - len(set(rows)))
+
+
+def test_the_expected_precision_holds_for_millions():
+    """float32, as the probabilities come, cannot sum so many."""
+    probability = np.linspace(0, 1, 3_000_000, dtype=np.float32)
+    rows = np.arange(len(probability)) // 3
+    kept, _, expected = decide(probability, rows, precision=0.97)
+    assert expected >= 0.97
+    assert (1 - probability[~kept].astype(float)).mean() == pytest.approx(0.97, abs=1e-4)
+
+
+def test_nothing_is_decided_on_nothing():
+    assert decide(np.zeros(0, np.float32), np.zeros(0, int)).kept.tolist() == []
 
 
 def test_the_threshold_is_where_dropping_ends():

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.data import listed
 from pipeline.data.candidates import read_candidates
+from pipeline.review import scan
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
 CLASSES = ["=sum(1)", "boat", "sea"]
@@ -149,6 +150,7 @@ def test_what_the_page_exports_is_applied(run, trained, tmp_path):
         ({"key": "0"}, "is of another review than this run's"),
         ({"format": "x"}, "must be the review.json that review.html exports"),
         ({"decisions": [["0.png", "boat"]]}, "must be the review.json"),
+        ({"decisions": [["0.png", "boat", "false"]]}, "neither true nor false"),
         ({"decisions": []}, "its 45 candidates, but found"),
         (None, "cannot be read"),
     ],
@@ -163,12 +165,29 @@ def test_another_file_is_not_applied(change, message, run, trained, tmp_path):
     assert not (tmp_path / "r" / "review" / "reviewed.npy").exists()
 
 
-def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_path):
+def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_path, monkeypatch):
     assert run("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
     flags = ["--load_from", "r", "--output_dir", "f", "--folds", 2]
+    calls = []
+    for owner, name in ((scan.Scan, "look"), (scan, "fit_data")):
+        original = getattr(owner, name)
+
+        def spied(*arguments, name=name, original=original):
+            calls.append((name, arguments))
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, spied)
     status, _, err = run("review", *flags)
     assert status == 0, err
-    first = tmp_path / "f" / "folds" / "1-of-2"
+    for (fitted, (*_, train, test, _, _)), (looked, (_, _, held, *_)) in zip(
+        calls[::2], calls[1::2]
+    ):
+        assert (fitted, looked) == ("fit_data", "look")
+        assert set(test.ids) == {f"{row}.png" for row in held}
+        assert not set(train.ids) & set(test.ids)
+        assert len(train) + len(test) == 30
+    assert len(calls) == 4
+    first, _ = sorted((tmp_path / "f" / "folds").iterdir())
     config = json.loads((first / "config.json").read_text())
     assert (config["data"]["train_images"], config["data"]["test_images"]) == (15, 15)
     assert config["options"]["total_epoch"] == 2
@@ -188,7 +207,7 @@ def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_pa
     ("flags", "message"),
     [
         ("--load_from nowhere", "nowhere"),
-        ("--load_from r --folds 40", "--folds 40, but there are only 30 images"),
+        ("--load_from r --folds 16", "--folds 16: expected 15 at most"),
         ("--load_from r --output_dir p", "p exists and is not a run"),
         ("--load_from r/model.safetensors --labels gone.csv", "no label file gone.csv"),
     ],
@@ -198,6 +217,23 @@ def test_what_cannot_be_reviewed_is_said_in_a_line(flags, message, run, trained,
     assert (status, message in err, err.count("error: ")) == (1, True, 1), err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "r"]
     assert (tmp_path / "p" / "labels.csv").read_text().startswith("path,labels,")
+
+
+@pytest.mark.parametrize("place", ["r", "r/model.safetensors"])
+def test_a_run_without_its_last_checkpoint_is_reviewed(place, run, trained, tmp_path):
+    (tmp_path / "r" / "last.pt").unlink()
+    status, _, err = run("review", "--load_from", place)
+    assert status == 0, err
+    assert (tmp_path / "r" / "review" / "review.html").exists()
+
+
+def test_folds_of_another_run_are_not_taken(run, trained, tmp_path):
+    flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--loss", "focal"]
+    assert run("main_BCE", *flags, "--partial_rate", 0, "--output_dir", "s")[0] == 0
+    for name in "rs":
+        status, _, err = run("review", "--load_from", name, "--folds", 2, "--output_dir", "f")
+        assert status == 0, err
+    assert len(list((tmp_path / "f" / "folds").iterdir())) == 4
 
 
 def test_weights_alone_are_no_run(run, trained, tmp_path):
@@ -217,3 +253,8 @@ def test_bad_usage(run):
     assert run("review", "--load_from", "r", "--budget", 3, "--threshold", 0.2)[0] == 2
     assert run("review", "--load_from", "r", "--folds", 1)[0] == 2
     assert run("review")[0] == 2
+    assert run("review", "--load_from", "r", "--apply", "f", "--budget", 3)[0] == 2
+    status, _, err = run(
+        "main_real", "--dataset", "nuswide", "--path_images", "p", "--noise_file", "n"
+    )
+    assert (status, "no file n: give one that review.py wrote" in err) == (1, True)

@@ -49,13 +49,13 @@ def posterior(
             [1.0000, 0.0000, 0.0000]])
     """
     candidates = candidates.to(probability.dtype)
-    # The bound keeps 0 / 0 out where every candidate is sure to be false.
-    p = probability.clamp(min=1e-6)
+    # The bounds keep 0 / 0 out where every candidate is sure to be false, or there is none.
+    p = probability.clamp(min=1e-18)
     alone = candidates * p / (p + (1 - p) * rates)
     if not nonempty:
         return alone
-    none_true = torch.log1p(-alone.clamp(max=1 - 1e-6)).sum(dim=1, keepdim=True)
-    return (alone / -torch.expm1(none_true).clamp(max=-1e-12)).clamp(max=1)
+    none_true = torch.log1p(-alone).sum(dim=1, keepdim=True)
+    return (alone / -torch.expm1(none_true).clamp(max=-1e-30)).clamp(max=1)
 
 
 def fit_label_sets(

@@ -91,6 +91,9 @@ def load_or_make(
     if rate is None or path.exists():
         candidates, metadata = read_candidates(path)
         check_candidates(candidates, metadata, data, path, rate, dataset=dataset)
+        if (metadata or {}).get("model") == REVIEWED:
+            print(f"candidates: {path} (reviewed labels)")
+            return candidates
         file_seed = "unknown" if metadata is None else _one_line(metadata.get("seed"))
         origin = f"from file, seed {file_seed}"
         if metadata is not None and metadata.get("seed") != seed:
@@ -252,8 +255,8 @@ def _check_metadata(
         found = metadata.get(key)
         if expected is not None and found != expected:
             raise UserError(
-                f"{path} says {key} {_one_line(found)}, but {expected} is asked for; "
-                f"delete it and its array to regenerate, or check --dataset and --partial_rate"
+                f"{path} says {key} {_one_line(found)}, but {expected} is asked for; check "
+                "--dataset and --partial_rate, or give another file"
             )
     if metadata.get("classes") != list(data.classes):
         raise UserError(f"{path} lists other classes than the {len(data.classes)} here; {REMEDY}")

@@ -89,6 +89,24 @@ def open_images(
     )
 
 
+def subset(data: LabelledImages, rows: np.ndarray) -> LabelledImages:
+    """The images of `data` at `rows`, an array of row numbers, in its order."""
+
+    def chosen(texts: Sequence[str]) -> Texts:
+        return Texts(texts[row] for row in rows.tolist())
+
+    images = data.images
+    return LabelledImages(
+        ImageFiles(images.folder, chosen(images.names))
+        if isinstance(images, ImageFiles)
+        else images[rows],  # type: ignore[call-overload]  # a tensor
+        data.classes,
+        data.targets[rows],
+        chosen(data.ids),
+        None if data.true_targets is None else data.true_targets[rows],
+    )
+
+
 def exist(folder: str | Path, names: Iterable[str]) -> np.ndarray:
     """(N,) bool: which of the files `names` are in `folder` or its subfolders.
 

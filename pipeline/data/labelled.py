@@ -66,27 +66,3 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def subset(self, rows: np.ndarray) -> "LabelledImages":
-        """The images of `rows`, an array of row numbers, in its order."""
-        numbers = rows.tolist()
-        return LabelledImages(
-            self.images[rows] if isinstance(self.images, torch.Tensor) else Part(self.images, rows),
-            self.classes,
-            self.targets[rows],
-            Texts(self.ids[row] for row in numbers),
-            None if self.true_targets is None else self.true_targets[rows],
-        )
-
-
-class Part(Sequence):
-    """The items of `whole` at `rows`, taken when they are asked for."""
-
-    def __init__(self, whole: Sequence, rows: np.ndarray) -> None:
-        self.whole, self.rows = whole, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self.whole[int(self.rows[index])]

@@ -10,7 +10,7 @@ import torch
 from pipeline.cones.labelsets import posterior
 
 Tensor = torch.Tensor
-STEPS = 40  # of a bisection: 30 logits are halved until float32 knows no smaller difference
+STEPS = 40  # of a bisection: 30 logits are halved to less than 1e-10
 
 
 def believe(logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bool) -> Tensor:
@@ -18,9 +18,12 @@ def believe(logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bo
 
     Bayes' rule and the one true label that every image has (`labelsets.posterior`) turn what is
     believed before a label is known to be a candidate into what is believed after. What the
-    classifier believes is shifted, in logits, until the candidates believed to be true are as many
-    as the rate leaves, N (mean S - rho) / (1 - rho). The shift lies midway between that of all
-    classes together and the class's own: the rate of a single class is a rough guess.
+    classifier believes is shifted, in logits, towards as many candidates believed to be true as the
+    rate leaves, N (mean S - rho) / (1 - rho). The shift lies midway between that of all classes
+    together and the class's own: the rate of a single class is a rough guess.
+
+    A classifier that learned from pseudo-labels (CoNeS, splc, ll-r, ll-ct) predicts something
+    between true labels and candidates, and is taken for the latter.
 
     Args:
         logits: (N, C) float, of images that were not augmented.
@@ -32,12 +35,12 @@ def believe(logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bo
     Returns:
         (N, C) float32 in [0, 1], 0 outside the candidates.
     """
-    candidates = candidates.float()
+    # In float64: a strong shift leaves float32 no digits to tell candidates apart.
+    logits, candidates, rates = logits.double(), candidates.double(), rates.double()
     if of_candidates:
-        q = logits.double().sigmoid()
-        p = ((q - rates) / (1 - rates)).clamp(1e-4, 1 - 1e-4)
+        p = ((logits.sigmoid() - rates) / (1 - rates)).clamp(1e-4, 1 - 1e-4)
         # Below the least p the classifier's own order is kept.
-        logits = (p.logit() + 1e-3 * logits).float()
+        logits = p.logit() + 1e-3 * logits
     wanted = (candidates.mean(dim=0) - rates) / (1 - rates) * len(candidates)
 
     def shift(excess: Callable[[Tensor], Tensor]) -> Tensor:
@@ -50,7 +53,7 @@ def believe(logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bo
         return middle
 
     both = shift(lambda each: each) + shift(lambda each: each.sum().expand(len(each)))
-    return posterior((logits + both / 2).sigmoid(), rates, candidates)
+    return posterior((logits + both / 2).sigmoid(), rates, candidates).float()
 
 
 def predicts_truth(run: argparse.Namespace) -> bool:
@@ -61,8 +64,9 @@ def predicts_truth(run: argparse.Namespace) -> bool:
 class Decision(NamedTuple):
     """Which of M candidates to keep.
 
-    kept: (M,) bool. threshold: a dropped candidate's probability is below it. precision: share of
-    the dropped candidates that are false, as the probabilities have it; None if none is dropped.
+    kept: (M,) bool. threshold: probability at which dropping ends; no dropped candidate has more.
+    precision: share of the dropped candidates that are false, as the probabilities have it; None
+    if none is dropped.
     """
 
     kept: np.ndarray
@@ -91,9 +95,10 @@ def decide(
     >>> decide(np.array([0.1, 0.2, 0.9, 0.4]), np.array([0, 0, 1, 1]), budget=1).kept
     array([False,  True,  True,  True])
     """
+    probability = probability.astype(np.float64)  # sums of millions follow
     # The most probable of each image, at equal probability the first.
     order = np.lexsort((-np.arange(len(rows)), probability, rows))
-    last = np.append(rows[order][1:] != rows[order][:-1], True)
+    last = np.append(rows[order][1:] != rows[order][:-1], True)[: len(rows)]
     can_go = np.ones(len(rows), bool)
     can_go[order[last]] = False
     ascending = np.argsort(probability, kind="stable")

@@ -22,13 +22,14 @@ TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newli
 def write_table(
     path: Path, data: LabelledImages, entries: Entries, probability: np.ndarray, kept: np.ndarray
 ) -> None:
-    """A CSV file of all M candidates: path, candidate, probability, decision.
+    """A CSV file of all M candidates: path (the image's id), candidate, probability, decision.
 
     A spreadsheet would run a cell that begins like a formula: such a cell gets an apostrophe in
     front, which makes it text.
     """
     with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
-        table = csv.writer(file)
+        # Quoted throughout: some spreadsheets part cells at semicolons.
+        table = csv.writer(file, quoting=csv.QUOTE_ALL)
         table.writerow(["path", "candidate", "probability", "decision"])
         classes = [as_text(name) for name in data.classes]
         for row, column, p, keep in zip(*entries[1:], probability, kept):
@@ -146,6 +147,8 @@ def relabel_coco(
     """
     names = {image["id"]: listed.normalised(str(image["file_name"])) for image in content["images"]}
     categories = {item["id"]: str(item["name"]).strip() for item in content["categories"]}
+    new = [name for name in table.classes if name not in categories.values()]
+    categories |= dict(enumerate(new, max(categories, default=0) + 1))
     left = {(name, label) for name, labels in kept.items() for label in labels}
     annotations = []
     for item in content["annotations"]:
@@ -160,7 +163,9 @@ def relabel_coco(
         ids = {"id": number, "image_id": image_ids[name], "category_id": category_ids[label]}
         annotations.append(ids | {"bbox": [0, 0, 0, 0], "area": 0, "iscrowd": 0})
     images = [image | {"split": splits[names[image["id"]]]} for image in content["images"]]
-    return content | {"images": images, "annotations": annotations}
+    added = [{"id": number, "name": name} for number, name in categories.items() if name in new]
+    parts = {"images": images, "annotations": annotations}
+    return content | parts | {"categories": [*content["categories"], *added]}
 
 
 def read_decisions(
@@ -185,7 +190,9 @@ def read_decisions(
         if content["format"] != "review-1":
             raise ValueError(f"format {content['format']!r}")
         found = content["key"]
-        decisions = [(str(a), str(b), bool(keep)) for a, b, keep in content["decisions"]]
+        decisions = [(name, label, keep) for name, label, keep in content["decisions"]]
+        if not all(isinstance(keep, bool) for *_, keep in decisions):
+            raise ValueError("a decision that is neither true nor false")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from pipeline import losses
 from pipeline.cones import build
+from pipeline.data.images import subset
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TestImages, end_workers, test_loader
 from pipeline.data.transforms import test_transform
@@ -49,7 +50,7 @@ class Thumbnailed(TestImages):
     """Resized images; a thumbnail of each is written where it is loaded."""
 
     def __init__(self, data: LabelledImages, rows: np.ndarray, img_size: int, folder: Path) -> None:
-        super().__init__(data.subset(rows), test_transform(img_size))
+        super().__init__(subset(data, rows), test_transform(img_size))
         self.rows, self.folder = rows, folder
 
     def __getitem__(self, index: int) -> torch.Tensor:
@@ -65,12 +66,14 @@ class Scan:
         logits: (N, C) float32.
         maps: (M, MAP_SIDE, MAP_SIDE) uint8: the positive part of each candidate's class map, 255
             at its maximum; 0 where there is none.
+        parts: rows that one classifier looked at, for each.
     """
 
     def __init__(self, data: LabelledImages, entries: Entries, folder: Path) -> None:
         self.data, self.entries, self.folder = data, entries, folder
         self.logits = np.zeros(data.targets.shape, np.float32)
         self.maps = np.zeros((len(entries.rows), MAP_SIDE, MAP_SIDE), np.uint8)
+        self.parts: list[np.ndarray] = []
 
     @torch.inference_mode()
     def look(self, trained: Trained, rows: np.ndarray, workers: int | None, batch: int) -> None:
@@ -102,16 +105,18 @@ class Scan:
         finally:
             end_workers(loader)
         if not np.isfinite(self.logits[rows]).all():
-            raise UserError("the classifier's scores are not finite: give --amp off")
+            raise UserError(
+                "the classifier's scores are not finite: give --amp off, or review another run"
+            )
+        self.parts.append(rows)
 
 
 def small_maps(cams: torch.Tensor) -> np.ndarray:
     """(B, C, MAP_SIDE, MAP_SIDE) uint8 from class maps (B, C, h, w): see `Scan.maps`."""
-    positive = cams.float().relu()
-    positive = positive / positive.amax(dim=(2, 3), keepdim=True).clamp(min=1e-12)
     size = (MAP_SIDE, MAP_SIDE)
-    resized = F.interpolate(positive, size, mode="bilinear", align_corners=False)
-    return (255 * resized).round().to(torch.uint8).cpu().numpy()
+    maps = F.interpolate(cams.float().relu(), size, mode="bilinear", antialias=True)
+    maps = maps / maps.amax(dim=(2, 3), keepdim=True).clamp(min=1e-12)
+    return (255 * maps).round().to(torch.uint8).cpu().numpy()
 
 
 def fold_rows(images: int, folds: int, seed: int) -> list[np.ndarray]:
@@ -142,6 +147,5 @@ def train_fold(
     own = argparse.Namespace(**vars(options) | {"output_dir": str(folder), "resume": begun})
     make = losses.make_method if options.script == "main_BCE" else build.make_method
     again = "the same command"
-    fit_data(own, make, data.subset(rest), data.subset(held_out), candidates[rest], again)
-    flags = {"device": options.device, "amp": options.amp}
-    return load_trained(str(folder), flags)
+    fit_data(own, make, subset(data, rest), subset(data, held_out), candidates[rest], again)
+    return load_trained(str(folder), {"device": options.device, "amp": options.amp})

@@ -1,6 +1,7 @@
 """A review in numbers, and what its run has to show beside them."""
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.cones.correlation import cooccurrence, scale_rows
+from pipeline.data.candidates import REVIEWED, read_candidates
 from pipeline.data.labelled import LabelledImages
 from pipeline.review.beliefs import Decision
 from utils.metrics import average_precision
@@ -55,9 +57,9 @@ def summarise(
             found["precision"] = float(is_false[dropped].mean())
         if is_false.any():
             found["recall"] = float(dropped[is_false].mean())
-            suspicion = 1 - believed[judged][:, None]
+            labels = is_false[:, None].astype(np.int8)
             found["average_precision"] = (
-                float(average_precision(suspicion, is_false[:, None].astype(np.int8))[0]) / 100
+                float(average_precision(-believed[judged][:, None], labels)[0]) / 100
             )
     return {
         "images": len(data),
@@ -74,6 +76,10 @@ def truth_of(run: argparse.Namespace, data: LabelledImages) -> np.ndarray | None
     """(N, C) true labels where they are known: of noise that was added, or as the files say."""
     if data.true_targets is not None:
         return data.true_targets
+    if run.dataset == "files" and run.noise_file is not None:
+        _, metadata = read_candidates(run.noise_file)
+        if (metadata or {}).get("model") == REVIEWED:  # cleaned, because the labels are not true
+            return None
     noise_was_added = run.script != "main_real" and (run.partial_rate or run.noise_file)
     return data.targets if noise_was_added else None
 
@@ -90,8 +96,8 @@ def read_history(run: Path) -> list[dict[str, float]]:
 
 
 def class_correlation(run: Path, kept: np.ndarray) -> np.ndarray:
-    """(C, C): what the run learned, else how often labels are kept together; rows sum to 2."""
-    state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)["method"]
-    if "correlation" in state:
-        return state["correlation"].numpy()
+    """(C, C): what CoNeS learned in the run, else how often labels are kept together, by row."""
+    with contextlib.suppress(Exception):  # no last.pt, a damaged one, or a method without it
+        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
+        return state["method"]["correlation"].numpy().copy()
     return scale_rows(cooccurrence(torch.from_numpy(kept))).numpy()
