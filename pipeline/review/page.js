@@ -13,6 +13,8 @@
   const HEAT_SIDE = 112;       // pixels of a class map once enlarged
   const SETTLE_MS = 80;        // after a fast scroll, before thumbnails are asked for
   const SAVE_MS = 250;
+  const BETWEEN_FILES_MS = 1000;  // Safari keeps one of two downloads that start together
+  const LONG_PRESS_MS = 500;
   const TYPING_MS = 150;
 
   const $ = (id) => document.getElementById(id);
@@ -36,6 +38,7 @@
   const mapSize = data.mapSide * data.mapSide;
 
   const kept = script.slice();
+  const agreed = new Uint8Array(entries);  // 1 where an earlier decision is the script's by now
   const seen = new Uint8Array(images);
   const counts = {
     seen: 0, changed: 0,
@@ -127,18 +130,18 @@
     say(change.words);
   }
 
-  function step(from, to, word) {
+  function step(from, to, word, focus) {
     const change = from.pop();
     if (!change) return;
     toggle(change);
     to.push(change);
-    if (change.image >= 0 && positions[change.image] >= 0) goTo(positions[change.image]);
+    if (change.image >= 0 && positions[change.image] >= 0) goTo(positions[change.image], focus);
     changed();
     say(`${word}: ${change.words}`);
   }
 
-  const undo = () => step(done, undone, 'Undone');
-  const redo = () => step(undone, done, 'Done again');
+  const undo = (focus = true) => step(done, undone, 'Undone', focus);
+  const redo = (focus = true) => step(undone, done, 'Done again', focus);
 
   function flip(entry) {
     const image = imageOf(entry);
@@ -155,11 +158,15 @@
   }
 
   function changed() {
+    refresh();
+    clearTimeout(saveTimer);
+    saveTimer = setTimeout(save, SAVE_MS);
+  }
+
+  function refresh() {
     showProgress();
     for (const card of live.values()) fillCard(card);
     if (!$('overview').hidden) showClasses();
-    clearTimeout(saveTimer);
-    saveTimer = setTimeout(save, SAVE_MS);
   }
 
   function showProgress() {
@@ -173,7 +180,11 @@
 
   // ---------------------------------------------------------------- storage
 
-  const storageKey = `review:${data.key}`;
+  // Decisions are stored as such, not as differences from the script's: the key is the same for
+  // any threshold. (The format without a number in its key held differences.)
+  const storageKey = `review-2:${data.key}`;
+  let storedText = null;  // and what it says: all that this page knows of the storage
+  let stored = {kept: script.slice(), seen: new Uint8Array(images)};
   let saveTimer = 0;
 
   /** Indices that fulfil `test`, each as its distance from the one before: short to write. */
@@ -198,39 +209,70 @@
   function save() {
     clearTimeout(saveTimer);
     saveTimer = 0;
+    restore();
+    const mine = (entry) => kept[entry] !== script[entry] || agreed[entry];
+    const text = JSON.stringify({
+      images, entries,
+      kept: distances(entries, (entry) => mine(entry) && kept[entry]),
+      dropped: distances(entries, (entry) => mine(entry) && !kept[entry]),
+      seen: distances(images, (image) => seen[image]),
+    });
     try {
-      localStorage.setItem(storageKey, JSON.stringify({
-        images, entries,
-        changed: distances(entries, (entry) => kept[entry] !== script[entry]),
-        seen: distances(images, (image) => seen[image]),
-      }));
+      localStorage.setItem(storageKey, text);
+      storedText = text;
+      stored = {kept: kept.slice(), seen: seen.slice()};
     } catch (error) {
       warn('This browser does not store decisions here ' +
         `(${error.name}): export them before you close the page.`);
     }
   }
 
-  /** Takes over what is stored, from an earlier visit or another tab. */
+  /** Takes over what an earlier visit or another tab has stored, and leaves the rest as it is. */
   function restore() {
-    let stored;
+    let found;
     try {
-      stored = JSON.parse(localStorage.getItem(storageKey));
+      const text = localStorage.getItem(storageKey);
+      if (text === storedText) return;
+      storedText = text;
+      found = JSON.parse(text);
     } catch (error) {
       warn(`Stored decisions could not be read (${error.name}).`);
       return;
     }
-    if (!stored) return;
-    if (stored.images !== images || stored.entries !== entries ||
-        !Array.isArray(stored.changed) || !Array.isArray(stored.seen)) {
+    if (!found) return;
+    if (found.images !== images || found.entries !== entries ||
+        ![found.kept, found.dropped, found.seen].every(Array.isArray)) {
       warn('Stored decisions belong to other labels, and are not shown.');
       return;
     }
-    const wanted = script.slice();
-    for (const entry of indices(stored.changed, entries)) wanted[entry] ^= 1;
-    const wantedSeen = new Uint8Array(images);
-    for (const image of indices(stored.seen, images)) wantedSeen[image] = 1;
-    toggle({flips: differing(kept, wanted), marks: differing(seen, wantedSeen)});
-    done.length = undone.length = 0;
+    const before = stored;
+    stored = {kept: script.slice(), seen: new Uint8Array(images)};
+    for (const [list, decision] of [[found.kept, 1], [found.dropped, 0]]) {
+      for (const entry of indices(list, entries)) {
+        stored.kept[entry] = decision;
+        if (script[entry] === decision) agreed[entry] = 1;
+      }
+    }
+    for (const image of indices(found.seen, images)) stored.seen[image] = 1;
+    const news = (name, now) => differing(before[name], stored[name])
+      .filter((index) => now[index] !== stored[name][index]);
+    const change = {flips: news('kept', kept), marks: news('seen', seen)};
+    toggle(change);
+    leaveToOthers(change);
+    refresh();
+  }
+
+  /** What another tab has changed can no longer be undone here. */
+  function leaveToOthers(change) {
+    const [flips, marks] = [new Set(change.flips), new Set(change.marks)];
+    for (const list of [done, undone]) {
+      const left = list.map((own) => ({
+        ...own,
+        flips: own.flips.filter((entry) => !flips.has(entry)),
+        marks: own.marks.filter((image) => !marks.has(image)),
+      })).filter((own) => own.flips.length || own.marks.length);
+      list.splice(0, list.length, ...left);
+    }
   }
 
   function differing(one, other) {
@@ -245,57 +287,74 @@
 
   // ---------------------------------------------------------------- files out and in
 
-  /** A cell of CSV; spreadsheets run a cell that starts like a formula, an apostrophe stops it. */
+  /**
+   * A cell of CSV. Spreadsheets run a cell that starts like a formula: an apostrophe stops it,
+   * and quotes keep a name in one cell where semicolons separate.
+   */
   function cell(text) {
     const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    return `"${safe.replaceAll('"', '""')}"`;
   }
 
-  function csv() {
-    const lines = [CSV_HEAD.join(',')];
+  const csvLine = (cells) => `${cells.map(cell).join(',')}\r\n`;
+
+  /** A file's text, a part an image: as a whole it may be longer than a string can be. */
+  function textByImage(head, line, tail = '') {
+    const parts = [head];
     for (let image = 0; image < images; image++) {
-      const path = cell(paths[image]);
+      let part = '';
       for (let entry = starts[image]; entry < starts[image + 1]; entry++) {
-        lines.push([
-          path, cell(classes[columns[entry]]), exact(entry), kept[entry] ? 'kept' : 'dropped',
-          kept[entry] === script[entry] ? 'script' : 'you',
-        ].join(','));
+        part += line(image, entry);
       }
+      parts.push(part);
     }
-    return `${lines.join('\r\n')}\r\n`;
+    parts.push(tail);
+    return parts;
   }
+
+  const csv = () => textByImage(csvLine(CSV_HEAD), (image, entry) => csvLine([
+    paths[image], classes[columns[entry]], exact(entry), kept[entry] ? 'kept' : 'dropped',
+    kept[entry] === script[entry] ? 'script' : 'you',
+  ]));
 
   function json() {
-    const lines = [];
-    for (let image = 0; image < images; image++) {
-      for (let entry = starts[image]; entry < starts[image + 1]; entry++) {
-        lines.push(JSON.stringify([paths[image], classes[columns[entry]], kept[entry] === 1]));
-      }
-    }
-    return `{"format": "${FORMAT}", "key": ${JSON.stringify(data.key)}, "decisions": [\n` +
-      `${lines.join(',\n')}\n]}\n`;
+    const looked = JSON.stringify(differing(seen, new Uint8Array(images)));
+    return textByImage(
+      `{"format": "${FORMAT}", "key": ${JSON.stringify(data.key)}, "seen": ${looked}, ` +
+        '"decisions": [\n',
+      (image, entry) => (entry ? ',\n' : '') +
+        JSON.stringify([paths[image], classes[columns[entry]], kept[entry] === 1]),
+      '\n]}\n');
   }
 
-  function download(name, type, text) {
+  function download(name, blob) {
     const link = document.createElement('a');
-    link.href = URL.createObjectURL(new Blob([text], {type}));
+    link.href = URL.createObjectURL(blob);
     link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   }
 
   /** First the file that this page reads again: a browser may ask before it saves a second one. */
-  function exportFiles() {
-    download('review.json', 'application/json', json());
-    download('review.csv', 'text/csv;charset=utf-8', csv());
-    say('Saved review.json and review.csv among your downloads');
+  async function exportFiles() {
+    try {
+      download('review.json', new Blob(json(), {type: 'application/json'}));
+      const table = new Blob(csv(), {type: 'text/csv;charset=utf-8'});  // of the same moment
+      await new Promise((resolve) => setTimeout(resolve, BETWEEN_FILES_MS));
+      download('review.csv', table);
+      say('Saved review.json and review.csv among your downloads');
+    } catch (error) {
+      warn(`The export failed (${error.name}: ${error.message}).`);
+    }
   }
 
   async function importFile(file) {
     $('warning').hidden = true;  // one about an earlier file; storage warns again as it fails
     try {
-      const flips = readDecisions(JSON.parse(await file.text()));
-      const marks = [...new Set(flips.map(imageOf))].filter((image) => !seen[image]);
+      const review = JSON.parse(await file.text());
+      const flips = readDecisions(review);
+      const looked = new Set(review.seen === undefined ? flips.map(imageOf) : readSeen(review));
+      const marks = [...looked].filter((image) => !seen[image]);
       act({flips, marks, image: -1, words: `${plural(flips.length, 'decision')} imported`});
     } catch (error) {
       warn(`${file.name} was not imported: ` +
@@ -329,6 +388,14 @@
       }
     }
     return flips;
+  }
+
+  function readSeen({seen: list}) {
+    const fits = (image) => Number.isInteger(image) && image >= 0 && image < images;
+    if (!Array.isArray(list) || !list.every(fits)) {
+      throw new Error(`expected photos looked at as a list of numbers from 0 to ${images - 1}.`);
+    }
+    return list;
   }
 
   // ---------------------------------------------------------------- order and filters
@@ -431,13 +498,24 @@
     $('empty').hidden = shown.length > 0;
     current = shown.length ? Math.max(0, positions[currentImage] ?? 0) : -1;
     currentImage = current < 0 ? -1 : shown[current];
+    lastTop = 0;
+    stale = $('photos').hidden;  // what is hidden has no size to measure
+    if (stale) return;
     measure();
     scroller.scrollTop = 0;
     if (current > 0) reveal(current);
     draw();
   }
 
+  let filterTimer = 0;
+
+  function filtersChangeSoon(milliseconds) {
+    clearTimeout(filterTimer);
+    filterTimer = setTimeout(filtersChanged, milliseconds);
+  }
+
   function filtersChanged() {
+    clearTimeout(filterTimer);
     currentImage = -1;  // another selection starts at its top
     applyFilters();
     say(`${plural(shown.length, 'photo')} shown`);
@@ -446,8 +524,8 @@
   function filterByClass(column) {
     $('filter-form').reset();
     $('class').value = String(column);
-    showTab('photos');
     filtersChanged();
+    showTab('photos');
     $('class').focus();
   }
 
@@ -455,7 +533,10 @@
 
   const scroller = $('scroller');
   const grid = $('grid');
-  const view = {columns: 1, cardWidth: 0, thumbHeight: 0, tops: new Float64Array(1), height: 0};
+  const view = {
+    columns: 1, cardWidth: 0, thumbHeight: 0, tops: new Float64Array(1), height: 0, screen: 0,
+  };
+  let stale = false;  // whether the cards shown are others than those measured
 
   /** Heights of a card's parts, in pixels; page.css sizes the parts by the same variables. */
   function measure() {
@@ -487,7 +568,9 @@
         Math.min(most, LIST_ROWS) * chip + 2 + GAP;  // 2 for the border
     }
     view.height = Math.min(view.tops[rows], MAX_HEIGHT);
+    view.screen = scroller.clientHeight;
     grid.style.height = `${view.height}px`;
+    stale = false;
   }
 
   /** How much further the rows reach than the element that stands for them: 1 if all fits. */
@@ -510,8 +593,24 @@
     return low;
   }
 
+  const rowOf = (position) => Math.floor(position / view.columns);
+
+  /** Whether half of a row shows, or it fills half of the screen. */
+  function inView(row) {
+    const top = scrolled();
+    const [begin, end] = [view.tops[row], view.tops[row + 1]];
+    const part = Math.min(end, top + view.screen) - Math.max(begin, top);
+    return part >= Math.min(end - begin, view.screen) / 2;
+  }
+
+  /** Position of the first card in view; a row whose larger part is above is followed by one. */
+  function firstInView() {
+    const row = rowAt(scrolled());
+    return (inView(row) ? row : Math.min(row + 1, view.tops.length - 2)) * view.columns;
+  }
+
   function reveal(position) {
-    const row = Math.floor(position / view.columns);
+    const row = rowOf(position);
     const top = view.tops[row] - GAP;
     const bottom = view.tops[row + 1];
     const now = scrolled();
@@ -565,7 +664,10 @@
       root, photo, map, doneButton, name, folder, file, tail, list,
       chips: [], image: -1, asked: false,
     };
-    photo.addEventListener('load', () => root.classList.add('ready'));
+    photo.addEventListener('load', () => {
+      root.classList.add('ready');
+      if (map.classList.contains('shown')) fitMap(card);  // it was fitted into the empty box
+    });
     photo.addEventListener('error', () => root.classList.add('missing'));
     return card;
   }
@@ -704,7 +806,7 @@
 
   function place(card, offset) {
     const position = positions[card.image];
-    const row = Math.floor(position / view.columns);
+    const row = rowOf(position);
     const x = GAP + (position % view.columns) * (view.cardWidth + GAP);
     const height = view.tops[row + 1] - view.tops[row] - GAP;
     card.root.style.height = `${height}px`;
@@ -717,13 +819,16 @@
     if (!frame) frame = requestAnimationFrame(draw);
   }
 
-  /** Lays the grid out anew and keeps the current photo, or the top one, in view. */
+  /** Lays the grid out anew; the current card, or else the first in view, stays where it was. */
   function resized() {
     if ($('photos').hidden) return;
-    const anchor = shown.length ? rowAt(scrolled()) * view.columns : 0;
+    const anchor = current < 0 || inView(rowOf(current)) ? current : firstInView();
+    const above = scrolled() - view.tops[rowOf(anchor)];
     measure();
-    scroller.scrollTop = (view.tops[Math.floor(anchor / view.columns)] - GAP) / stretch();
-    if (current >= 0) reveal(current);
+    if (anchor >= 0) {
+      scroller.scrollTop = (view.tops[rowOf(anchor)] + above) / stretch();
+      if (!inView(rowOf(anchor))) reveal(anchor);
+    }
     draw();
   }
 
@@ -947,28 +1052,40 @@
   const heat = {canvas: $('heat'), label: 0, cell: 0, strongest: 1, row: 0, column: 0};
   const LABEL_PIXELS = 11;  // of a line of labels beside the heat map
   const LABEL_WIDTH = 96;
+  const PAIRS = 10;
 
   function startHeat() {
     const table = data.correlation;
     if (!table) return;
     $('correlation').hidden = false;
+    const symmetric = table.every((line, row) => line.every((value, column) =>
+      row === column || value === null || table[column][row] === value));
+    const pairs = strongestPairs(table, symmetric);
+    heat.strongest = Math.abs(pairs[0]?.[2] ?? 0) || 1;
+    for (const [row, column, value] of pairs) {
+      const item = element('li', '', $('pairs'));
+      element('bdi', '', item).textContent = classes[row];
+      item.append(symmetric ? ' – ' : ' → ');
+      element('bdi', '', item).textContent = classes[column];
+      element('span', 'chance', item).textContent = value.toFixed(3);
+    }
+    heat.canvas.setAttribute('aria-label',
+      `Correlation: ${grouped(classes.length)} rows and columns, one of each a class. ` +
+      'Arrow keys go from cell to cell.');
+  }
+
+  /** [row, column, value] of the PAIRS largest magnitudes, the largest first. */
+  function strongestPairs(table, symmetric) {
     const pairs = [];
     table.forEach((line, row) => line.forEach((value, column) => {
-      if (value !== null && row !== column) pairs.push([row, column, value]);
+      if (value === null || row === column || (symmetric && row > column)) return;
+      const size = Math.abs(value);
+      if (pairs.length === PAIRS && size <= Math.abs(pairs[PAIRS - 1][2])) return;
+      const place = pairs.findIndex((pair) => Math.abs(pair[2]) < size);
+      pairs.splice(place < 0 ? pairs.length : place, 0, [row, column, value]);
+      if (pairs.length > PAIRS) pairs.pop();
     }));
-    heat.strongest = pairs.reduce((most, pair) => Math.max(most, Math.abs(pair[2])), 0) || 1;
-    const symmetric = pairs.every(([row, column, value]) => table[column][row] === value);
-    pairs.filter(([row, column]) => !symmetric || row < column)
-      .sort((a, b) => Math.abs(b[2]) - Math.abs(a[2])).slice(0, 10)
-      .forEach(([row, column, value]) => {
-        const item = element('li', '', $('pairs'));
-        element('bdi', '', item).textContent = classes[row];
-        item.append(symmetric ? ' – ' : ' → ');
-        element('bdi', '', item).textContent = classes[column];
-        element('span', 'chance', item).textContent = value.toFixed(3);
-      });
-    heat.canvas.setAttribute('aria-label',
-      `Correlation: ${grouped(classes.length)} rows and columns, one of each a class`);
+    return pairs;
   }
 
   function drawHeat() {
@@ -984,29 +1101,47 @@
     const context = heat.canvas.getContext('2d');
     context.scale(ratio, ratio);
     const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
-    drawCells(context, table, colour);
+    drawCells(context, table, colour, ratio);
     drawLabels(context, table, colour('--muted'));
-    context.strokeStyle = colour('--text');
-    context.lineWidth = 1.5;
-    context.strokeRect(heat.label + heat.column * heat.cell, heat.label + heat.row * heat.cell,
-      heat.cell, heat.cell);
+    placeMarker();
   }
 
-  function drawCells(context, table, colour) {
-    const [positive, negative, none] = [colour('--accent'), colour('--dropped'), colour('--picture')];
-    const gap = heat.cell > 6 ? 1 : 0;
+  /** The cells as one image, a pixel each, which the browser enlarges. */
+  function drawCells(context, table, colour, ratio) {
+    const cells = document.createElement('canvas');
+    cells.width = cells.height = table.length;
+    const pixels = cells.getContext('2d').createImageData(table.length, table.length);
+    const [positive, negative] = ['--accent', '--dropped'].map((name) => rgb(colour(name)));
     table.forEach((line, row) => line.forEach((value, column) => {
-      const at = [heat.label + column * heat.cell, heat.label + row * heat.cell,
-        heat.cell - gap, heat.cell - gap];
-      context.globalAlpha = 1;
-      context.fillStyle = none;
-      context.fillRect(...at);
       if (row === column || value === null) return;
-      context.globalAlpha = Math.min(Math.abs(value) / heat.strongest, 1);
-      context.fillStyle = value < 0 ? negative : positive;
-      context.fillRect(...at);
+      const pixel = 4 * (row * table.length + column);
+      pixels.data.set(value < 0 ? negative : positive, pixel);
+      pixels.data[pixel + 3] = 255 * Math.min(Math.abs(value) / heat.strongest, 1);
     }));
-    context.globalAlpha = 1;
+    cells.getContext('2d').putImageData(pixels, 0, 0);
+    const {label, cell} = heat;
+    const side = cell * table.length;
+    context.fillStyle = colour('--picture');
+    context.fillRect(label, label, side, side);
+    context.imageSmoothingEnabled = cell * ratio < 1;
+    context.drawImage(cells, label, label, side, side);
+    if (cell <= 6) return;
+    context.fillStyle = colour('--surface');
+    for (let line = 1; line <= table.length; line++) {  // gaps
+      context.fillRect(label + line * cell - 1, label, 1, side);
+      context.fillRect(label, label + line * cell - 1, side, 1);
+    }
+  }
+
+  /** Red, green and blue of '#rrggbb', as page.css writes colours. */
+  const rgb = (text) => [1, 3, 5].map((start) => parseInt(text.slice(start, start + 2), 16));
+
+  function placeMarker() {
+    Object.assign($('heat-marker').style, {
+      width: `${heat.cell}px`, height: `${heat.cell}px`,
+      left: `${heat.label + heat.column * heat.cell}px`,
+      top: `${heat.label + heat.row * heat.cell}px`,
+    });
   }
 
   /** Every label where they fit, else every second, third ... */
@@ -1046,7 +1181,7 @@
     const value = data.correlation[heat.row][heat.column];
     $('heat-cell').textContent = `${isolate(classes[heat.row])} and ` +
       `${isolate(classes[heat.column])}: ${value === null ? 'none' : value.toFixed(3)}`;
-    drawHeat();
+    placeMarker();
   }
 
   function pointAtCell(event) {
@@ -1080,8 +1215,9 @@
       sortClasses();
       drawHeat();
     } else {
+      if (stale) measure();
       scroller.scrollTop = lastTop / stretch();  // hidden elements forget it
-      draw();
+      resized();
     }
   }
 
@@ -1124,20 +1260,22 @@
   }
 
   function gridKey(pressed) {
-    if (current < 0) return false;
     const move = moves()[pressed];
-    if (move !== undefined) {
-      const page = document.activeElement;
+    const decides = pressed >= '1' && pressed <= '9';
+    if (current < 0 || (move === undefined && !decides && pressed !== 'd')) return false;
+    if (pressed === 'Home' || pressed === 'End') {
+      goTo(move);
+    } else if (!inView(rowOf(current))) {
+      goTo(firstInView());  // keys act on what is seen: this one only chooses it
+    } else if (move !== undefined) {
       // At first the current card is none the user has chosen: the first arrow goes to it.
-      goTo(page.closest('.card') || pressed === 'Home' || pressed === 'End' ? move : current);
-    } else if (pressed >= '1' && pressed <= '9') {
+      goTo(document.activeElement.closest('.card') ? move : current);
+    } else if (decides) {
       const entry = candidates(currentImage)[Number(pressed) - 1];
       if (entry !== undefined) flip(entry);
-    } else if (pressed === 'd') {
+    } else {
       if (!seen[currentImage]) mark(currentImage);
       goTo(current + 1);
-    } else {
-      return false;
     }
     return true;
   }
@@ -1148,13 +1286,20 @@
     $('text').select();
   }
 
+  let touchedAt = Infinity;  // when a finger came down; never, if that was a mouse
+
   function clickGrid(event) {
     const card = cardAt(event.target);
     if (!card) return;
     const pressed = event.target.closest('button');
     goTo(positions[card.image], !pressed);
-    if (pressed?.classList.contains('chip')) flip(Number(pressed.dataset.entry));
-    else if (pressed) mark(card.image);
+    if (pressed?.classList.contains('chip')) {
+      // A finger held on it wants to see the map. A key's click has no detail.
+      const held = event.detail > 0 && event.timeStamp - touchedAt > LONG_PRESS_MS;
+      if (!held) flip(Number(pressed.dataset.entry));
+    } else if (pressed) {
+      mark(card.image);
+    }
   }
 
   function focusGrid(event) {
@@ -1180,10 +1325,9 @@
   }
 
   function listen() {
-    let typing = 0;
     const on = (id, type, call) => $(id).addEventListener(type, call);
-    on('undo', 'click', undo);
-    on('redo', 'click', redo);
+    on('undo', 'click', () => undo(false));  // the button keeps the focus, to be pressed again
+    on('redo', 'click', () => redo(false));
     on('export', 'click', exportFiles);
     on('import', 'click', () => $('import-file').click());
     on('import-file', 'change', async () => {
@@ -1196,16 +1340,16 @@
     on('filter-form', 'change', (event) => {
       if (event.target !== $('text')) filtersChanged();
     });
-    on('filter-form', 'reset', () => setTimeout(filtersChanged));  // once the fields are reset
+    on('filter-form', 'reset', () => filtersChangeSoon(0));  // once the fields are reset
     on('empty-reset', 'click', () => $('filter-form').reset());
-    on('text', 'input', () => {
-      clearTimeout(typing);
-      typing = setTimeout(filtersChanged, TYPING_MS);
-    });
+    on('text', 'input', () => filtersChangeSoon(TYPING_MS));
     on('text', 'keydown', (event) => {
       if (event.key === 'Enter' && current >= 0) goTo(current);
     });
     on('grid', 'click', clickGrid);
+    on('grid', 'pointerdown', (event) => {
+      touchedAt = event.pointerType === 'touch' ? event.timeStamp : Infinity;
+    });
     on('grid', 'focusin', focusGrid);
     on('grid', 'focusout', pointAway);
     on('grid', 'pointerover', pointAt);
@@ -1224,11 +1368,7 @@
     window.addEventListener('pagehide', flush);
     document.addEventListener('visibilitychange', flush);
     window.addEventListener('storage', (event) => {  // another tab has decided
-      if (event.key !== storageKey || !event.newValue) return;
-      restore();
-      showProgress();
-      for (const card of live.values()) fillCard(card);
-      if (!$('overview').hidden) showClasses();
+      if (event.key === storageKey && event.newValue) restore();
     });
   }
 

@@ -29,6 +29,7 @@ CHUNK = 200  # images a file of maps
 THUMBNAIL_SIDE = 240  # longer side, in pixels
 THUMBNAILS_A_FOLDER = 1000
 PROBABILITY_STEPS = 10_000  # probabilities are stored in whole ten-thousandths
+MAX_CLASSES = 65_535  # columns are stored in two bytes
 
 
 class Page(NamedTuple):
@@ -70,7 +71,8 @@ def write_page(folder: Path, page: Page) -> Path:
     that a new page never lies beside older data for long.
 
     Raises:
-        ValueError: lengths of `paths`, `starts`, `columns`, `probability` and `kept` disagree.
+        ValueError: lengths of `paths`, `starts`, `columns`, `probability` and `kept` disagree;
+            a probability is NaN or rounds to one outside [0, 1]; more than MAX_CLASSES classes.
     """
     entries = len(page.columns)
     if len(page.starts) != len(page.paths) + 1 or page.starts[-1] != entries:
@@ -124,13 +126,21 @@ def write_maps(folder: Path, chunk: int, maps: np.ndarray) -> None:
 
 def _content(page: Page) -> dict[str, Any]:
     """What review-data.js holds; names from outside are values, never keys."""
+    if len(page.classes) > MAX_CLASSES:
+        raise ValueError(f"expected at most {MAX_CLASSES} classes, but got {len(page.classes)}")
+    probability = np.rint(page.probability * PROBABILITY_STEPS)
+    wrong = ~((probability >= 0) & (probability <= PROBABILITY_STEPS))  # NaN included
+    if wrong.any():
+        raise ValueError(
+            f"expected probabilities in [0, 1], but got {page.probability[wrong][:3].tolist()}"
+        )
     return {
         "key": page.key,
         "classes": page.classes,
         "paths": list(page.paths),
         "starts": _base64(np.asarray(page.starts, "<u4")),
         "columns": _base64(np.asarray(page.columns, "<u2")),
-        "probability": _base64(np.rint(page.probability * PROBABILITY_STEPS).astype("<u2")),
+        "probability": _base64(probability.astype("<u2")),
         "kept": _base64(np.asarray(page.kept, bool).astype("u1")),
         "history": [
             {key: _number(epoch.get(key)) for key in ("epoch", "confidence", "mAP")}
