@@ -59,9 +59,8 @@ def main() -> None:
     add_machine_flags(parser)
     data_group = parser.add_argument_group("data, where it has moved since the run")
     data_group.add_argument("--path_images", metavar="DIR", help="default: the run's")
-    data_group.add_argument(
-        "--labels", metavar="FILE", help="of --dataset files (default: the run's)"
-    )
+    for name in "labels", "classes", "noise_file":
+        data_group.add_argument(f"--{name}", metavar="FILE", help="default: the run's")
     parser.add_argument("--output_dir", metavar="DIR", help="default: review in the run's folder")
     options = parser.parse_args()
     decides = [options.precision, options.budget, options.folds]
@@ -76,13 +75,19 @@ def main() -> None:
     from pipeline.review.labels import read_decisions, write_kept
     from pipeline.review.scan import entries_of
 
+    place = Path(options.load_from)
+    place = place if place.is_dir() else place.parent
+    no_run = UserError(
+        f"{options.load_from} is no run: expected the folder of one, whose config.json says which "
+        "candidates it was trained on"
+    )
+    if not (place / "config.json").exists():
+        raise no_run
     checkpoint = read_checkpoint(options.load_from)
-    if "fingerprint" not in checkpoint.data:
-        raise UserError(
-            f"{options.load_from} is no run: expected the folder of one, whose config.json says "
-            "which candidates it was trained on"
-        )
-    for name in ("path_images", "labels"):
+    needed = {"script", "dataset", "seed", "partial_rate", "noise_file", "path_images"}
+    if "fingerprint" not in checkpoint.data or not needed <= set(checkpoint.options):
+        raise no_run
+    for name in ("path_images", "labels", "classes", "noise_file"):
         if getattr(options, name) is not None:
             checkpoint.options[name] = getattr(options, name)
     run = argparse.Namespace(**checkpoint.options)
@@ -92,7 +97,6 @@ def main() -> None:
     key = hashlib.sha256(
         f"{checkpoint.data['fingerprint']} {weights_sha256(checkpoint)}".encode()
     ).hexdigest()[:32]
-    place = checkpoint.path.parent
     folder = Path(options.output_dir or place / "review")
     if options.apply is None:
         if options.folds is not None and options.folds > len(data) // 2:
@@ -100,27 +104,36 @@ def main() -> None:
                 f"--folds {options.folds}: expected {len(data) // 2} at most, so that each of the "
                 f"{len(data)} images' models sees half of them at least; give fewer"
             )
-        open_folder(folder)
+        open_folder(folder, key, own=folder == place / "review")
         review(options, place, run, data, candidates, key, folder)
         return
     entries = entries_of(candidates)
     kept = read_decisions(options.apply, key, data.ids, data.classes, entries)
     reviewed = np.zeros_like(candidates)
     reviewed[entries.rows[kept], entries.columns[kept]] = 1
-    open_folder(folder)
+    open_folder(folder, key, own=folder == place / "review")
     print(f"kept                {kept.sum()} of {len(kept)} candidates")
     say_how_to_train(run, write_kept(folder / "reviewed", run, data, reviewed))
 
 
-def open_folder(folder: Path) -> None:
-    """Make the folder, or take up one that a review has marked as its own."""
-    from utils.run import check_output_dir
+def open_folder(folder: Path, key: str, own: bool) -> None:
+    """Make the folder, or take up one that a review of this run has marked as its own.
 
-    mark = folder / ".review"
-    if not mark.exists():
-        check_output_dir(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        mark.write_text("review.py may replace what it wrote in this folder.\n", "utf-8")
+    Args:
+        key: of the run.
+        own: it is the one in the run's folder, and the run may have been trained further.
+    """
+    from pipeline.data.candidates import REVIEW_MARK
+    from utils.files import atomic_path
+
+    mark = folder / REVIEW_MARK
+    marked = mark.is_file() and (own or mark.read_text("utf-8").strip() == key)
+    if not marked and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"{folder} exists and holds no review of this run: give a new or empty --output_dir"
+        )
+    with atomic_path(mark) as temporary:
+        temporary.write_text(f"{key}\n", "utf-8")
 
 
 def review(
@@ -189,6 +202,8 @@ def review(
     path = write_page(folder, page)
     for name, value in headlines(summary).items():
         print(f"{name:<20}{value}")
+    if decision.precision is None and len(probability):
+        print(f"                    the least probable candidate has {probability.min():.3f}")
     print(f"all candidates      {folder / 'labels.csv'}")
     print(f"page                {path}")
     say_how_to_train(run, files)

@@ -40,7 +40,12 @@ def write(folder, form):
         ]
         pairs = [(i, name) for i, labels in enumerate(LABELS) for name in labels]
         annotations = [
-            {"id": k, "image_id": i, "category_id": CLASSES.index(name), "bbox": [1, 2, 3, 4]}
+            {
+                "id": k or "zero",
+                "image_id": i,
+                "category_id": CLASSES.index(name),
+                "bbox": [1, 2, 3, 4],
+            }
             for k, (i, name) in enumerate(pairs)
         ]
         categories = [{"id": c, "name": name} for c, name in enumerate(CLASSES)]
@@ -58,7 +63,13 @@ def test_a_label_file_keeps_its_form_and_all_but_the_training_labels(form, tmp_p
     ids = [before.paths[row] for row in train]
     data = LabelledImages([None] * len(ids), before.classes, targets, ids)
     options = argparse.Namespace(
-        dataset="files", labels=str(source), classes=None, seed=3, partial_rate=0.0
+        script="main_real",
+        dataset="files",
+        labels=str(source),
+        classes=None,
+        seed=3,
+        partial_rate=0.0,
+        noise_file=None,
     )
     kept = targets.copy().astype(np.uint8)
     kept[0] = [0, 1, 0]  # a dropped label and one that was added as noise

@@ -577,6 +577,31 @@ def test_a_class_filters_the_photos_once(tab):
     assert tab.evaluate("times") == 1
 
 
+def test_a_click_on_a_card_that_is_partly_out_of_sight_counts(opened):
+    """Nothing may scroll between the pointer's going down and up."""
+    tab = opened(viewport={"width": 900, "height": 900})
+    find = """() => {
+      const bottom = document.getElementById('scroller').getBoundingClientRect().bottom;
+      for (const chip of document.querySelectorAll('.chip')) {
+        const box = chip.getBoundingClientRect();
+        const card = chip.closest('.card').getBoundingClientRect();
+        if (box.bottom < bottom - 2 && card.bottom > bottom + 8)
+          return [box.left + 20, (box.top + box.bottom) / 2];
+      }
+      return null;
+    }"""
+    place = None
+    for height in range(880, 380, -20):  # until a card is cut off below its first candidate
+        tab.set_viewport_size({"width": 900, "height": height})
+        if place := tab.evaluate(find):
+            break
+    assert place is not None
+    tab.mouse.move(*place)
+    tab.mouse.down()
+    tab.mouse.up()
+    tab.locator("header").get_by_text("1 decision changed").wait_for()
+
+
 def test_undo_and_redo(tab):
     chip(tab, 0, 0).click()
     chip(tab, 5, 3).click()

@@ -206,9 +206,9 @@ def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_pa
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--load_from nowhere", "nowhere"),
+        ("--load_from nowhere", "nowhere is no run"),
         ("--load_from r --folds 16", "--folds 16: expected 15 at most"),
-        ("--load_from r --output_dir p", "p exists and is not a run"),
+        ("--load_from r --output_dir p", "p exists and holds no review of this run"),
         ("--load_from r/model.safetensors --labels gone.csv", "no label file gone.csv"),
     ],
 )
@@ -230,10 +230,27 @@ def test_a_run_without_its_last_checkpoint_is_reviewed(place, run, trained, tmp_
 def test_folds_of_another_run_are_not_taken(run, trained, tmp_path):
     flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--loss", "focal"]
     assert run("main_BCE", *flags, "--partial_rate", 0, "--output_dir", "s")[0] == 0
-    for name in "rs":
-        status, _, err = run("review", "--load_from", name, "--folds", 2, "--output_dir", "f")
-        assert status == 0, err
-    assert len(list((tmp_path / "f" / "folds").iterdir())) == 4
+    flags = ["--folds", 2, "--output_dir", "f"]
+    assert run("review", "--load_from", "r", *flags)[0] == 0
+    before = (tmp_path / "f" / "labels.csv").read_bytes()
+    status, _, err = run("review", "--load_from", "s", *flags)
+    assert (status, "f exists and holds no review of this run" in err) == (1, True)
+    assert (tmp_path / "f" / "labels.csv").read_bytes() == before
+
+
+def test_a_run_that_was_trained_on_is_reviewed_anew(run, trained, tmp_path):
+    assert run("review", "--load_from", "r", "--folds", 2)[0] == 0
+    assert run("main_real", "--resume", "r", "--total_epoch", 3)[0] == 0
+    assert run("review", "--load_from", "r", "--folds", 2)[0] == 0
+    assert len(list((tmp_path / "r" / "review" / "folds").iterdir())) == 4
+
+
+def test_a_review_that_is_not_there_is_not_made_of_noise(run, trained, tmp_path):
+    assert run("review", "--load_from", "r")[0] == 0
+    flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--partial_rate", 0.1]
+    status, _, err = run("main_BCE", *flags, "--noise_file", "r/review/reviewed.npy")
+    assert (status, "reviewed.npy: this folder holds what review.py writes" in err) == (1, True)
+    assert not (tmp_path / "r" / "review" / "reviewed.npy").exists()
 
 
 def test_weights_alone_are_no_run(run, trained, tmp_path):

@@ -91,3 +91,5 @@ def test_history_takes_what_there_is(tmp_path):
     lines = [{"epoch": 1, "mAP": None, "lr": 0.1}, {"epoch": 2, "mAP": 50.0, "confidence": 0.4}]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert read_history(tmp_path) == [{"epoch": 1}, lines[1]]
+    (tmp_path / "metrics.jsonl").write_text("[1]")
+    assert read_history(tmp_path) == []

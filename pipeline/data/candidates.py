@@ -33,6 +33,7 @@ HEADER_BYTES = 10_100
 MAX_OPCODES = 300
 MAX_COPIES = 20
 REVIEWED = "reviewed"  # the noise model of labels that were cleaned: they may lack true ones
+REVIEW_MARK = ".review"  # a file in the folder of a review
 REMEDY = "check --dataset and --path_images, or give another file; make_candidates.py makes one"
 
 
@@ -99,6 +100,10 @@ def load_or_make(
         if metadata is not None and metadata.get("seed") != seed:
             origin += f", not --seed {seed}: delete it to regenerate"
     else:
+        if (path.parent / REVIEW_MARK).exists():
+            raise UserError(
+                f"no file {path}: this folder holds what review.py writes; check its name"
+            )
         candidates = uniform_noise(data.targets, rate, seed)
         write_candidates(
             path,

@@ -13,6 +13,7 @@ from pipeline.data import candidates as candidate_files
 from pipeline.data import listed
 from pipeline.data.labelled import LabelledImages
 from pipeline.review.scan import Entries
+from pipeline.review.summary import noise_was_added
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -51,6 +52,8 @@ def write_kept(
 ) -> list[Path]:
     """The candidates kept, to train on: as a candidate file, and in the form of a label file.
 
+    The latter where the candidates came in one: not with noise that the run has added.
+
     Args:
         stem: of the files' names: <stem>.npy with its .json, and for --dataset files <stem>.csv,
             .jsonl or .json (a COCO file), <stem>-coco.json.
@@ -75,7 +78,7 @@ def write_kept(
         ids=data.ids,
         targets=data.targets,
     )
-    if options.dataset != "files":
+    if options.dataset != "files" or noise_was_added(options):
         return [array]
     kept = {
         name: [data.classes[column] for column in np.flatnonzero(row)]
@@ -158,7 +161,7 @@ def relabel_coco(
             left.discard((name, label))
     image_ids = {name: number for number, name in names.items()}
     category_ids = {label: number for number, label in categories.items()}
-    free = max((item["id"] for item in annotations), default=0) + 1
+    free = max((item["id"] for item in annotations if isinstance(item["id"], int)), default=0) + 1
     for number, (name, label) in enumerate(sorted(left), free):
         ids = {"id": number, "image_id": image_ids[name], "category_id": category_ids[label]}
         annotations.append(ids | {"bbox": [0, 0, 0, 0], "area": 0, "iscrowd": 0})
@@ -186,7 +189,7 @@ def read_decisions(
         UserError: the file cannot be read, or is of another review.
     """
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(Path(path).read_text("utf-8-sig"))
         if content["format"] != "review-1":
             raise ValueError(f"format {content['format']!r}")
         found = content["key"]

@@ -1286,6 +1286,7 @@
     $('text').select();
   }
 
+  let byPointer = false;     // what came last, a pointer or a key
   let touchedAt = Infinity;  // when a finger came down; never, if that was a mouse
 
   function clickGrid(event) {
@@ -1304,7 +1305,8 @@
 
   function focusGrid(event) {
     const card = cardAt(event.target);
-    if (card && card.image !== currentImage) goTo(positions[card.image], false);
+    // A pointer's click follows and goes there. Scrolled before it, it would hit something else.
+    if (card && card.image !== currentImage && !byPointer) goTo(positions[card.image], false);
     pointAt(event);
   }
 
@@ -1348,6 +1350,7 @@
     });
     on('grid', 'click', clickGrid);
     on('grid', 'pointerdown', (event) => {
+      byPointer = true;
       touchedAt = event.pointerType === 'touch' ? event.timeStamp : Infinity;
     });
     on('grid', 'focusin', focusGrid);
@@ -1364,6 +1367,7 @@
     new ResizeObserver(() => requestAnimationFrame(resized)).observe(scroller);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawHeat);
     window.addEventListener('resize', drawHeat);
+    document.addEventListener('keydown', () => { byPointer = false; }, true);
     document.addEventListener('keydown', key);
     window.addEventListener('pagehide', flush);
     document.addEventListener('visibilitychange', flush);

@@ -76,23 +76,29 @@ def truth_of(run: argparse.Namespace, data: LabelledImages) -> np.ndarray | None
     """(N, C) true labels where they are known: of noise that was added, or as the files say."""
     if data.true_targets is not None:
         return data.true_targets
+    return data.targets if noise_was_added(run) else None
+
+
+def noise_was_added(run: argparse.Namespace) -> bool:
+    """Whether the run's candidates are its data set's labels and noise, and not labels as found."""
+    if run.script == "main_real":
+        return False
     if run.dataset == "files" and run.noise_file is not None:
         _, metadata = read_candidates(run.noise_file)
-        if (metadata or {}).get("model") == REVIEWED:  # cleaned, because the labels are not true
-            return None
-    noise_was_added = run.script != "main_real" and (run.partial_rate or run.noise_file)
-    return data.targets if noise_was_added else None
+        # Labels that were cleaned are not true as found.
+        return (metadata or {}).get("model") != REVIEWED
+    return bool(run.partial_rate or run.noise_file)
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
     """Of each epoch the mAP and the confidence in the candidates, what there is of them."""
     try:
         lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
-    except (OSError, ValueError):
+        records = [dict(json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError):
         return []
     names = ("epoch", "confidence", "mAP")
-    return [{n: record[n] for n in names if record.get(n) is not None} for record in records]
+    return [{n: r[n] for n in names if isinstance(r.get(n), (int, float))} for r in records]
 
 
 def class_correlation(run: Path, kept: np.ndarray) -> np.ndarray:
