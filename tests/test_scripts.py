@@ -146,7 +146,7 @@ def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
     method, head = made["CoNeS"], made["Classifier"].head
     found = (method.tau, method.clusters, method.beta, method.confidence.mu, method.gamma)
     assert (*found, method.r) == (0.2, 3, 0.3, 0.4, 0.5, 6.0)
-    assert method.steps is released.STEPS
+    assert method.steps == released.STEPS
     assert (head.weight.shape[0], head.lam) == (4, 0.7)
     np.testing.assert_allclose(made["Classifier"].mean.flatten(), [0.485, 0.456, 0.406])
     groups = made["SGD"].param_groups
