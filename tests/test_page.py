@@ -14,11 +14,6 @@ from PIL import Image
 from pipeline.review import page as module
 from pipeline.review.page import CHUNK, MAP_SIDE, Page, write_maps, write_page, write_thumbnail
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
-).split()
 CLASSES = ["dog", "<b>cat</b>", "=1+1", 'a "quoted", name', "\u202eright to left"]
 PATHS = [
     "<img src=x onerror=alert(1)>.jpg",
@@ -220,17 +215,6 @@ def test_the_page_knows_the_sizes_of_the_files_beside_it(tmp_path):
 
 
 # ---------------------------------------------------------------- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs {CHROMIUM}")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from PIL import Image
 from pipeline.data import listed
 from pipeline.data.candidates import read_candidates
 from pipeline.review import scan
+from tests.test_page import downloads
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
 CLASSES = ["=sum(1)", "boat", "sea"]
@@ -142,6 +143,23 @@ def test_what_the_page_exports_is_applied(run, trained, tmp_path):
     assert read_candidates(folder / "reviewed.npy")[0].sum() == keep
     table = listed.read_table(folder / "reviewed.csv", CLASSES)
     assert table.targets[table.splits == 0].sum() == keep
+
+
+def test_from_the_run_through_a_browser_to_labels(run, trained, tmp_path, browser):
+    """Nothing between is made up: the page is opened, a decision flipped, exported, applied."""
+    assert run("review", "--load_from", "r", "--budget", 7)[0] == 0
+    folder = tmp_path / "r" / "review"
+    tab = browser.new_page()
+    tab.goto((folder / "review.html").as_uri())
+    tab.locator(".chip[data-entry='0']").click()
+    saved = downloads(tab)
+    tab.close()
+    (tmp_path / "review.json").write_bytes(saved["review.json"])
+    status, _, err = run("review", "--load_from", "r", "--apply", "review.json")
+    assert status == 0, err
+    before, after = (read_candidates(folder / f"{n}.npy")[0] for n in ("cleaned", "reviewed"))
+    assert np.abs(before.astype(int) - after).sum() == 1
+    assert before[0].sum() != after[0].sum()
 
 
 @pytest.mark.parametrize(
