@@ -67,8 +67,6 @@ def main() -> None:
     if options.apply is not None and (options.threshold != 0.5 or any(map(bool, decides))):
         parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
 
-    import numpy as np
-
     from pipeline.data.sources import load_splits
     from pipeline.disambiguation import candidates_of_run
     from pipeline.model.checkpoint import read_checkpoint, weights_sha256
@@ -109,8 +107,7 @@ def main() -> None:
         return
     entries = entries_of(candidates)
     kept = read_decisions(options.apply, key, data.ids, data.classes, entries)
-    reviewed = np.zeros_like(candidates)
-    reviewed[entries.rows[kept], entries.columns[kept]] = 1
+    reviewed = entries.matrix(kept, candidates.shape)
     open_folder(folder, key, own=folder == place / "review")
     print(f"kept                {kept.sum()} of {len(kept)} candidates")
     say_how_to_train(run, write_kept(folder / "reviewed", run, data, reviewed))
@@ -155,9 +152,8 @@ def review(
         key: names the review.
         folder: to write to.
     """
-    import numpy as np
 
-    from pipeline.review.beliefs import decide
+    from pipeline.review.beliefs import believe_run, decide
     from pipeline.review.labels import write_kept, write_table
     from pipeline.review.page import CHUNK, Page, write_maps, write_page
     from pipeline.review.scan import Scan, entries_of
@@ -167,7 +163,7 @@ def review(
     truth, entries = truth_of(run, data), entries_of(candidates)
     scan = Scan(data, entries, folder)
     look(scan, options, place, run, candidates, folder / "folds" / key[:8])
-    believed = believed_in(scan, run, candidates)
+    believed = believe_run(scan.logits, candidates, run, scan.parts)
     probability = believed[entries.rows, entries.columns]
     decision = decide(
         probability,
@@ -176,9 +172,9 @@ def review(
         precision=options.precision,
         budget=options.budget,
     )
-    kept = np.zeros_like(candidates)
-    kept[entries.rows[decision.kept], entries.columns[decision.kept]] = 1
+    kept = entries.matrix(decision.kept, candidates.shape)
     summary = summarise(data, truth, candidates, believed, kept, decision)
+    lines = headlines(summary)
 
     write_table(folder / "labels.csv", data, entries, probability, decision.kept)
     files = write_kept(folder / "cleaned", run, data, kept)
@@ -197,10 +193,10 @@ def review(
         kept=decision.kept,
         history=read_history(place),
         correlation=class_correlation(place, kept),
-        summary=headlines(summary),
+        summary=lines,
     )
     path = write_page(folder, page)
-    for name, value in headlines(summary).items():
+    for name, value in lines.items():
         print(f"{name:<20}{value}")
     if decision.precision is None and len(probability):
         print(f"                    the least probable candidate has {probability.min():.3f}")
@@ -245,23 +241,6 @@ def look(
         part = folds.with_name(f"{folds.name}-{fold}-of-{options.folds}")
         trained = train_fold(own, scan.data, candidates, held_out, part)
         scan.look(trained, held_out, options.workers, options.batch_size)
-
-
-def believed_in(scan: "Scan", run: argparse.Namespace, candidates: "np.ndarray") -> "np.ndarray":
-    """(N, C) float32: how likely each candidate is true, each model's scores by themselves."""
-    import numpy as np
-    import torch
-
-    from pipeline.cones.labelsets import fit_label_sets
-    from pipeline.review.beliefs import believe, predicts_truth
-
-    given = torch.from_numpy(candidates)
-    rates = fit_label_sets(given, getattr(run, "noise_rate", None)).rates
-    believed = np.zeros(candidates.shape, np.float32)
-    for rows in scan.parts:
-        logits = torch.from_numpy(scan.logits[rows])
-        believed[rows] = believe(logits, given[rows], rates, not predicts_truth(run)).numpy()
-    return believed
 
 
 def headlines(summary: dict[str, Any]) -> dict[str, str]:

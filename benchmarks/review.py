@@ -13,14 +13,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from cleanlab.multilabel_classification.rank import get_label_quality_scores_per_class
 
-from pipeline.cones.labelsets import fit_label_sets
 from pipeline.data.sources import load_splits
 from pipeline.disambiguation import candidates_of_run
 from pipeline.evaluation import load_trained, score
-from pipeline.review.beliefs import believe, decide, predicts_truth
+from pipeline.review.beliefs import believe_run, decide
 from pipeline.review.summary import truth_of
 from utils.metrics import average_precision, probabilities
 
@@ -42,10 +40,7 @@ def compare(path: str) -> None:
     def ap(quality: np.ndarray) -> float:
         return float(average_precision(-quality[:, None].astype(np.float32), is_false)[0])
 
-    given = torch.from_numpy(candidates)
-    rates = fit_label_sets(given, getattr(run, "noise_rate", None)).rates
-    believed = believe(torch.from_numpy(logits), given, rates, not predicts_truth(run)).numpy()
-    believed = believed[rows, columns]
+    believed = believe_run(logits, candidates, run)[rows, columns]
     dropped = ~decide(believed, rows).kept
     print(
         f"\n{is_false.sum()} of {len(rows)} candidates are false; average precision of finding them"

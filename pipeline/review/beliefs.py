@@ -1,13 +1,13 @@
 """How likely each candidate is true, and which candidates to drop."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from pipeline.cones.labelsets import posterior
+from pipeline.cones.labelsets import fit_label_sets, posterior
 
 Tensor = torch.Tensor
 STEPS = 40  # of a bisection: 30 logits are halved to less than 1e-10
@@ -59,6 +59,32 @@ def believe(logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bo
 def predicts_truth(run: argparse.Namespace) -> bool:
     """Whether a run, by its options, learned to predict true labels, and not candidates."""
     return getattr(run, "recipe", "") == "posterior" or getattr(run, "loss", "") == "bce-forward"
+
+
+def believe_run(
+    logits: np.ndarray,
+    candidates: np.ndarray,
+    run: argparse.Namespace,
+    parts: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """`believe` with the noise rates that a run was given, or that its candidates tell.
+
+    Args:
+        logits: (N, C) float32.
+        candidates: (N, C) uint8 in {0, 1}, what the run was trained on.
+        run: its options.
+        parts: rows that one classifier scored each, believed by themselves; None: all.
+
+    Returns:
+        (N, C) float32 in [0, 1].
+    """
+    given = torch.from_numpy(candidates)
+    rates = fit_label_sets(given, getattr(run, "noise_rate", None)).rates
+    believed = np.zeros(candidates.shape, np.float32)
+    for rows in [np.arange(len(given))] if parts is None else parts:
+        scores = torch.from_numpy(logits[rows])
+        believed[rows] = believe(scores, given[rows], rates, not predicts_truth(run)).numpy()
+    return believed
 
 
 class Decision(NamedTuple):

@@ -34,6 +34,12 @@ class Entries(NamedTuple):
     rows: np.ndarray
     columns: np.ndarray
 
+    def matrix(self, chosen: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """(N, C) uint8: 1 at the candidates that `chosen`, (M,) bool, names."""
+        result = np.zeros(shape, np.uint8)
+        result[self.rows[chosen], self.columns[chosen]] = 1
+        return result
+
 
 def entries_of(candidates: np.ndarray) -> Entries:
     """The entries of candidates (N, C) in {0, 1}.
