@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from pipeline.data.loader import EpochSampler, seed_of
 from pipeline.model.classifier import Classifier, Output
 from pipeline.optimisation import scale_learning_rate
+from utils import distributed
 from utils.errors import UserError
 from utils.metrics import multilabel_metrics
 from utils.progress import Interrupted, interruptible, progress_bar, report
@@ -100,6 +101,7 @@ class Training:
         epoch: the one being trained, from 1.
         step: batches of it done.
         totals: over these batches.
+        forward: the classifier as several processes train it; None where there is but one.
     """
 
     classifier: Classifier
@@ -113,6 +115,7 @@ class Training:
     epoch: int = 1
     step: int = 0
     totals: Totals = field(default_factory=Totals)
+    forward: Callable[[torch.Tensor], Output] | None = None
 
     def __post_init__(self) -> None:
         # fp16 needs its gradients scaled; for other precisions the scaler passes through.
@@ -122,9 +125,6 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, momentum, method state and the position, for `torch.load(weights_only)`."""
-        random = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
         return {
             "classifier": self.classifier.state_dict(),
             "method": self.method.state_dict(),
@@ -133,7 +133,6 @@ class Training:
             "epoch": self.epoch,
             "step": self.step,
             "totals": vars(self.totals),
-            "random": random,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -147,9 +146,61 @@ class Training:
         sums = self.totals.sums
         self.totals.sums = {name: total.to(self.device) for name, total in sums.items()}
         self.totals.first_bad_step = self.totals.first_bad_step.to(self.device)
-        torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in state["random"]:
-            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+class Gathered:
+    """The `Output` of a whole batch of which each process has a share.
+
+    Maps are large: they are gathered only where a method asks for them, as it does in every
+    process.
+    """
+
+    def __init__(self, part: Output, images: int) -> None:
+        self._part, self._images = part, images
+        self.logits = distributed.gather(part.logits, images)
+
+    @property
+    def features(self) -> torch.Tensor:
+        return distributed.gather(self._part.features, self._images)
+
+    @property
+    def cams(self) -> torch.Tensor:
+        return distributed.gather(self._part.cams, self._images)
+
+
+def train_step(
+    training: Training,
+    images: torch.Tensor,
+    candidates: torch.Tensor,
+    index: torch.Tensor,
+    batch: int | None = None,
+) -> dict[str, torch.Tensor]:
+    """Forward, backward and optimiser's step on a batch; the method's losses of it.
+
+    Every process computes the loss of the whole batch, so that method and losses are what those
+    of a single process would be, and follows it back through its own share.
+
+    Args:
+        training: what is trained; learning rates are as they stand.
+        images: (B, 3, S, S) uint8, like the next on the device of training.
+        candidates: (B, C) in {0, 1}.
+        index: (B,) int64, rows of the training set.
+        batch: images in all processes; None where there is no other process.
+    """
+    t = training
+    with torch.autocast(t.device.type, t.precision, enabled=t.precision is not None):
+        output = (t.forward or t.classifier)(images)
+    candidates, processes = candidates.float(), 1
+    if batch is not None:
+        output, processes = Gathered(output, batch), distributed.world_size()  # type: ignore
+        candidates, index = (distributed.gather(part, batch) for part in (candidates, index))
+    losses = t.method.loss(output, candidates, index)
+    t.optimizer.zero_grad(set_to_none=True)
+    # Gradients are averaged over processes, each of which has but its share of their sum.
+    t.scaler.scale(losses["loss"] * processes).backward()
+    t.scaler.step(t.optimizer)
+    t.scaler.update()
+    return losses
 
 
 def fit(
@@ -176,7 +227,8 @@ def fit(
     with interruptible() as stop:
         try:
             while training.epoch <= total_epoch:
-                means = train_one_epoch(training, train_loader, stop)
+                means = train_one_epoch(training, train_loader, distributed.any_process(stop))
+                distributed.share_buffers(training.classifier)
                 record = {"epoch": training.epoch} | means | evaluate(stop)
                 training.epoch, training.step = training.epoch + 1, 0
                 run.save_epoch(record, training.state_dict(), training.classifier.state_dict())
@@ -196,7 +248,6 @@ def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[
     t, device = training, training.device
     sampler: EpochSampler = loader.batch_sampler  # type: ignore[assignment]
     if t.step == 0:
-        torch.manual_seed(seed_of(t.seed, t.epoch))
         t.totals = Totals()
         t.method.begin_epoch(t.epoch)
     sampler.epoch, sampler.first_batch = t.epoch, t.step
@@ -206,21 +257,18 @@ def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[
     with progress_bar(f"epoch {t.epoch}", sampler.images, t.totals.images) as bar:
         for images, candidates, index in loader:
             images = images.to(device, non_blocking=True)
-            candidates = candidates.to(device, non_blocking=True).float()
+            candidates = candidates.to(device, non_blocking=True)
             index = index.to(device, non_blocking=True)
             scale_learning_rate(t.optimizer, t.schedule(t.epoch - 1 + t.step / steps))
-            with torch.autocast(device.type, t.precision, enabled=t.precision is not None):
-                output = t.classifier(images)
-            losses = t.method.loss(output, candidates, index)
-            t.optimizer.zero_grad(set_to_none=True)
-            t.scaler.scale(losses["loss"]).backward()
-            t.scaler.step(t.optimizer)
-            t.scaler.update()
+            # What dropout draws belongs to the step: a resumed run draws it again.
+            torch.manual_seed(seed_of(t.seed, t.epoch, t.step, distributed.rank()))
+            batch = sampler.images_in(t.step)
+            losses = train_step(t, images, candidates, index, batch if t.forward else None)
 
             t.step += 1
-            t.totals.add(losses, len(index), t.step)
+            t.totals.add(losses, batch, t.step)
             t.totals.seconds = time.perf_counter() - started
-            bar.update(len(index))
+            bar.update(batch)
             if t.step % t.print_freq == 0:
                 loss = t.totals.means(t.epoch)["train_loss"]
                 report(bar, f"epoch {t.epoch} step {t.step}/{steps}", loss)
@@ -292,13 +340,31 @@ def evaluate(
     precision: torch.dtype | None = None,
     stop: Stop = lambda: False,
 ) -> dict[str, Any]:
-    """Metrics of `classifier` on the images of `loader` with targets (N, C) in {1, 0, -1}.
+    """Metrics of `classifier` on the test images.
 
-    A metric that is not defined, such as mAP where no class has positives, is None.
+    Args:
+        loader: of the images in this process's `evaluation_share`.
+        targets: (N, C) in {1, 0, -1}, of all of them.
+
+    Returns:
+        by name, the same in every process; None for one that is not defined, such as mAP where
+        no class has positives.
     """
-    scores = predict_scores(classifier, loader, device, precision, stop)
-    metrics = multilabel_metrics(scores, targets)
+    mine = evaluation_share(len(targets))
+    scores = torch.zeros(targets.shape)
+    if mine:
+        part = predict_scores(classifier, loader, device, precision, stop)
+        scores[mine.start : mine.stop] = torch.from_numpy(part)
+    metrics = multilabel_metrics(distributed.add_up(scores).numpy(), targets)
     return {name: None if math.isnan(value) else value for name, value in metrics.items()}
+
+
+def evaluation_share(images: int) -> range:
+    """The test images that this process scores: whole passes, so that their scores are those that
+    a single process gives them.
+    """
+    passes = distributed.share(-(-images // IMAGES_A_PASS))
+    return range(passes.start * IMAGES_A_PASS, min(passes.stop * IMAGES_A_PASS, images))
 
 
 def describe(record: dict[str, Any], total_epoch: int) -> str:

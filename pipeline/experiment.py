@@ -1,14 +1,17 @@
 """What the training scripts share: from resolved options to a finished run."""
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from timm.layers import convert_sync_batchnorm
+from torch.utils.data import Subset
 
 from pipeline.data import candidates as candidate_files
 from pipeline.data.cache import cache_images, shrink
@@ -17,13 +20,15 @@ from pipeline.data.loader import TestImages, TrainingImages, end_workers, test_l
 from pipeline.data.noise import uniform_noise
 from pipeline.data.sources import AUGMENTATION, load_data
 from pipeline.data.transforms import test_transform, train_transform
-from pipeline.engine import Method, Training, evaluate, fit, format_metric
+from pipeline.engine import Method, Training, evaluate, evaluation_share, fit, format_metric
 from pipeline.model.checkpoint import check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly, load_trunk
-from pipeline.optimisation import parameter_groups, step_schedule
+from pipeline.optimisation import make_optimizer, step_schedule
+from pipeline.precision import choose_precision
+from utils import distributed
 from utils.errors import UserError
-from utils.machine import PRECISIONS, choose_device, default_workers
+from utils.machine import PRECISIONS, choose_device, default_workers, own_device
 from utils.progress import Interrupted
 from utils.run import CHECKPOINT, RunFolder, check_output_dir
 
@@ -41,9 +46,13 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
     Raises:
         UserError: anything the user can mend.
     """
-    if options.resume is None and options.output_dir is not None:
+    if options.resume is None and options.output_dir is not None and distributed.rank() == 0:
         check_output_dir(Path(options.output_dir))
-    print_result(fit_run(options, make_method))
+    device = own_device(options.device)
+    if options.sync_bn and device.type == "cpu":
+        raise UserError("--sync_bn needs CUDA: leave it out, or give --device cuda")
+    with distributed.processes(device):
+        print_result(fit_run(options, make_method))
 
 
 def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
@@ -54,7 +63,8 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     """
     train_data, test_data = load_data(options)
     resolve_machine(options, in_memory=isinstance(train_data.images, torch.Tensor))
-    candidates = load_candidates(options, train_data)
+    with distributed.local_first():
+        candidates = load_candidates(options, train_data)
     return fit_data(options, make_method, train_data, test_data, candidates)
 
 
@@ -66,47 +76,64 @@ def fit_data(
     candidates: np.ndarray,
     again: str | None = None,
 ) -> RunFolder:
-    """`fit_run` on data that are loaded, with device and precision resolved.
+    """`fit_run` on data that are loaded, with device and workers resolved.
 
     Args:
         candidates: (N, C) uint8, of the training images.
         again: what goes on with an interrupted run; None: the script's --resume.
     """
-    device, precision = torch.device(options.device), PRECISIONS[options.amp]
+    device = own_device(options.device)
+    images = min(options.batch_size, len(train_data))
+    if images < distributed.world_size():
+        raise UserError(
+            f"{images} images a step leave some of {distributed.world_size()} processes without "
+            "any: raise --batch_size, or start fewer processes"
+        )
     torch.manual_seed(options.seed)
-    classifier = build_classifier(options, len(train_data.classes))
+    with distributed.local_first():  # downloads
+        classifier = build_classifier(options, len(train_data.classes))
+    if options.sync_bn and distributed.world_size() > 1:
+        classifier = convert_sync_batchnorm(classifier)
     # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.amp == "auto":
+        share = len(distributed.share(images))
+        classes = len(train_data.classes)
+        with enough_values(options):
+            options.amp = choose_precision(classifier, share, options.img_size, classes, device)
     method = make_method(torch.from_numpy(candidates).to(device), classifier, options)
-    optimizer = torch.optim.SGD(
-        parameter_groups(classifier, options.lr, options.lr_head),
-        momentum=options.momentum,
-        weight_decay=options.w_d,
-        fused=device.type == "cuda",  # the plain one waits for the device under fp16
-    )
-    schedule = step_schedule(options.warmup_epoch, options.step_epoch)
     training = Training(
         classifier,
         method,
-        optimizer,
-        schedule,
+        make_optimizer(classifier, options.lr, options.lr_head, options.momentum, options.w_d),
+        step_schedule(options.warmup_epoch, options.step_epoch),
         device,
-        precision,
+        PRECISIONS[options.amp],
         options.seed,
         options.print_freq,
     )
     run = open_run(options, training, describe_data(train_data, test_data, candidates))
+    again = again or f"{distributed.launcher()} {options.script}.py --resume {run.path}"
     try:
-        fit_assembled(options, training, run, train_data, test_data, candidates)
+        if distributed.world_size() > 1:
+            training.forward = distributed.parallel(classifier, device)
+        with enough_values(options):
+            fit_assembled(options, training, run, train_data, test_data, candidates)
     except Interrupted:
-        again = again or f"python {options.script}.py --resume {run.path}"
+        if distributed.rank() > 0:
+            sys.exit(1)  # the first says it
         raise UserError(
             f"interrupted in epoch {training.epoch} after step {training.step}, and stored; go "
             f"on with: {again}"
         ) from None
-    except Exception:
+    except Exception as error:
         if options.resume is None:
             run.discard_unless_stored()
+        if distributed.lost_a_process(error):
+            message = f"another process of the run has ended; go on with: {again}"
+            if distributed.rank() == 1:  # the one to say so where the first is gone
+                print(f"error: {message}", file=sys.__stderr__, flush=True)
+            raise UserError(message) from error
         raise
     return run
 
@@ -121,11 +148,13 @@ def fit_assembled(
 ) -> None:
     """Load, augment and train, from where `training` stands to the last epoch."""
     device, precision = training.device, training.precision
+    processes = distributed.world_size()
     warn_of_uncovered(train_data)
     print(
         f"{len(train_data)} training and {len(test_data)} test images, {len(train_data.classes)} "
         f"classes, {candidates.sum(axis=1).mean():.2f} candidates an image; {options.model} on "
-        f"{device}{'' if precision is None else f' in {precision}'}; run {run.path}",
+        f"{device}{'' if processes == 1 else f' in {processes} processes'}"
+        f"{'' if precision is None else f' in {precision}'}; run {run.path}",
         flush=True,
     )
 
@@ -133,9 +162,10 @@ def fit_assembled(
         # The smallest crop, 0.7 of the area at 3:4, still has --img_size pixels a side at 4:3.
         side = round(1.2 * options.img_size)
         small = functools.partial(shrink, side=side)
-        train_data = cache_images(train_data, options.cache, small, f"short{side}")
         square = test_transform(options.img_size)
-        test_data = cache_images(test_data, options.cache, square, f"square{options.img_size}")
+        with distributed.local_first():
+            train_data = cache_images(train_data, options.cache, small, f"short{side}")
+            test_data = cache_images(test_data, options.cache, square, f"square{options.img_size}")
     augmented = TrainingImages(
         train_data,
         candidates,
@@ -143,9 +173,10 @@ def fit_assembled(
         options.seed,
     )
     resized = TestImages(test_data, test_transform(options.img_size))
+    mine = Subset(resized, evaluation_share(len(resized)))
     on_gpu = device.type == "cuda"
     batches = train_loader(augmented, options.batch_size, options.workers, on_gpu)
-    test_batches = test_loader(resized, options.batch_size, options.workers, on_gpu)
+    test_batches = test_loader(mine, options.batch_size, options.workers, on_gpu)
     try:
         fit(
             training,
@@ -156,6 +187,16 @@ def fit_assembled(
             run,
             options.total_epoch,
         )
+    finally:
+        for loader in (batches, test_batches):
+            end_workers(loader)
+
+
+@contextlib.contextmanager
+def enough_values(options: argparse.Namespace) -> Iterator[None]:
+    """Say what to do where a batch of one image has no statistics."""
+    try:
+        yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -163,9 +204,6 @@ def fit_assembled(
             f"batches of {options.batch_size} at {options.img_size} px leave batch norm a single "
             "value: raise --batch_size or --img_size"
         ) from error
-    finally:
-        for loader in (batches, test_batches):
-            end_workers(loader)
 
 
 def warn_of_uncovered(data: LabelledImages) -> None:
@@ -244,14 +282,9 @@ def open_run(options: argparse.Namespace, training: Training, data: dict) -> Run
 
 
 def resolve_machine(options: argparse.Namespace, in_memory: bool) -> None:
-    """Replace "auto" in device and amp, and None in workers, by what this machine has."""
+    """Replace "auto" in device, and None in workers, by what this machine has."""
     device = choose_device(options.device)
     options.device = str(device)
-    if options.amp == "auto":
-        options.amp = "off"
-        if device.type == "cuda":
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-            options.amp = "bf16" if native else "fp16"
     if options.workers is None:
         options.workers = 0 if in_memory else default_workers()
 

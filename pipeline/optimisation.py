@@ -23,6 +23,20 @@ def parameter_groups(classifier: Classifier, lr: float, lr_head: float) -> list[
     return groups
 
 
+def make_optimizer(
+    classifier: Classifier, lr: float, lr_head: float, momentum: float, weight_decay: float
+) -> torch.optim.SGD:
+    """SGD over `parameter_groups`, in its fused form: a single pass over the weights."""
+    groups = parameter_groups(classifier, lr, lr_head)
+    optimizer = torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=True)
+    if momentum:
+        # The fused form leaves its buffers uninitialised where the first step of fp16 overflows,
+        # which most do.
+        for parameter in classifier.parameters():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
 def step_schedule(warmup_epoch: int, step_epoch: int) -> Callable[[float], float]:
     """Factor on the learning rate after a number of epochs, which may be a fraction.
 

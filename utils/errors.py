@@ -5,6 +5,8 @@ import functools
 import sys
 from collections.abc import Callable
 
+from utils.distributed import let_first_speak, quiet_others
+
 
 class UserError(Exception):
     """A mistake that the user can mend, in one line: expected, found, what to do.
@@ -23,6 +25,7 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
 
     @functools.wraps(main)
     def wrapper() -> int:
+        quiet_others()
         try:
             main()
             return 0
@@ -42,6 +45,10 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
             if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
                 raise
             message = "out of memory: lower --batch_size or --img_size"
+        except BaseException:
+            let_first_speak()
+            raise
+        let_first_speak()
         print(f"error: {message}", file=sys.stderr)
         return 1
 

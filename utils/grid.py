@@ -108,13 +108,16 @@ class Grid:
         running: dict[Future, tuple[Run, float]] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             while True:
-                while waiting and len(running) < self.jobs and may_start(waiting[0]):
+                # The first run chooses the precision, for those beside it too.
+                free = self.jobs if self.precision() else 1
+                while waiting and len(running) < free and may_start(waiting[0]):
                     run = waiting.pop(0)
                     print(f"{run} starts", flush=True)
                     running[pool.submit(self.finish, run, children)] = run, time.monotonic()
                 if not running:
                     break
-                for work in wait(running, return_when=FIRST_COMPLETED).done:
+                seconds = None if self.precision() else 1.0
+                for work in wait(running, seconds, return_when=FIRST_COMPLETED).done:
                     run, began = running.pop(work)
                     if error := work.exception():
                         failure = failure or error
@@ -127,6 +130,18 @@ class Grid:
             raise UserError(f"stopped with {left} runs left; the same command goes on with them")
         if failure:
             raise failure
+
+    def precision(self) -> str | None:
+        """--amp of all runs: that of the flags, or what the first run chose; None before it has."""
+        if is_given("--amp", self.flags):
+            return "flags"
+        free = [name for name, words in self.definitions.items() if not is_given("--amp", words)]
+        for config in (path for name in free for path in self.folder.glob(f"{name}-*/config.json")):
+            try:
+                return str(json.loads(config.read_text("utf-8"))["options"]["amp"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return None
 
     def finish(self, run: Run, children: Children) -> dict[str, Any]:
         """Begin or resume a run, judge its candidates, and return its `result`.
@@ -168,6 +183,9 @@ class Grid:
             if self.dataset != "digits" or self.noise != "uniform":
                 command += ["--noise_file", str(self.noise_file(run))]
         begun = (path / "config.json").exists()
+        chosen = self.precision()
+        if chosen not in (None, "flags") and not begun:
+            command += ["--amp", str(chosen)]
         return [*command, *own, "--resume" if begun else "--output_dir", str(path)]
 
     def noise_file(self, run: Run) -> Path:
@@ -203,6 +221,10 @@ class Grid:
             return result | {"candidate_AP": judged["candidate_AP"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def is_given(flag: str, words: list[str]) -> bool:
+    return any(word.split("=")[0] == flag for word in words)
 
 
 def data_flags(words: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from utils import distributed
 from utils.errors import UserError
 
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -28,6 +29,25 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def own_device(name: str) -> torch.device:
+    """The device of this process, one of several perhaps, of the kind called `name`.
+
+    Raises:
+        UserError: as `choose_device`; or there are more processes than GPUs.
+    """
+    device, processes = choose_device(name), distributed.local_size()
+    if device.type == "cpu" or processes == 1:
+        return device
+    if device.index is not None:
+        raise UserError(f"--device {name} is one GPU for {processes} processes: give cuda")
+    if processes > torch.cuda.device_count():
+        raise UserError(
+            f"{processes} processes but {torch.cuda.device_count()} GPUs: start torchrun with "
+            f"--nproc_per_node={torch.cuda.device_count()}, or give --device cpu"
+        )
+    return torch.device("cuda", distributed.local_rank())
+
+
 def default_workers() -> int:
-    """Loader processes where none are asked for: one a core, 8 at most."""
-    return min(os.cpu_count() or 1, 8)
+    """Loader processes of this one where none are asked for: one a core, 8 at most."""
+    return max(1, min((os.cpu_count() or 1) // distributed.local_size(), 8))

@@ -46,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "noise_file": None,
     "load_from": None,
     "cache": None,
+    "sync_bn": False,
     "device": "auto",
     "amp": "auto",
     "workers": None,
@@ -402,7 +403,7 @@ def build_parser(
     )
 
     training = parser.add_argument_group("optimisation")
-    add(training, "--batch_size", "images a step", type=COUNT)
+    add(training, "--batch_size", "images a step, in all processes together", type=COUNT)
     add(training, "--lr", "learning rate of the trunk", type=POSITIVE)
     training.add_argument(
         "--lr_head",
@@ -419,13 +420,20 @@ def build_parser(
         type=COUNT,
     )
     add(training, "--total_epoch", "epochs", type=COUNT)
+    training.add_argument(
+        "--sync_bn",
+        action="store_true",
+        default=None,
+        help="under torchrun, batch norm over all processes' images (cuda; default: each its own)",
+    )
 
     run = parser.add_argument_group("run")
     add(run, "--device", "auto, cpu, cuda, cuda:1, ...; auto takes cuda if there is one")
     add(
         run,
         "--amp",
-        "mixed precision; auto takes bf16 or fp16 on cuda and full precision on a cpu",
+        "mixed precision; auto tries a few steps: full precision or bf16 on a cpu, bf16 or fp16 "
+        "on cuda",
         choices=CHOICES["amp"],
     )
     add(

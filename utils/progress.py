@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from utils import distributed
+
 
 class Interrupted(Exception):
     """Ctrl-C, or a scheduler's SIGTERM, between two steps."""
@@ -20,6 +22,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, frame: Any) -> None:
         came.append(number)
+        if distributed.world_size() > 1:  # torchrun sends its processes a second one soon after
+            distributed.end_soon()
+            return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print("\nstopping after this step; Ctrl-C again ends at once", file=sys.stderr)
 

@@ -18,7 +18,7 @@ import timm
 import torch
 import torchvision
 
-from utils import plots
+from utils import distributed, plots
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
 
@@ -33,6 +33,8 @@ class RunFolder:
     result.json: the last epoch's metrics, and apart from them the best ones on the test set.
     last.pt: all that resuming needs. model.safetensors: the weights alone.
     curves.png: loss, learning rate and mAP over epochs; TensorBoard events of the same.
+
+    Of several processes only the first writes.
 
     Attributes:
         path: the folder.
@@ -55,6 +57,8 @@ class RunFolder:
         Raises:
             UserError: the folder exists and is not empty.
         """
+        if distributed.rank() > 0:
+            return cls(Path(distributed.same_everywhere("")), [])
         if output_dir is None:
             name = f"{options['script']}-{options['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
             path = Path("runs") / name
@@ -74,7 +78,7 @@ class RunFolder:
         }
         config = {"options": options, "versions": versions, "data": data}
         write_json(path / "config.json", config)
-        return cls(path, [])
+        return cls(Path(distributed.same_everywhere(str(path))), [])
 
     @classmethod
     def reopen(
@@ -97,7 +101,8 @@ class RunFolder:
                 f"the data of {path} changed since the run began ({', '.join(changed)}): bring "
                 "back the images and candidates it was started with, or start a new run"
             )
-        write_json(folder / "config.json", config | {"options": options})
+        if distributed.rank() == 0:
+            write_json(folder / "config.json", config | {"options": options})
         checkpoint = folder / CHECKPOINT
         if not checkpoint.exists():
             return cls(folder, []), None
@@ -115,6 +120,8 @@ class RunFolder:
     ) -> None:
         """Add an epoch's record and store everything; last.pt, written last, makes it count."""
         self.history.append(record)
+        if distributed.rank() > 0:
+            return
         with atomic_path(self.path / WEIGHTS) as temporary:
             content = {key: value.contiguous() for key, value in weights.items()}
             temporary.write_bytes(safetensors.torch.save(content))
@@ -125,6 +132,8 @@ class RunFolder:
 
     def save_checkpoint(self, training: dict[str, Any]) -> None:
         """Write last.pt."""
+        if distributed.rank() > 0:
+            return
         content = io.BytesIO()  # torch.save to a file hides a full disk behind an error of its own
         torch.save(training | {"history": self.history}, content)
         with atomic_path(self.path / CHECKPOINT) as temporary:
@@ -132,7 +141,7 @@ class RunFolder:
 
     def discard_unless_stored(self) -> None:
         """Remove what a run has written that has no checkpoint."""
-        if not (self.path / CHECKPOINT).exists():
+        if distributed.rank() == 0 and not (self.path / CHECKPOINT).exists():
             for name in ("config.json", "metrics.jsonl", WEIGHTS):
                 (self.path / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # not empty: something else is in it
@@ -143,6 +152,8 @@ class RunFolder:
         last = self.history[-1]
         best = max(self.history, key=lambda line: -math.inf if line["mAP"] is None else line["mAP"])
         result = last | {"best_on_test": {"epoch": best["epoch"], "mAP": best["mAP"]}}
+        if distributed.rank() > 0:
+            return result
         write_json(self.path / "result.json", result)
         with atomic_path(self.path / "curves.png") as temporary:
             plots.training_curves(self.history, temporary)

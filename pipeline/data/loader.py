@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from pipeline.data.labelled import LabelledImages
+from utils import distributed
 
 
 class TrainingImages(Dataset):
@@ -58,6 +59,8 @@ class TestImages(Dataset):
 class EpochSampler(Sampler):
     """Batches of (epoch, index) in an order drawn from the seed and the epoch.
 
+    Of several processes each takes its share of every batch.
+
     Attributes:
         epoch: whose order the next iteration takes; from 1.
         first_batch: batches left out at its start, which a resumed run has trained on.
@@ -70,13 +73,19 @@ class EpochSampler(Sampler):
     def __len__(self) -> int:
         """Batches of a whole epoch."""
         full, rest = divmod(self.images, self.batch_size)
-        # A last batch of a single image has no batch statistics: it is left out.
-        return full + (rest > 1 or full == 0)
+        # A single image has no batch statistics: a last batch that leaves a process no second one
+        # is left out.
+        return full + (rest >= 2 * distributed.world_size() or full == 0)
+
+    def images_in(self, batch: int) -> int:
+        """Images of a batch (from 0), in all processes."""
+        return min(self.batch_size, self.images - batch * self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng(seed_of(self.seed, self.epoch)).permutation(self.images)
         for batch in range(self.first_batch, len(self)):
-            chosen = order[batch * self.batch_size :][: self.batch_size]
+            mine = distributed.share(self.images_in(batch))
+            chosen = order[batch * self.batch_size :][mine.start : mine.stop]
             yield [(self.epoch, int(index)) for index in chosen]
 
 
@@ -94,7 +103,7 @@ def train_loader(
     )
 
 
-def test_loader(dataset: TestImages, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
+def test_loader(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
     """Batches of images (B, 3, S, S) uint8 in the order of the data set."""
     return DataLoader(dataset, batch_size, **worker_options(workers, pin_memory))
 

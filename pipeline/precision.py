@@ -1,0 +1,108 @@
+"""--amp auto: the faster of two precisions, by a short trial of real training steps."""
+
+import copy
+import functools
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from pipeline.engine import Training, train_step
+from pipeline.losses import BCE
+from pipeline.model.classifier import Classifier
+from pipeline.optimisation import make_optimizer
+from utils import distributed
+from utils.machine import PRECISIONS
+
+MARGIN = 1.2  # the second has to be this much faster, so that chance seldom decides
+HOPELESS = 0.5  # speed of the second's forward pass, from which on no step is tried
+ROUNDS, SECONDS = 3, 10.0
+
+
+def choose_precision(
+    classifier: Classifier, batch: int, img_size: int, classes: int, device: torch.device
+) -> str:
+    """Name of the precision to train in; prints why.
+
+    On a CPU it is full precision or bf16, which some CPUs compute and others only emulate, and on
+    CUDA bf16 or fp16. Neither the weights nor random numbers to come change. Processes that train
+    together choose together.
+
+    Args:
+        classifier: on `device`.
+        batch: B, images of a step of training.
+        img_size: S, their side in pixels.
+        classes: C.
+    """
+    first, second = ("off", "bf16") if device.type == "cpu" else ("bf16", "fp16")
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return second
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        # A copy for each, whose batch statistics and weights may change.
+        trainings = [
+            training_in(copy.deepcopy(classifier), name, device) for name in (first, second)
+        ]
+        size = (batch, 3, img_size, img_size)
+        images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
+        speed = distributed.same_everywhere(relative_speed(trainings, images, classes))
+    chosen = second if speed >= MARGIN else first
+    full = "full precision" if first == "off" else first
+    print(f"--amp auto: {chosen}, {second} is {speed:.2f} times as fast as {full}", flush=True)
+    return chosen
+
+
+def training_in(classifier: Classifier, precision: str, device: torch.device) -> Training:
+    """Training with a method that costs next to nothing."""
+    optimizer = make_optimizer(classifier.train(), 1e-4, 1e-4, 0.9, 1e-4)
+    return Training(classifier, BCE(), optimizer, lambda _: 1.0, device, PRECISIONS[precision])
+
+
+def relative_speed(trainings: list[Training], images: torch.Tensor, classes: int) -> float:
+    """How many times as fast the second of two trainings is as the first.
+
+    A precision that is emulated may take minutes for a step. One image tells.
+    """
+    forward = [functools.partial(pass_one, training, images[:1]) for training in trainings]
+    if (speed := ratio(forward, rounds=1)) < HOPELESS:
+        return speed
+    candidates = torch.zeros(len(images), classes, device=images.device)
+    index = torch.arange(len(images), device=images.device)
+    return ratio(
+        [functools.partial(train_step, t, images, candidates, index) for t in trainings], ROUNDS
+    )
+
+
+@torch.no_grad()
+def pass_one(training: Training, image: torch.Tensor) -> None:
+    """A forward pass without batch statistics, which a single image may not have."""
+    training.classifier.eval()
+    with torch.autocast(
+        training.device.type, training.precision, enabled=training.precision is not None
+    ):
+        training.classifier(image)
+    training.classifier.train()
+
+
+def ratio(functions: Sequence[Callable[[], object]], rounds: int) -> float:
+    """The first's shortest time over the second's, called in turn after a warm-up.
+
+    The rounds end early when they take long.
+    """
+    shortest = [float("inf")] * len(functions)
+    for function in functions:
+        timed(function)
+    began = time.perf_counter()
+    for _ in range(rounds):
+        shortest = [min(best, timed(f)) for best, f in zip(shortest, functions)]
+        if time.perf_counter() - began > SECONDS:
+            break
+    return shortest[0] / shortest[1]
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Seconds that it takes, on a GPU too."""
+    began = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

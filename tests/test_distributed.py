@@ -1,0 +1,98 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils import distributed
+
+ROOT = Path(__file__).resolve().parents[1]
+# No batch norm: its statistics would be those of a process's own images.
+FLAGS = "--dataset voc07 --model test_convnext --weights none --img_size 32 --batch_size 4"
+
+
+def torchrun(processes, script, *flags):
+    """Start `script` in several processes; stdout and stderr come together."""
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+    command += ["--standalone", str(ROOT / f"{script}.py"), *map(str, flags)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+def records(folder):
+    lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if "second" not in name}
+        for line in lines
+    ]
+
+
+def method_state(folder):
+    return torch.load(Path(folder) / "last.pt", weights_only=True)["method"]
+
+
+@given(st.integers(0, 50), st.integers(1, 9))
+def test_shares_follow_each_other_and_differ_by_one_at_most(count, processes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "_joined", processes)
+        shares = [distributed.share(count, process) for process in range(processes)]
+    assert [thing for share in shares for thing in share] == list(range(count))
+    assert len(shares[0]) - len(shares[-1]) in (0, 1)
+
+
+@pytest.mark.parametrize(("processes", "recipe"), [(2, "posterior"), (3, "paper")])
+def test_several_processes_train_and_score_as_one(processes, recipe, run, devkit):
+    # Three processes have unequal shares of four images, and one has no test images.
+    flags = [*FLAGS.split(), "--path_images", devkit, "--recipe", recipe, "--lr", 0.05]
+    flags += ["--total_epoch", 3, "--warmup_epoch", 0, "--clusters", 2][
+        : 4 if recipe != "paper" else 6
+    ]
+    assert run("main_CoNeS", *flags, "--output_dir", "one")[0] == 0
+    many = torchrun(processes, "main_CoNeS", *flags, "--output_dir", "many")
+    text = many.communicate(timeout=300)[0]
+    assert many.returncode == 0, text
+    assert text.count("last epoch") == 1
+    for one, other in zip(records("one"), records("many"), strict=True):
+        assert other == pytest.approx(one, abs=1e-4)
+    torch.testing.assert_close(method_state("many"), method_state("one"), atol=1e-4, rtol=1e-4)
+
+
+def test_a_killed_process_takes_the_others_along_and_one_goes_on(run, devkit):
+    flags = [*FLAGS.split(), "--path_images", devkit, "--total_epoch", 1000]
+    many = torchrun(2, "main_CoNeS", *flags, "--output_dir", "killed")
+    while not Path("killed/last.pt").exists():
+        assert many.poll() is None, many.communicate()[0]
+        time.sleep(0.1)
+    children = Path(f"/proc/{many.pid}/task/{many.pid}/children").read_text().split()
+    second = next(
+        int(child)
+        for child in children
+        if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes()
+    )
+    os.kill(second, signal.SIGKILL)
+    text = many.communicate(timeout=30)[0]
+    assert many.returncode == 1
+    assert "error: another process of the run has ended; go on with: torchrun" in text
+
+    epochs = len(records("killed"))
+    status, *_ = run("main_CoNeS", "--resume", "killed", "--total_epoch", epochs + 1)
+    assert status == 0
+    assert [line["epoch"] for line in records("killed")] == list(range(1, epochs + 2))
+
+
+def test_a_mistake_is_reported_by_one_process(devkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = [*FLAGS.split(), "--path_images", devkit, "--batch_size", 1]
+    many = torchrun(2, "main_BCE", *flags)
+    text = many.communicate(timeout=120)[0]
+    assert many.returncode == 1
+    assert text.count("error: 1 images a step leave some of 2 processes without any") == 1
