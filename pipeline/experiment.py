@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline.cones.rows import CandidateRows
 from pipeline.data import candidates as candidate_files
 from pipeline.data.cache import cache_images, shrink
 from pipeline.data.labelled import LabelledImages
@@ -27,7 +28,7 @@ from utils.machine import PRECISIONS, choose_device, default_workers
 from utils.progress import Interrupted
 from utils.run import CHECKPOINT, RunFolder, check_output_dir
 
-MakeMethod = Callable[[torch.Tensor, Classifier, argparse.Namespace], Method]
+MakeMethod = Callable[[CandidateRows, Classifier, argparse.Namespace], Method]
 
 
 def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
@@ -35,8 +36,8 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
 
     Args:
         options: from `utils.options.parse_options`.
-        make_method: builds the method from the candidates (N, C) on the device, the
-            classifier and the options.
+        make_method: builds the method from the candidates on the device, the classifier and
+            the options.
 
     Raises:
         UserError: anything the user can mend.
@@ -77,7 +78,7 @@ def fit_data(
     classifier = build_classifier(options, len(train_data.classes))
     # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    method = make_method(torch.from_numpy(candidates).to(device), classifier, options)
+    method = make_method(CandidateRows.from_dense(candidates).to(device), classifier, options)
     optimizer = torch.optim.SGD(
         parameter_groups(classifier, options.lr, options.lr_head),
         momentum=options.momentum,
