@@ -10,6 +10,12 @@ def table_of(candidates, mu=0.99):
     return ConfidenceTable(CandidateRows.from_dense(candidates), mu)
 
 
+def update(table, index, belief):
+    """The images' new confidence, (B, C)."""
+    batch = table.rows.batch(index)
+    return batch.spread(table.update(batch, belief))
+
+
 def test_belief_is_p_times_r_over_the_candidates():
     p = torch.tensor([[0.5, 0.2, 0.9]])
     correlation = torch.tensor([[1.0, 0.4, 0.6], [0.0, 1.0, 1.0], [0.5, 0.5, 1.0]])
@@ -34,8 +40,8 @@ def test_candidates_without_any_probability_share_evenly():
 def test_table_starts_uniform_and_moves_by_one_minus_mu():
     table = table_of(torch.tensor([[1, 1, 0], [0, 1, 0]]), mu=0.75)
     assert table.values.tolist() == [0.5, 0.5, 1.0, 0.0]  # the last is the spare one
-    rows = table.update(torch.tensor([0]), torch.tensor([[1.0, 0.0, 0.0]]))
-    assert rows.tolist() == [[0.625, 0.375, 0.0]]
+    values = update(table, torch.tensor([0]), torch.tensor([[1.0, 0.0, 0.0]]))
+    assert values.tolist() == [[0.625, 0.375, 0.0]]
     assert table.values.tolist() == [0.625, 0.375, 1.0, 0.0]
 
 
@@ -50,7 +56,7 @@ def test_every_update_is_that_of_a_dense_table_bit_for_bit(seed):
         p = torch.rand(4, 5, generator=generator)
         belief = disambiguate(p, torch.eye(5) + 0.1, candidates[index])
         dense[index] = 0.9 * dense[index] + (1 - 0.9) * belief
-        assert torch.equal(table.update(index, belief), dense[index])
+        assert torch.equal(update(table, index, belief), dense[index])
     assert torch.equal(table.rows.read(table.values, torch.arange(9)), dense)
 
 
@@ -59,15 +65,15 @@ def test_values_belong_to_image_ids_whatever_the_order():
     belief = candidates * torch.rand(8, 5)
     forward, shuffled = table_of(candidates), table_of(candidates)
     order = torch.randperm(8)
-    forward.update(torch.arange(8), belief)
-    shuffled.update(order, belief[order])
+    update(forward, torch.arange(8), belief)
+    update(shuffled, order, belief[order])
     assert torch.equal(forward.values, shuffled.values)
 
 
 def test_state_round_trip():
     candidates = torch.tensor([[1, 1, 0]])
     table, other = table_of(candidates), table_of(candidates)
-    table.update(torch.tensor([0]), torch.tensor([[0.9, 0.1, 0.0]]))
+    update(table, torch.tensor([0]), torch.tensor([[0.9, 0.1, 0.0]]))
     assert table.state_dict()["values"].shape == (2,)
     other.load_state_dict(table.state_dict())
     assert torch.equal(other.values, table.values)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -84,8 +86,6 @@ def test_taken_images_and_chunks_have_the_rows_of_their_images(dense):
 
 def test_rows_are_built_from_a_memory_mapped_file_without_a_copy_of_it(tmp_path):
     """Memory that numpy and Python take: 50 MB of labels, a chunk of 1 MB at a time."""
-    import tracemalloc
-
     path = tmp_path / "labels.npy"
     dense = np.lib.format.open_memmap(path, "w+", np.uint8, (50_000, 1000))
     dense[np.arange(50_000), np.arange(50_000) % 1000] = 1

@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.cones.rows import CandidateRows
+from pipeline.cones.rows import Batch, CandidateRows
 
 
 def disambiguate(
@@ -43,12 +43,11 @@ class ConfidenceTable:
         self.rows, self.mu = rows, mu
         self.values = rows.table((1 / rows.count).repeat_interleave(rows.count))
 
-    def update(self, index: torch.Tensor, belief: torch.Tensor) -> torch.Tensor:
-        """Mix `belief` (B, C) into the images at `index` (B,); returns their confidence, (B, C)."""
-        batch = self.rows.batch(index)
+    def update(self, batch: Batch, belief: torch.Tensor) -> torch.Tensor:
+        """Mix `belief` (B, C) into a batch of `rows`; returns its new values (B, L)."""
         values = self.mu * self.values[batch.positions] + (1 - self.mu) * batch.take(belief)
         self.values[batch.positions] = values
-        return batch.spread(values)
+        return values
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {"values": self.values[:-1]}

@@ -96,9 +96,9 @@ class CoNeS:
             pixels = steps.screen_pixels(output.cams, candidates, self.tau)
             self.memory.add(*steps.batch_prototypes(output.features, pixels))
             belief = confidence.disambiguate(logits.sigmoid(), self.correlation, candidates)
-            pseudo_labels = steps.select_pseudo_labels(
-                self.confidence.update(index, belief), candidates
-            )
+            batch = self.confidence.rows.batch(index)
+            updated = self.confidence.update(batch, belief)
+            pseudo_labels = batch.spread(steps.select_pseudo_labels(updated, batch.inside))
         candidate_loss = F.binary_cross_entropy_with_logits(logits, candidates)
         suppression_loss = loss.negative_suppression_loss(
             logits, candidates, pseudo_labels, self.r, steps.weights
