@@ -86,9 +86,11 @@ def test_gradient_is_gain_times_prediction_minus_target():
 
 def test_without_all_its_parts_a_known_rate_is_forward_correction():
     """The gradient is that of -log(p + (1 - p) rho) on candidates, of -log(1 - p) elsewhere."""
-    method = Posterior(ROWS, 0.3, without=ABLATIONS["posterior"])
+    candidates = torch.cat([torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]), CANDIDATES])
+    rows = CandidateRows.from_dense(candidates)
+    method = Posterior(rows, 0.3, without=ABLATIONS["posterior"])
     method.begin_epoch(1)
-    candidates = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]])
+    candidates = candidates[:1]
     logits = torch.tensor([[0.3, 1.0, -1.0, 0.5, -2.0]]).requires_grad_()
     method.loss(output_of(logits), candidates, torch.tensor([0]))["loss"].backward()
     found, logits.grad = logits.grad, None
@@ -108,12 +110,16 @@ def test_a_part_left_out_leaves_the_others(part):
     loss = method.loss(output_of(logits), CANDIDATES, INDEX)["loss"]
     shifted = logits if part == "offset" else logits + whole.offset
     company = torch.zeros(()) if part == "company" else dense(whole.company)
+
+    def believed(log_odds):
+        return posterior(log_odds.sigmoid(), whole.rates, CANDIDATES, part != "nonempty")
+
     gain = (
         torch.ones(5)
         if part == "gain"
-        else gain_of(method.targets(dense(whole.logits), company, CANDIDATES)[CHOSEN], ROWS)
+        else gain_of(believed(dense(whole.logits) + company)[CHOSEN], ROWS)
     )
-    targets = posterior((shifted + company).sigmoid(), whole.rates, CANDIDATES, part != "nonempty")
+    targets = believed(shifted + company)
     expected = F.binary_cross_entropy_with_logits(shifted, targets, reduction="none")
     torch.testing.assert_close(loss, (gain * expected).mean())
 

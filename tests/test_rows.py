@@ -51,7 +51,8 @@ def test_a_batch_is_written_at_its_candidates_and_nowhere_else(dense):
     index = torch.arange(0, len(dense), 2).flip(0)
     new = torch.full((len(index), rows.classes), torch.inf)  # also outside the candidates
     new[:, 0] = 7
-    rows.write(table, index, new)
+    batch = rows.batch(index)
+    table[batch.positions] = batch.take(new)
     expected[index] = torch.where(torch.from_numpy(dense)[index] > 0, new, 0)
     assert torch.equal(rows.read(table, torch.arange(len(dense))), expected)
     assert table[-1] == 0

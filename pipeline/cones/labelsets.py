@@ -42,7 +42,7 @@ def posterior(
 
     Args:
         probability: (B, C) float in [0, 1], p, of being true before it is known to be a candidate.
-        rates: (C,) float in [0, 1], rho.
+        rates: (C,) or (B, C) float in [0, 1], rho.
         candidates: (B, C) in {0, 1}.
         nonempty: use that at least one is true.
 

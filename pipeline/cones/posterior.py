@@ -66,11 +66,6 @@ class Posterior:
         if "gain" not in self.without:
             self.gain = gain_of(self.beliefs(), self.rows)
 
-    def targets(self, logits: Tensor, company: Tensor, candidates: Tensor) -> Tensor:
-        """(B, C) float in [0, 1]: how likely each label is true, from logits with the offset."""
-        probability = (logits + company / self.epoch).sigmoid()
-        return posterior(probability, self.rates, candidates, "nonempty" not in self.without)
-
     def beliefs(self) -> Tensor:
         """Targets of all candidates of the training images, (entries,)."""
         targets = torch.empty_like(self.logits[:-1])
@@ -98,8 +93,12 @@ class Posterior:
         if "offset" not in self.without:
             logits = logits + max(0.0, 1 - epochs / OFFSET_EPOCHS) * self.offset
         with torch.no_grad():
-            self.rows.write(self.logits, index, logits)
-            targets = self.targets(logits, self.rows.read(self.company, index), candidates)
+            batch = self.rows.batch(index)
+            own = batch.take(logits)
+            self.logits[batch.positions] = own
+            p = (own + self.company[batch.positions] / self.epoch).sigmoid()
+            rates, nonempty = self.rates[batch.columns], "nonempty" not in self.without
+            targets = batch.spread(posterior(p, rates, batch.inside, nonempty))
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return {
             "loss": (self.gain * losses).mean(),

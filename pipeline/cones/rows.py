@@ -122,11 +122,6 @@ class CandidateRows:
         batch = self.batch(index)
         return batch.spread(table[batch.positions])
 
-    def write(self, table: Tensor, index: Tensor, dense: Tensor) -> None:
-        """Store the candidates' part of `dense` (B, C) for the images at `index` (B,)."""
-        batch = self.batch(index)
-        table[batch.positions] = batch.take(dense)
-
     def times(self, matrix: Tensor) -> Tensor:
         """The product S M, (N, K) float, of the candidates with a matrix (C, K)."""
         return F.embedding_bag(
