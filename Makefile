@@ -16,7 +16,7 @@ check: .venv/installed-dev ## lint, format and types
 	$(BIN)/mypy
 
 bench: .venv/installed-dev ## every benchmark; each prints its own table
-	set -e; for name in step correlation metrics loading memory review; do echo; $(BIN)/python -m benchmarks.$$name; done
+	set -e; for name in step correlation metrics loading memory state review; do echo; $(BIN)/python -m benchmarks.$$name; done
 
 clean: ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache

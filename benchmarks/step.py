@@ -11,6 +11,7 @@ import torch
 from benchmarks.timing import alternate
 from pipeline.cones.method import CoNeS
 from pipeline.cones.posterior import Posterior
+from pipeline.cones.rows import CandidateRows
 from pipeline.engine import Method
 from pipeline.losses import BCE
 from pipeline.model.backbone import Backbone
@@ -35,6 +36,7 @@ def main() -> None:
     size = (arguments.batch_size, 3, arguments.img_size, arguments.img_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
     table = (torch.rand(IMAGES, CLASSES, device=device) < 0.1).float()
+    rows = CandidateRows.from_dense(table.cpu()).to(device)
     index = torch.arange(arguments.batch_size, device=device)
     trunk = Backbone(arguments.model, arguments.img_size)
     classifier = Classifier(trunk, CSRA(trunk.feature_dim, CLASSES, 4, 0.5)).to(device)
@@ -51,8 +53,8 @@ def main() -> None:
 
     methods: dict[str, Method] = {
         "BCE": BCE(),
-        "CoNeS": CoNeS(table, trunk.feature_dim),
-        "posterior": Posterior(table),
+        "CoNeS": CoNeS(rows, trunk.feature_dim),
+        "posterior": Posterior(rows),
     }
     steps = [functools.partial(step_of, method) for method in methods.values()]
     seconds = alternate(*steps, repeats=arguments.repeats)

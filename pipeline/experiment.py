@@ -13,6 +13,7 @@ import torch
 from timm.layers import convert_sync_batchnorm
 from torch.utils.data import Subset
 
+from pipeline.cones.rows import CandidateRows
 from pipeline.data import candidates as candidate_files
 from pipeline.data.cache import cache_images, shrink
 from pipeline.data.labelled import LabelledImages
@@ -32,7 +33,7 @@ from utils.machine import PRECISIONS, choose_device, default_workers, own_device
 from utils.progress import Interrupted
 from utils.run import CHECKPOINT, RunFolder, check_output_dir
 
-MakeMethod = Callable[[torch.Tensor, Classifier, argparse.Namespace], Method]
+MakeMethod = Callable[[CandidateRows, Classifier, argparse.Namespace], Method]
 
 
 def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
@@ -40,8 +41,8 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
 
     Args:
         options: from `utils.options.parse_options`.
-        make_method: builds the method from the candidates (N, C) on the device, the
-            classifier and the options.
+        make_method: builds the method from the candidates on the device, the classifier and
+            the options.
 
     Raises:
         UserError: anything the user can mend.
@@ -101,7 +102,7 @@ def fit_data(
         classes = len(train_data.classes)
         with enough_values(options):
             options.amp = choose_precision(classifier, share, options.img_size, classes, device)
-    method = make_method(torch.from_numpy(candidates).to(device), classifier, options)
+    method = make_method(CandidateRows.from_dense(candidates).to(device), classifier, options)
     training = Training(
         classifier,
         method,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from pipeline.cones.rows import CandidateRows
 from pipeline.model.classifier import Output
 
 Tensor = torch.Tensor
@@ -69,7 +70,7 @@ class ForwardBCE:
     the posterior under the rate and the logits of that epoch's own passes: a step of EM.
 
     Args:
-        candidates: (N, C) in {0, 1} on the device of training.
+        rows: the candidates, on the device of training.
         noise_rate: in [0, 0.99], or None to estimate it.
 
     Attributes:
@@ -77,16 +78,14 @@ class ForwardBCE:
         counts: (2,) float64, `noise_counts` summed over its batches so far.
     """
 
-    def __init__(self, candidates: Tensor, noise_rate: float | None = None) -> None:
+    def __init__(self, rows: CandidateRows, noise_rate: float | None = None) -> None:
         self.estimates = noise_rate is None
         if noise_rate is None:
-            images, classes = candidates.shape
-            size = candidates.sum(dtype=torch.float64) / images
+            size = len(rows.columns) / rows.images
             # From 0 the estimate could never rise.
-            rate = ((size - 1) / max(classes - 1, 1)).clamp(1e-3, MAX_NOISE_RATE)
-        else:
-            rate = torch.tensor(noise_rate, dtype=torch.float64, device=candidates.device)
-        self.rate, self.counts = rate, rate.new_zeros(2)
+            noise_rate = min(max((size - 1) / max(rows.classes - 1, 1), 1e-3), MAX_NOISE_RATE)
+        self.rate = torch.tensor(noise_rate, dtype=torch.float64, device=rows.device)
+        self.counts = self.rate.new_zeros(2)
 
     def begin_epoch(self, epoch: int) -> None:
         """Take up the rate that the epoch before gave."""

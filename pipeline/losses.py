@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from pipeline.cones.rows import CandidateRows
 from pipeline.engine import Method
 from pipeline.forward_correction import ForwardBCE
 from pipeline.model.classifier import Classifier, Output
@@ -283,19 +284,19 @@ class Scheduled:
 
 
 # By the values of --loss, whose help is in utils/options.py.
-LOSSES: dict[str, Callable[[Tensor, argparse.Namespace], Method]] = {
-    "bce": lambda candidates, options: BCE(),
-    "bce-forward": lambda candidates, options: ForwardBCE(candidates, options.noise_rate),
-    "focal": lambda candidates, options: Stateless(focal_loss),
-    "asl": lambda candidates, options: Stateless(asl_loss),
-    "hill": lambda candidates, options: Stateless(hill_loss),
-    "splc": lambda candidates, options: Scheduled(splc_loss),
-    "ll-r": lambda candidates, options: Scheduled(functools.partial(large_loss, correct=False)),
-    "ll-ct": lambda candidates, options: Scheduled(functools.partial(large_loss, correct=True)),
-    "smoothing": lambda candidates, options: Stateless(smoothing_loss),
+LOSSES: dict[str, Callable[[CandidateRows, argparse.Namespace], Method]] = {
+    "bce": lambda rows, options: BCE(),
+    "bce-forward": lambda rows, options: ForwardBCE(rows, options.noise_rate),
+    "focal": lambda rows, options: Stateless(focal_loss),
+    "asl": lambda rows, options: Stateless(asl_loss),
+    "hill": lambda rows, options: Stateless(hill_loss),
+    "splc": lambda rows, options: Scheduled(splc_loss),
+    "ll-r": lambda rows, options: Scheduled(functools.partial(large_loss, correct=False)),
+    "ll-ct": lambda rows, options: Scheduled(functools.partial(large_loss, correct=True)),
+    "smoothing": lambda rows, options: Stateless(smoothing_loss),
 }
 
 
-def make_method(candidates: Tensor, classifier: Classifier, options: argparse.Namespace) -> Method:
-    """The baseline that --loss names, for candidates (N, C) on the device of training."""
-    return LOSSES[options.loss](candidates, options)
+def make_method(rows: CandidateRows, classifier: Classifier, options: argparse.Namespace) -> Method:
+    """The baseline that --loss names, for candidates on the device of training."""
+    return LOSSES[options.loss](rows, options)

@@ -1,14 +1,15 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-import torch
 
 from pipeline.cones import build, released
 from pipeline.cones.method import Steps
 from pipeline.cones.posterior import Posterior
+from pipeline.cones.rows import CandidateRows
 from utils.options import ABLATIONS, build_parser, parse_options
 
-CANDIDATES = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0]])
+CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]))
 
 
 def make(flags):

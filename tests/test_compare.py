@@ -22,14 +22,14 @@ parser = argparse.ArgumentParser(allow_abbrev=False)
 parser.add_argument("--pause", type=float, default=0)
 parser.add_argument("--broken", action="store_true")
 for name in ("dataset", "seed", "partial_rate", "noise_file", "recipe", "head", "loss",
-             "noise_rate", "num_cls", "output_dir", "resume"):
+             "noise_rate", "num_cls", "amp", "output_dir", "resume"):
     parser.add_argument("--" + name)
 options = parser.parse_args()
 folder = pathlib.Path(options.output_dir or options.resume)
 folder.mkdir(exist_ok=options.resume is not None)
 with open(folder.parent / "calls.txt", "a") as calls:
     calls.write(json.dumps([sys.argv[1:], os.environ.get("OMP_NUM_THREADS")]) + "\\n")
-config = {"options": {"total_epoch": 2, "device": "cpu"}}
+config = {"options": {"total_epoch": 2, "device": "cpu", "amp": options.amp or "bf16"}}
 (folder / "config.json").write_text(json.dumps(config))
 def store(*_):
     (folder / "stored").write_text("")
@@ -167,15 +167,22 @@ def test_runs_come_seed_by_seed_and_rate_by_rate(call, scripts, tmp_path):
     assert order == [*first, *(name.replace("seed1", "seed2") for name in first)]
 
 
+def test_all_runs_take_the_precision_that_the_first_chose(call, scripts, tmp_path):
+    call(*FOUR, "--jobs", 2)
+    first, *others = (command for command, _ in calls(tmp_path))
+    assert "--amp" not in first
+    assert [command[command.index("--amp") + 1] for command in others] == ["bf16"] * len(others)
+
+
 def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(call, scripts, tmp_path):
     call(
         *"--dataset voc07 --methods paper bce-forward-known asl --rates 0 0.2 --seeds 3".split(),
         "--add",
         "real=main_real.py --head gap",
-        *"-- --head csra".split(),
+        *"-- --head csra --amp off".split(),
     )
     found = {Path(command[-1]).name: command for command, _ in calls(tmp_path)}
-    common = "--dataset voc07 --seed 3 --head csra"
+    common = "--dataset voc07 --seed 3 --head csra --amp off"
     noise = tmp_path / "c" / "candidates-rate0.2-seed3.npy"
     at = f"{common} --partial_rate 0.2 --noise_file {noise}"
     for name, flags in {

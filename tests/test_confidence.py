@@ -1,6 +1,19 @@
+import hypothesis.strategies as st
 import torch
+from hypothesis import given
 
 from pipeline.cones.confidence import ConfidenceTable, disambiguate
+from pipeline.cones.rows import CandidateRows
+
+
+def table_of(candidates, mu=0.99):
+    return ConfidenceTable(CandidateRows.from_dense(candidates), mu)
+
+
+def update(table, index, belief):
+    """The images' new confidence, (B, C)."""
+    batch = table.rows.batch(index)
+    return batch.spread(table.update(batch, belief))
 
 
 def test_belief_is_p_times_r_over_the_candidates():
@@ -25,26 +38,42 @@ def test_candidates_without_any_probability_share_evenly():
 
 
 def test_table_starts_uniform_and_moves_by_one_minus_mu():
-    table = ConfidenceTable(torch.tensor([[1, 1, 0], [0, 1, 0]]), mu=0.75)
-    assert table.rows.tolist() == [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]]
-    rows = table.update(torch.tensor([0]), torch.tensor([[1.0, 0.0, 0.0]]))
-    assert rows.tolist() == [[0.625, 0.375, 0.0]]
-    assert table.rows.tolist() == [[0.625, 0.375, 0.0], [0.0, 1.0, 0.0]]
+    table = table_of(torch.tensor([[1, 1, 0], [0, 1, 0]]), mu=0.75)
+    assert table.values.tolist() == [0.5, 0.5, 1.0, 0.0]  # the last is the spare one
+    values = update(table, torch.tensor([0]), torch.tensor([[1.0, 0.0, 0.0]]))
+    assert values.tolist() == [[0.625, 0.375, 0.0]]
+    assert table.values.tolist() == [0.625, 0.375, 1.0, 0.0]
 
 
-def test_rows_belong_to_image_ids_whatever_the_order():
+@given(st.integers(0, 10**6))
+def test_every_update_is_that_of_a_dense_table_bit_for_bit(seed):
+    generator = torch.Generator().manual_seed(seed)
+    candidates = (torch.rand(9, 5, generator=generator) < 0.4).float()
+    dense = candidates / candidates.sum(dim=1, keepdim=True).clamp(min=1)
+    table = table_of(candidates, mu=0.9)
+    for _ in range(4):
+        index = torch.randperm(9, generator=generator)[:4]
+        p = torch.rand(4, 5, generator=generator)
+        belief = disambiguate(p, torch.eye(5) + 0.1, candidates[index])
+        dense[index] = 0.9 * dense[index] + (1 - 0.9) * belief
+        assert torch.equal(update(table, index, belief), dense[index])
+    assert torch.equal(table.rows.read(table.values, torch.arange(9)), dense)
+
+
+def test_values_belong_to_image_ids_whatever_the_order():
     candidates = (torch.rand(8, 5) < 0.6).long()
     belief = candidates * torch.rand(8, 5)
-    forward, shuffled = ConfidenceTable(candidates), ConfidenceTable(candidates)
+    forward, shuffled = table_of(candidates), table_of(candidates)
     order = torch.randperm(8)
-    forward.update(torch.arange(8), belief)
-    shuffled.update(order, belief[order])
-    assert torch.equal(forward.rows, shuffled.rows)
+    update(forward, torch.arange(8), belief)
+    update(shuffled, order, belief[order])
+    assert torch.equal(forward.values, shuffled.values)
 
 
 def test_state_round_trip():
     candidates = torch.tensor([[1, 1, 0]])
-    table, other = ConfidenceTable(candidates), ConfidenceTable(candidates)
-    table.update(torch.tensor([0]), torch.tensor([[0.9, 0.1, 0.0]]))
+    table, other = table_of(candidates), table_of(candidates)
+    update(table, torch.tensor([0]), torch.tensor([[0.9, 0.1, 0.0]]))
+    assert table.state_dict()["values"].shape == (2,)
     other.load_state_dict(table.state_dict())
-    assert torch.equal(other.rows, table.rows)
+    assert torch.equal(other.values, table.values)

@@ -1,15 +1,19 @@
+import hypothesis.strategies as st
 import numpy as np
+import pytest
 import torch
+from hypothesis import given
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import cosine_similarity
 
-from pipeline.cones import released
+from pipeline.cones import correlation, released
 from pipeline.cones.correlation import (
     class_directions,
     cooccurrence,
     scale_rows,
     update_correlation,
 )
+from pipeline.cones.rows import CandidateRows
 
 
 def random_memory(classes=4, rows=12, dim=6, seed=0):
@@ -21,7 +25,20 @@ def random_memory(classes=4, rows=12, dim=6, seed=0):
 def test_cooccurrence_is_the_conditional_probability_among_candidates():
     candidates = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 0]])
     expected = torch.tensor([[1, 2 / 3, 0], [1, 1, 0], [0, 0, 0]])
-    torch.testing.assert_close(cooccurrence(candidates), expected)
+    torch.testing.assert_close(cooccurrence(CandidateRows.from_dense(candidates)), expected)
+
+
+@pytest.mark.parametrize("dense_speed", [0, 10**9], ids=["pair counts", "dense product"])
+@given(st.integers(0, 10**6))
+def test_cooccurrence_is_that_of_the_dense_product_however_it_is_counted(dense_speed, seed):
+    generator = torch.Generator().manual_seed(seed)
+    candidates = (torch.rand(20, 6, generator=generator) < 0.3).float()
+    together = candidates.T @ candidates
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correlation, "DENSE_SPEED", dense_speed)
+        patch.setattr(correlation, "DENSE_IMAGES", 7)
+        found = cooccurrence(CandidateRows.from_dense(candidates))
+    assert torch.equal(found, together / together.diagonal()[:, None].clamp(min=1))
 
 
 def test_scaled_rows_sum_to_one_off_the_diagonal():
@@ -48,6 +65,15 @@ def test_one_fit_a_class_equals_the_mean_cosine_of_every_pair():
             ]
             expected = cosine_similarity(*centroids).mean()
             assert abs(float(directions[i] @ directions[j]) - expected) < 1e-6
+
+
+def test_a_memory_in_half_precision_is_clustered_in_single():
+    memory, count = random_memory()
+    halved = memory.bfloat16()
+    found, _ = class_directions(halved, count, clusters=3)
+    expected, _ = class_directions(halved.float(), count, clusters=3)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
 
 
 def test_one_cluster_gives_the_normalised_mean():

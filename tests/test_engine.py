@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipeline.cones.method import CoNeS
+from pipeline.cones.rows import CandidateRows
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TestImages, TrainingImages, test_loader, train_loader
 from pipeline.data.transforms import test_transform, train_transform
@@ -39,8 +40,8 @@ def make_training(method="cones", lr=0.05, seed=3):
     trunk = Backbone("test_resnet", 32)
     trunk.model.layer4.append(torch.nn.Dropout(0.3))
     classifier = Classifier(trunk, CSRA(trunk.feature_dim, 4))
-    candidates = torch.from_numpy(data.targets)
-    chosen = CoNeS(candidates, trunk.feature_dim, clusters=2) if method == "cones" else BCE()
+    rows = CandidateRows.from_dense(data.targets)
+    chosen = CoNeS(rows, trunk.feature_dim, clusters=2) if method == "cones" else BCE()
     optimizer = torch.optim.SGD(parameter_groups(classifier, lr, lr), momentum=0.9)
     training = Training(
         classifier, chosen, optimizer, step_schedule(1, 2), torch.device("cpu"), seed=seed

@@ -4,7 +4,9 @@ import torch
 from hypothesis import given, settings
 
 from pipeline.cones import labelsets
-from pipeline.cones.labelsets import fit_label_sets, posterior
+from pipeline.cones import rows as rows_module
+from pipeline.cones.labelsets import LabelSets, fit_label_sets, posterior, posterior_of_rows
+from pipeline.cones.rows import CandidateRows
 
 SETS = torch.tensor(
     [[1, 1, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1, 1]]
@@ -17,6 +19,10 @@ def noisy(rate, images=900, seed=0):
     true = SETS[torch.randint(3, (images,), generator=generator)]
     flipped = torch.rand(true.shape, generator=generator) < torch.as_tensor(rate)
     return true, (true.bool() | flipped).float()
+
+
+def fit(candidates, *arguments, **keywords):
+    return fit_label_sets(CandidateRows.from_dense(candidates), *arguments, **keywords)
 
 
 def test_posterior_is_bayes_rule_times_at_least_one_true():
@@ -53,7 +59,7 @@ def test_without_noise_every_candidate_is_true():
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.2, 0.4])
 def test_the_rate_is_found_without_being_told(rate):
-    rates = fit_label_sets(noisy(rate)[1]).rates
+    rates = fit(noisy(rate)[1]).rates
     assert float(rates.mean()) == pytest.approx(rate, abs=0.015)
     torch.testing.assert_close(rates, torch.full((8,), rate), atol=0.04, rtol=0)
 
@@ -64,14 +70,14 @@ def test_a_class_rarer_than_the_rate_would_make_it_has_a_lower_rate():
     candidates = noisy(rate)[1]
     candidates[:, 7] = torch.rand(900, generator=torch.Generator().manual_seed(1)) < 0.1
     for known in None, 0.3:
-        rates = fit_label_sets(candidates, known).rates
+        rates = fit(candidates, known).rates
         assert float(rates[7]) < float(candidates[:, 7].mean())
         torch.testing.assert_close(rates[:7], torch.full((7,), 0.3), atol=0.06, rtol=0)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_a_known_rate_is_kept(rate):
-    assert torch.equal(fit_label_sets(noisy(0.2)[1], rate).rates, torch.full((8,), rate))
+    assert torch.equal(fit(noisy(0.2)[1], rate).rates, torch.full((8,), rate))
 
 
 def test_images_without_candidates_have_no_true_label_to_count():
@@ -79,38 +85,138 @@ def test_images_without_candidates_have_no_true_label_to_count():
     candidates = noisy(0.2)[1]
     empty = torch.cat([candidates, torch.zeros(300, 8)])
     # 900 images of 8 labels, one of them true, have 6,300 false ones; 300 more have 2,400.
-    expected = labelsets.most_noise(candidates) * 6300 / 8700
-    torch.testing.assert_close(labelsets.most_noise(empty), expected)
+    expected = labelsets.most_noise(CandidateRows.from_dense(candidates)) * 6300 / 8700
+    found = labelsets.most_noise(CandidateRows.from_dense(empty))
+    torch.testing.assert_close(found, expected)
 
 
 def test_company_parts_true_from_false_candidates():
     """At rate 0.4 the sets are still told apart, with no image looked at."""
     true, candidates = noisy(0.4)
-    probability, rates = fit_label_sets(candidates)
-    t = posterior(probability, rates, candidates)
-    assert t[true > 0].mean() > 0.9
-    assert t[(candidates - true) > 0].mean() < 0.2
+    probability, rates = fit(candidates)
+    t = posterior_of_rows(probability, rates, CandidateRows.from_dense(candidates))
+    is_true = true[candidates > 0] > 0
+    assert t[is_true].mean() > 0.9
+    assert t[~is_true].mean() < 0.2
 
 
 def test_a_labels_own_candidate_does_not_enter_its_probability(monkeypatch):
-    """With the mixture given, flipping S_c leaves p_c as it was: it is judged by the others."""
+    """Worked by hand, with the mixture given: weights of the sets by the other two labels."""
     theta = torch.tensor([[0.9, 0.8, 0.1], [0.1, 0.3, 0.9]])
-    fit = labelsets.Mixture(theta, torch.full((3,), 0.2), torch.tensor([0.6, 0.4]))
-    monkeypatch.setattr(labelsets, "best_fit", lambda *_: fit)
-    both = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
-    p = fit_label_sets(both).probability
-    assert p[0, 0] == pytest.approx(float(p[1, 0]))
-    # Worked by hand: weights of the sets by S_2 = 1 and S_3 = 0 alone.
+    mixture = labelsets.Mixture(theta, torch.full((3,), 0.2), torch.tensor([0.6, 0.4]))
+    monkeypatch.setattr(labelsets, "best_fit", lambda *_: mixture)
+    p = fit(torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])).probability
+    # Of label 1 by S_2 = 1 and S_3 = 0 alone.
     first, second = 0.6 * 0.84 * 0.9 * 0.8, 0.4 * 0.44 * 0.1 * 0.8
-    assert p[0, 0] == pytest.approx((0.9 * first + 0.1 * second) / (first + second))
+    assert p[0] == pytest.approx((0.9 * first + 0.1 * second) / (first + second))
+    # Of label 2 by S_1, of both images, and S_3 = 0.
+    for found, seen in ((p[1], (0.92, 0.28)), (p[2], (0.08, 0.72))):
+        first, second = 0.6 * seen[0] * 0.9 * 0.8, 0.4 * seen[1] * 0.1 * 0.8
+        assert found == pytest.approx((0.8 * first + 0.3 * second) / (first + second), rel=1e-5)
+
+
+def dense_fit(candidates, sets=10, iterations=150, starts=2):
+    """What `fit_label_sets` says it does, with every matrix whole and in float64."""
+    observed = candidates.double()
+    images, classes = observed.shape
+    labelled = observed.any(dim=1).sum()
+    most = (observed.sum() - labelled) / (observed.numel() - labelled)
+
+    def joint_of(theta, rates, share):
+        present, absent = theta + (1 - theta) * rates, (1 - theta) * (1 - rates)
+        return observed @ present.log().T + (1 - observed) @ absent.log().T + share.log()
+
+    def em(seed, rates=None, prevalence=None):
+        known = rates is not None
+        generator = torch.Generator().manual_seed(seed)
+        member = torch.rand(images, sets, generator=generator) ** 3
+        member = (member / member.sum(dim=1, keepdim=True)).double()
+        rates = rates if known else (0.7 * most).clamp(1e-4, 0.99).repeat(classes)
+        theta = torch.full((sets, classes), 0.5).double()
+        for iteration in range(iterations):
+            size, together = member.sum(dim=0), member.T @ observed
+            true = together * theta / (theta + (1 - theta) * rates)
+            if iteration == 0:
+                seen = together / size[:, None]
+                theta = ((seen - rates) / (1 - rates)).clamp(0.02, 0.95)
+            elif prevalence is None:
+                theta = (true - 0.5).clamp(min=1e-3) / (size[:, None] + 1)
+            else:
+                theta = (true + prevalence) / (size[:, None] + 1)
+            theta, old_rates = theta.clamp(1e-5, 0.999), rates
+            share = (size + 1) / (images + sets)
+            joint = joint_of(theta, rates, share)
+            member = joint.softmax(dim=1)
+            if not known and iteration > 5:
+                true = observed * (member @ (theta / (theta + (1 - theta) * rates)))
+                flipped, false = (observed - true).sum(dim=0), (1 - true).sum(dim=0)
+                pull = 0.05 * images
+                rates = (flipped + pull * flipped.sum() / false.sum()) / (false + pull)
+                rates = rates.clamp(1e-4, 0.99)
+        return joint.logsumexp(dim=1).mean(), theta, rates, old_rates, share
+
+    def best(*arguments):
+        return max((em(seed, *arguments) for seed in range(starts)), key=lambda each: each[0])
+
+    rates = best()[2]
+    rates = rates * (most / rates.mean()).clamp(max=1)
+    frequency = observed.mean(dim=0)
+    error = (rates * (1 - rates) / images).sqrt()
+    rates = torch.minimum(rates, frequency - error).clamp(0, 0.99)
+    _, theta, _, _, share = best(rates, (frequency - rates) / (1 - rates))
+    member = joint_of(theta, rates, share).softmax(dim=1)
+    present = 1 / (theta + (1 - theta) * rates)
+    p = (member @ (present * theta)) / (member @ present)
+    return LabelSets(p[candidates > 0].float(), rates.float())
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_the_fit_is_that_of_dense_matrices(rate, monkeypatch):
+    """With images in blocks and chunks, and some without candidates."""
+    candidates = noisy(rate, images=500, seed=3)[1]
+    candidates[::50] = 0
+    monkeypatch.setattr(labelsets, "BLOCK", 128)
+    monkeypatch.setattr(rows_module, "CHUNK_ENTRIES", 300)
+    found, expected = fit(candidates, iterations=40), dense_fit(candidates, iterations=40)
+    torch.testing.assert_close(found.rates, expected.rates, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.probability, expected.probability, atol=1e-4, rtol=0)
+
+
+def test_many_images_are_fitted_by_some_of_them(monkeypatch):
+    """The mixture is that of every fourth; what is known of all of them, their number, enters."""
+    candidates = noisy(0.3, images=3600)[1]
+    whole = fit(candidates)
+    monkeypatch.setattr(labelsets, "MOST_IMAGES", 900)
+    calls = []
+    best_fit = labelsets.best_fit
+
+    def spy(observed, *arguments):
+        calls.append(observed.rows)
+        return best_fit(observed, *arguments)
+
+    monkeypatch.setattr(labelsets, "best_fit", spy)
+    part = fit(candidates)
+    for rows in calls:
+        assert torch.equal(rows.columns, CandidateRows.from_dense(candidates[::4]).columns)
+    assert part.probability.shape == whole.probability.shape
+    torch.testing.assert_close(part.rates, whole.rates, atol=0.05, rtol=0)
+    assert (part.probability - whole.probability).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("nonempty", [True, False])
+def test_the_posterior_of_rows_is_that_of_the_batch(nonempty):
+    generator = torch.Generator().manual_seed(0)
+    candidates = (torch.rand(30, 6, generator=generator) < 0.4).float()
+    p, rates = torch.rand(30, 6, generator=generator), torch.rand(6, generator=generator)
+    rows, chosen = CandidateRows.from_dense(candidates), candidates > 0
+    found = posterior_of_rows(p[chosen], rates, rows, nonempty)
+    torch.testing.assert_close(found, posterior(p, rates, candidates, nonempty)[chosen])
 
 
 def test_permuting_classes_permutes_the_rates():
     candidates = noisy(torch.tensor([0.05, 0.4] * 4))[1]
     order = torch.tensor([3, 0, 7, 1, 2, 6, 5, 4])
-    torch.testing.assert_close(
-        fit_label_sets(candidates[:, order]).rates, fit_label_sets(candidates).rates[order]
-    )
+    torch.testing.assert_close(fit(candidates[:, order]).rates, fit(candidates).rates[order])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +225,7 @@ def test_permuting_classes_permutes_the_rates():
     ids=["all", "none", "one class", "one image"],
 )
 def test_degenerate_candidates_give_finite_probabilities(candidates):
-    probability, rates = fit_label_sets(candidates)
+    probability, rates = fit(candidates)
     assert bool(((probability > 0) & (probability < 1)).all())
     assert bool(((rates >= 0) & (rates < 1)).all())
 
@@ -129,5 +235,5 @@ def test_degenerate_candidates_give_finite_probabilities(candidates):
 def test_candidates_are_not_changed(seed):
     candidates = noisy(0.3, images=40, seed=seed)[1]
     before = candidates.clone()
-    fit_label_sets(candidates)
+    fit(candidates)
     assert torch.equal(candidates, before)

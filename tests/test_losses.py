@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import losses
-from pipeline.forward_correction import ForwardBCE, forward_bce_loss, noise_counts
+from pipeline.cones.rows import CandidateRows
+from pipeline.forward_correction import forward_bce_loss, noise_counts
 from pipeline.losses import (
     LOSSES,
     asl_loss,
@@ -54,7 +55,7 @@ POSITIVE, NEGATIVE = one(1.0), one(0.0)
 
 def make(name, candidates=CANDIDATES, noise_rate=None):
     options = argparse.Namespace(loss=name, noise_rate=noise_rate)
-    return losses.make_method(candidates, None, options)
+    return losses.make_method(CandidateRows.from_dense(candidates), None, options)
 
 
 def loss_of(method, logits, candidates):
@@ -199,11 +200,13 @@ def test_noise_counts_worked_by_hand():
 
 def test_the_rate_starts_from_one_true_label_an_image():
     # |S| is 2, 2 and 1: two of the nine labels beside the first one are candidates.
-    assert ForwardBCE(CANDIDATES).rate.item() == pytest.approx(2 / 9)
-    assert ForwardBCE(CANDIDATES.to(torch.uint8)).rate.item() == pytest.approx(2 / 9)
-    assert ForwardBCE(torch.ones(2, 3)).rate.item() == 0.99
-    assert ForwardBCE(torch.zeros(2, 3)).rate.item() == pytest.approx(1e-3)
-    assert ForwardBCE(torch.ones(2, 1)).rate.item() == pytest.approx(1e-3)
+    for candidates, rate in (
+        (CANDIDATES, 2 / 9),
+        (torch.ones(2, 3), 0.99),
+        (torch.zeros(2, 3), 1e-3),
+        (torch.ones(2, 1), 1e-3),
+    ):
+        assert make("bce-forward", candidates).rate.item() == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
@@ -212,7 +215,7 @@ def test_calibrated_scores_give_the_rate_that_made_the_candidates(rate):
     logits = 3 * torch.randn(2000, 20, generator=generator) - 2
     true = torch.rand(2000, 20, generator=generator) < logits.sigmoid()
     candidates = (true | (torch.rand(2000, 20, generator=generator) < rate)).float()
-    method = ForwardBCE(candidates)
+    method = make("bce-forward", candidates)
     for epoch in range(1, 60):
         method.begin_epoch(epoch)
         for rows in torch.arange(2000).split(500):
@@ -248,7 +251,7 @@ def test_a_given_rate_stays():
 @pytest.mark.parametrize("logit", [-50.0, 50.0])
 def test_the_rate_stays_in_its_range_where_all_are_candidates(logit):
     candidates = torch.ones(2, 3)
-    method = ForwardBCE(candidates)
+    method = make("bce-forward", candidates)
     for epoch in (1, 2, 3):
         method.begin_epoch(epoch)
         loss_of(method, torch.full((2, 3), logit), candidates)

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from pipeline.cones.labelsets import posterior
 from pipeline.cones.posterior import OFFSET_EPOCHS, Posterior, gain_of
+from pipeline.cones.rows import CandidateRows
 from pipeline.model.classifier import Output
 from utils.options import ABLATIONS
 
@@ -23,6 +24,12 @@ def output_of(logits):
 
 TRUE, CANDIDATES = draw()
 INDEX = torch.arange(len(CANDIDATES))
+ROWS, CHOSEN = CandidateRows.from_dense(CANDIDATES), CANDIDATES > 0
+
+
+def dense(table):
+    """(N, C) of a table of `ROWS`, 0 outside the candidates."""
+    return ROWS.read(table, INDEX)
 
 
 def random_logits(seed=1):
@@ -38,7 +45,7 @@ def restored_to_the_end(method):
 
 def test_without_noise_it_is_bce():
     """Candidates known to be free of noise: targets are the labels, and the gain is 1."""
-    method = restored_to_the_end(Posterior(TRUE, rate=0.0))
+    method = restored_to_the_end(Posterior(CandidateRows.from_dense(TRUE), rate=0.0))
     logits = random_logits()
     loss = method.loss(output_of(logits), TRUE, INDEX)["loss"]
     expected = F.binary_cross_entropy_with_logits(logits, TRUE)
@@ -47,28 +54,30 @@ def test_without_noise_it_is_bce():
 
 def test_a_classifier_that_knows_nothing_has_the_classes_frequencies():
     """Logits of 0 stand for each class's frequency before any training."""
-    method = Posterior(CANDIDATES, rate=0.3)
+    method = Posterior(ROWS, rate=0.3)
     method.loss(output_of(torch.zeros(CANDIDATES.shape)), CANDIDATES, INDEX)
-    believed = method.logits.sigmoid().mean(dim=0)
-    torch.testing.assert_close(believed, TRUE.mean(dim=0), atol=0.08, rtol=0)
+    believed = method.logits[:-1].sigmoid()
+    by_class = torch.stack([believed[ROWS.columns == c].mean() for c in range(5)])
+    torch.testing.assert_close(by_class, TRUE.mean(dim=0), atol=0.08, rtol=0)
 
 
 def test_the_offset_fades_with_the_images_seen():
-    method, logits = Posterior(CANDIDATES), random_logits()
+    method, logits = Posterior(ROWS), random_logits()
     for epoch in range(OFFSET_EPOCHS + 2):
         method.loss(output_of(logits), CANDIDATES, INDEX)
         left = max(0, OFFSET_EPOCHS - epoch) / OFFSET_EPOCHS
-        torch.testing.assert_close(method.logits, logits + left * method.offset)
+        expected = (logits + left * method.offset)[CHOSEN]
+        torch.testing.assert_close(method.logits[:-1], expected)
 
 
 def test_gradient_is_gain_times_prediction_minus_target():
-    method = Posterior(CANDIDATES)
+    method = Posterior(ROWS)
     method.begin_epoch(1)
     logits = random_logits().requires_grad_()
     losses = method.loss(output_of(logits), CANDIDATES, INDEX)
     losses["loss"].backward()
     shifted = logits.detach() + method.offset
-    p = (shifted + method.company).sigmoid()
+    p = (shifted + dense(method.company)).sigmoid()
     targets = posterior(p, method.rates, CANDIDATES)
     expected = method.gain * (shifted.sigmoid() - targets) / logits.numel()
     torch.testing.assert_close(logits.grad, expected)
@@ -77,9 +86,11 @@ def test_gradient_is_gain_times_prediction_minus_target():
 
 def test_without_all_its_parts_a_known_rate_is_forward_correction():
     """The gradient is that of -log(p + (1 - p) rho) on candidates, of -log(1 - p) elsewhere."""
-    method = Posterior(CANDIDATES, 0.3, without=ABLATIONS["posterior"])
+    candidates = torch.cat([torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]), CANDIDATES])
+    rows = CandidateRows.from_dense(candidates)
+    method = Posterior(rows, 0.3, without=ABLATIONS["posterior"])
     method.begin_epoch(1)
-    candidates = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]])
+    candidates = candidates[:1]
     logits = torch.tensor([[0.3, 1.0, -1.0, 0.5, -2.0]]).requires_grad_()
     method.loss(output_of(logits), candidates, torch.tensor([0]))["loss"].backward()
     found, logits.grad = logits.grad, None
@@ -92,39 +103,54 @@ def test_without_all_its_parts_a_known_rate_is_forward_correction():
 @pytest.mark.parametrize("part", ABLATIONS["posterior"])
 def test_a_part_left_out_leaves_the_others(part):
     """What is stored and trained on without it, against the method whole."""
-    whole, method = Posterior(CANDIDATES), Posterior(CANDIDATES, without=[part])
+    whole, method = Posterior(ROWS), Posterior(ROWS, without=[part])
     logits = random_logits()
     for each in whole, method:
         each.begin_epoch(1)
     loss = method.loss(output_of(logits), CANDIDATES, INDEX)["loss"]
     shifted = logits if part == "offset" else logits + whole.offset
-    company = torch.zeros(()) if part == "company" else whole.company
+    company = torch.zeros(()) if part == "company" else dense(whole.company)
+
+    def believed(log_odds):
+        return posterior(log_odds.sigmoid(), whole.rates, CANDIDATES, part != "nonempty")
+
     gain = (
         torch.ones(5)
         if part == "gain"
-        else gain_of(method.targets(whole.logits, company, CANDIDATES))
+        else gain_of(believed(dense(whole.logits) + company)[CHOSEN], ROWS)
     )
-    targets = posterior((shifted + company).sigmoid(), whole.rates, CANDIDATES, part != "nonempty")
+    targets = believed(shifted + company)
     expected = F.binary_cross_entropy_with_logits(shifted, targets, reduction="none")
     torch.testing.assert_close(loss, (gain * expected).mean())
 
 
 def test_the_companys_weight_falls_with_the_epochs():
-    method = Posterior(CANDIDATES)
+    method = Posterior(ROWS)
     before = method.beliefs()
     method.begin_epoch(4)
-    p = (method.logits + 0.25 * method.company).sigmoid()
-    torch.testing.assert_close(method.beliefs(), posterior(p, method.rates, CANDIDATES))
+    p = (dense(method.logits) + 0.25 * dense(method.company)).sigmoid()
+    expected = posterior(p, method.rates, CANDIDATES)[CHOSEN]
+    torch.testing.assert_close(method.beliefs(), expected)
     assert not torch.equal(before, method.beliefs())
 
 
 def test_gain_is_the_ratio_of_variances_and_bounded():
     soft = torch.tensor([[0.9, 0.5, 1.0], [0.1, 0.5, 0.0]])  # 0.16 where labels have 0.25
-    torch.testing.assert_close(gain_of(soft), torch.tensor([0.25 / 0.16, 5.0, 1.0]))
+    rows = CandidateRows.from_dense(torch.ones(2, 3))
+    found = gain_of(soft.flatten(), rows)
+    torch.testing.assert_close(found, torch.tensor([0.25 / 0.16, 5.0, 1.0]))
+
+
+def test_gain_counts_the_labels_that_are_no_candidates():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.rand(CANDIDATES.shape, generator=generator) * CANDIDATES
+    mean, spread = targets.mean(dim=0), targets.var(dim=0, correction=0)
+    expected = (mean * (1 - mean) / spread).clamp(1, 5)
+    torch.testing.assert_close(gain_of(targets[CHOSEN], ROWS), expected)
 
 
 def test_gain_falls_as_the_classifier_learns():
-    method = Posterior(CANDIDATES)
+    method = Posterior(ROWS)
     method.begin_epoch(1)
     first = method.gain
     method.loss(output_of(8 * (TRUE - 0.5)), CANDIDATES, INDEX)
@@ -133,29 +159,39 @@ def test_gain_falls_as_the_classifier_learns():
 
 
 def test_rows_stay_with_their_images():
-    method = Posterior(CANDIDATES)
+    method = Posterior(ROWS)
     index = torch.tensor([7, 3])
     logits = random_logits()[:2].requires_grad_()
     method.loss(output_of(logits), CANDIDATES[index], index)
-    torch.testing.assert_close(method.logits[index], logits.detach() + method.offset)
+    expected = (logits.detach() + method.offset) * CANDIDATES[index]
+    torch.testing.assert_close(dense(method.logits)[index], expected)
     assert not method.logits.requires_grad
-    changed = (method.logits != method.offset).any(dim=1)
+    changed = (dense(method.logits) != method.offset * CANDIDATES).any(dim=1)
     assert changed.nonzero().flatten().tolist() == [3, 7]
 
 
 def test_a_restored_method_goes_on_as_before():
-    first = Posterior(CANDIDATES)
+    first = Posterior(ROWS)
     first.loss(output_of(random_logits()), CANDIDATES, INDEX)
     first.begin_epoch(2)
     state = first.state_dict()
-    second = Posterior(CANDIDATES, rate=0.1)
+    second = Posterior(ROWS, rate=0.1)
     second.load_state_dict(state)
     losses = [m.loss(output_of(random_logits(5)), CANDIDATES, INDEX) for m in (first, second)]
     assert torch.equal(losses[0]["loss"], losses[1]["loss"])
 
 
 def test_confidence_of_every_candidate_is_stored():
-    rows = Posterior(CANDIDATES).state_dict()["confidence"]["rows"]
-    assert rows.shape == CANDIDATES.shape
-    assert not rows[CANDIDATES == 0].any()
-    assert (rows[CANDIDATES.sum(dim=1) == 1].sum(dim=1) > 0.999).all()
+    values = Posterior(ROWS).state_dict()["confidence"]["values"]
+    assert values.shape == ROWS.columns.shape
+    lone = (ROWS.count == 1).repeat_interleave(ROWS.count)
+    assert lone.any()
+    assert (values[lone] > 0.999).all()
+
+
+def test_a_state_of_all_labels_is_refused():
+    """As older versions stored it; `open_run` says which checkpoint it is of."""
+    method = Posterior(ROWS)
+    state = method.state_dict() | {"company": torch.zeros(CANDIDATES.shape)}
+    with pytest.raises(RuntimeError, match="size"):
+        method.load_state_dict(state)

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from pipeline.cones import prototypes
 from pipeline.cones.prototypes import PrototypeMemory, batch_prototypes
 from pipeline.cones.released import batch_prototypes as released_batch_prototypes
 
@@ -53,6 +55,38 @@ def test_a_class_that_was_not_seen_stays_empty():
     memory.add(torch.ones(2, 3), torch.tensor([False, False]))
     assert memory.count.tolist() == [0, 0]
     assert not memory.rows.any()
+
+
+def memory_of(monkeypatch, bytes_, **keywords):
+    monkeypatch.setattr(prototypes, "MEMORY_BYTES", bytes_)
+    return PrototypeMemory(classes=4, dim=8, size=16, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("budget", "least", "kept", "dtype"),
+    [
+        (4 * 8 * 16 * 4, 1, 16, torch.float32),
+        (4 * 8 * 16 * 4 - 1, 1, 16, torch.bfloat16),
+        (4 * 8 * 16 * 2 - 1, 1, 15, torch.bfloat16),
+        (4 * 8 * 2, 5, 5, torch.bfloat16),
+    ],
+)
+def test_a_memory_too_large_is_halved_and_then_shortened(
+    budget, least, kept, dtype, monkeypatch, capsys
+):
+    memory = memory_of(monkeypatch, budget, least=least)
+    assert memory.rows.shape == (4, kept, 8)
+    assert memory.rows.dtype == dtype
+    said = capsys.readouterr().out
+    assert (f"prototypes: {kept} instead of 16 a class" in said) == (kept < 16)
+
+
+def test_half_precision_keeps_what_float16_could_not(monkeypatch):
+    memory = memory_of(monkeypatch, 4 * 8 * 16 * 2)
+    memory.add(torch.full((4, 8), 1e6), torch.ones(4, dtype=torch.bool))
+    torch.testing.assert_close(
+        memory.rows[:, 0].float(), torch.full((4, 8), 1e6), rtol=4e-3, atol=0
+    )
 
 
 def test_state_round_trip():

@@ -2,30 +2,27 @@
 
 import argparse
 
-import torch
-
 from pipeline.cones import released
 from pipeline.cones.method import CoNeS, Steps
 from pipeline.cones.posterior import Posterior
+from pipeline.cones.rows import CandidateRows
 from pipeline.engine import Method
 from pipeline.model.classifier import Classifier
 
 RECIPES = {"paper": Steps(), "released": released.STEPS}
 
 
-def make_method(
-    candidates: torch.Tensor, classifier: Classifier, options: argparse.Namespace
-) -> Method:
-    """The method with its flags, for candidates (N, C) on the device of training."""
+def make_method(rows: CandidateRows, classifier: Classifier, options: argparse.Namespace) -> Method:
+    """The method with its flags, for candidates on the device of training."""
     parts = options.ablate or []
     if options.recipe == "posterior":
-        method = Posterior(candidates, options.noise_rate, without=parts)
+        method = Posterior(rows, options.noise_rate, without=parts)
         low, high = method.rates.min().item(), method.rates.max().item()
         source = "estimated from the candidates" if options.noise_rate is None else "given"
         print(f"noise rate, {source}: {low:.3f} to {high:.3f} by class", flush=True)
         return method
     return CoNeS(
-        candidates,
+        rows,
         classifier.trunk.feature_dim,
         tau=options.tau,
         clusters=options.clusters,

@@ -2,6 +2,8 @@
 
 import torch
 
+from pipeline.cones.rows import Batch, CandidateRows
+
 
 def disambiguate(
     probabilities: torch.Tensor, correlation: torch.Tensor, candidates: torch.Tensor
@@ -32,23 +34,23 @@ class ConfidenceTable:
     """Moving average of `disambiguate` for every training image, on the device.
 
     Attributes:
-        rows: (N, C) float32; row i belongs to image i whatever order the loader uses. Each
-            sums to 1 over the image's candidates and starts uniform.
+        rows: where the candidates lie.
+        values: table of `rows`, float32: of each candidate, whatever order the loader uses. They
+            sum to 1 over an image's candidates and start uniform.
     """
 
-    def __init__(self, candidates: torch.Tensor, mu: float = 0.99) -> None:
-        support = candidates.float()
-        self.rows = support / support.sum(dim=1, keepdim=True).clamp(min=1)
-        self.mu = mu
+    def __init__(self, rows: CandidateRows, mu: float = 0.99) -> None:
+        self.rows, self.mu = rows, mu
+        self.values = rows.table((1 / rows.count).repeat_interleave(rows.count))
 
-    def update(self, index: torch.Tensor, belief: torch.Tensor) -> torch.Tensor:
-        """Mix `belief` (B, C) into the rows at `index` (B,); returns these rows, (B, C)."""
-        rows = self.mu * self.rows[index] + (1 - self.mu) * belief
-        self.rows[index] = rows
-        return rows
+    def update(self, batch: Batch, belief: torch.Tensor) -> torch.Tensor:
+        """Mix `belief` (B, C) into a batch of `rows`; returns its new values (B, L)."""
+        values = self.mu * self.values[batch.positions] + (1 - self.mu) * batch.take(belief)
+        self.values[batch.positions] = values
+        return values
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"rows": self.rows}
+        return {"values": self.values[:-1]}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.rows.copy_(state["rows"])
+        self.values[:-1].copy_(state["values"])

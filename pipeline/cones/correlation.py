@@ -3,7 +3,13 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
+
+from pipeline.cones.rows import CandidateRows
+
+DENSE_SPEED = 100  # products that a dense multiplication does while a sparse one counts a pair
+DENSE_IMAGES = 4096  # multiplied in one go
 
 
 def scale_rows(matrix: torch.Tensor) -> torch.Tensor:
@@ -23,18 +29,28 @@ def scale_rows(matrix: torch.Tensor) -> torch.Tensor:
     return others / others.sum(dim=1, keepdim=True).clamp(min=1e-12) + identity
 
 
-def cooccurrence(candidates: torch.Tensor) -> torch.Tensor:
+def cooccurrence(rows: CandidateRows) -> torch.Tensor:
     """P(j is a candidate | i is a candidate), the correlation before anything is learned.
 
     Args:
-        candidates: (N, C) in {0, 1}.
+        rows: candidates of N images; fewer than 2^24 have both of two classes.
 
     Returns:
         (C, C) float32, not yet scaled. The row of a class that never is a candidate is 0.
     """
-    candidates = candidates.float()
-    together = candidates.T @ candidates
-    return together / together.diagonal()[:, None].clamp(min=1)
+    pairs = int((rows.count**2).sum())
+    if DENSE_SPEED * pairs > rows.images * rows.classes**2:
+        together = torch.zeros(rows.classes, rows.classes, device=rows.device)
+        for index in torch.arange(rows.images, device=rows.device).split(DENSE_IMAGES):
+            batch = rows.batch(index)
+            dense = batch.spread(batch.inside.float())
+            together.addmm_(dense.T, dense)
+    else:
+        columns, start = rows.columns.cpu().numpy(), rows.start.cpu().numpy()
+        ones = np.ones(len(columns), np.float32)
+        matrix = csr_array((ones, columns, start), (rows.images, rows.classes))
+        together = torch.from_numpy((matrix.T @ matrix).toarray()).to(rows.device)
+    return together.div_(together.diagonal().clamp(min=1)[:, None])
 
 
 def class_directions(
@@ -46,7 +62,7 @@ def class_directions(
     so one fit a class serves all C^2 pairs.
 
     Args:
-        rows: (C, M, D) float prototype memory.
+        rows: (C, M, D) prototype memory, in single or half precision.
         count: (C,) int, prototypes ever added; min(count, M) rows are in use.
         clusters: K >= 1, centroids a class.
 
@@ -54,12 +70,13 @@ def class_directions(
         directions: (C, D) float32 on the device of `rows`, length at most 1; 0 where not ready.
         ready: (C,) bool, classes with at least K rows.
     """
-    memory, used = rows.cpu().numpy(), count.cpu().clamp(max=rows.shape[1]).numpy()
+    used = count.cpu().clamp(max=rows.shape[1]).numpy()
     ready = used >= clusters
     directions = np.zeros((rows.shape[0], rows.shape[2]), np.float32)
     for c in np.flatnonzero(ready):
+        own = rows[c, : used[c]].float().cpu().numpy()  # a class at a time: the memory is large
         # One seeded k-means++ start: with a fixed seed the result belongs to the class alone.
-        centroids = KMeans(clusters, n_init=1, random_state=0).fit(memory[c, : used[c]])
+        centroids = KMeans(clusters, n_init=1, random_state=0).fit(own)
         directions[c] = F.normalize(torch.from_numpy(centroids.cluster_centers_)).mean(dim=0)
     return torch.from_numpy(directions).to(rows.device), torch.from_numpy(ready).to(rows.device)
 

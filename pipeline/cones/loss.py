@@ -14,11 +14,11 @@ def select_pseudo_labels(confidence: Tensor, candidates: Tensor) -> Tensor:
     A lone candidate is true by definition, although its confidence, 1, is the uniform one.
 
     Args:
-        confidence: (B, C) float >= 0, 0 outside the candidates.
-        candidates: (B, C) in {0, 1}.
+        confidence: (B, C) float >= 0, 0 outside the candidates; or (B, L) of these alone.
+        candidates: of the same shape, in {0, 1}.
 
     Returns:
-        (B, C) float in {0, 1}, 0 outside the candidates.
+        float in {0, 1} of this shape, 0 outside the candidates.
 
     >>> select_pseudo_labels(torch.tensor([[0.6, 0.4, 0.0], [0.0, 1.0, 0.0]]),
     ...                      torch.tensor([[1, 1, 0], [0, 1, 0]]))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.cones import confidence, correlation, loss, prototypes, screening
+from pipeline.cones.rows import CandidateRows
 from pipeline.model.classifier import Output
 
 
@@ -28,7 +29,7 @@ class CoNeS:
     candidates that the running confidence takes for true.
 
     Args:
-        candidates: (N, C) in {0, 1} on the device of training; row i belongs to image i.
+        rows: the candidates, on the device of training; row i belongs to image i.
         feature_dim: D, channels of the feature map.
         tau: activation threshold of the screening, in [0, 1).
         clusters: K, k-means centroids a class.
@@ -36,7 +37,7 @@ class CoNeS:
         r: exponent > 1 of the suppression weights (--r_ws).
         mu: share of the old confidence in an update, in [0, 1].
         gamma: share of the old correlation in a refresh, in [0, 1].
-        memory: M, prototypes kept a class.
+        memory: M, prototypes kept a class, or fewer where these are too large.
         steps: the recipe.
 
     Source: Zhong et al. 2025, doi:10.1109/TCSVT.2025.3629753.
@@ -44,7 +45,7 @@ class CoNeS:
 
     def __init__(
         self,
-        candidates: torch.Tensor,
+        rows: CandidateRows,
         feature_dim: int,
         *,
         tau: float = 0.1,
@@ -58,10 +59,10 @@ class CoNeS:
     ) -> None:
         self.tau, self.clusters, self.beta, self.r, self.gamma = tau, clusters, beta, r, gamma
         self.steps = steps
-        self.correlation = steps.scale(correlation.cooccurrence(candidates))
-        self.confidence = confidence.ConfidenceTable(candidates, mu)
+        self.correlation = steps.scale(correlation.cooccurrence(rows))
+        self.confidence = confidence.ConfidenceTable(rows, mu)
         self.memory = prototypes.PrototypeMemory(
-            candidates.shape[1], feature_dim, memory, candidates.device
+            rows.classes, feature_dim, memory, rows.device, least=clusters
         )
 
     def begin_epoch(self, epoch: int) -> None:
@@ -95,9 +96,9 @@ class CoNeS:
             pixels = steps.screen_pixels(output.cams, candidates, self.tau)
             self.memory.add(*steps.batch_prototypes(output.features, pixels))
             belief = confidence.disambiguate(logits.sigmoid(), self.correlation, candidates)
-            pseudo_labels = steps.select_pseudo_labels(
-                self.confidence.update(index, belief), candidates
-            )
+            batch = self.confidence.rows.batch(index)
+            updated = self.confidence.update(batch, belief)
+            pseudo_labels = batch.spread(steps.select_pseudo_labels(updated, batch.inside))
         candidate_loss = F.binary_cross_entropy_with_logits(logits, candidates)
         suppression_loss = loss.negative_suppression_loss(
             logits, candidates, pseudo_labels, self.r, steps.weights

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pipeline.cones.labelsets import fit_label_sets, posterior
+from pipeline.cones.labelsets import fit_label_sets, posterior, posterior_of_rows
+from pipeline.cones.rows import CandidateRows
 from pipeline.model.classifier import Output
 
 Tensor = torch.Tensor
@@ -28,7 +29,7 @@ class Posterior:
     to 0 over the first epochs, and the logits in the end are log-odds.
 
     Args:
-        candidates: (N, C) in {0, 1} on the device of training; row i belongs to image i.
+        rows: the candidates, on the device of training; row i belongs to image i.
         rate: the noise rate where it is known; None estimates it from the candidates.
         without: parts to leave out: "company", "offset", "gain", or "nonempty", that of an
             image's candidates at least one is true.
@@ -36,26 +37,26 @@ class Posterior:
     Attributes:
         rates: (C,) float32 noise rates.
         offset: (C,) float32, logits of the classes' frequencies.
-        company: (N, C) float32, logits of a label given the other candidates of its image, less
-            the offset.
-        logits: (N, C) float32, each image's newest, with the offset; before the first, the
-            offset alone.
+        company: table of `rows`, float32: logits of each candidate given the other candidates of
+            its image, less the offset.
+        logits: table of `rows`, float32: each candidate's newest, with the offset; before the
+            first, the offset alone.
         gain: (C,) float32, factor on each class's loss.
         epoch: the running one, from 1.
         seen: images trained on.
     """
 
     def __init__(
-        self, candidates: Tensor, rate: float | None = None, without: Collection[str] = ()
+        self, rows: CandidateRows, rate: float | None = None, without: Collection[str] = ()
     ) -> None:
-        probability, self.rates = fit_label_sets(candidates, rate)
-        self.candidates, self.without = candidates, frozenset(without)
-        frequency = (candidates.float().mean(dim=0) - self.rates) / (1 - self.rates)
+        probability, self.rates = fit_label_sets(rows, rate)
+        self.rows, self.without = rows, frozenset(without)
+        frequency = (rows.class_count / rows.images - self.rates) / (1 - self.rates)
         self.offset = frequency.clamp(0.001, 0.999).logit()
-        self.company = probability.logit() - self.offset
+        self.logits = rows.table(self.offset[rows.columns])
+        self.company = rows.table(probability.logit()) - self.logits
         if "company" in without:
             self.company.zero_()
-        self.logits = self.offset.repeat(len(candidates), 1)
         self.epoch, self.seen = 1, 0
         self.gain = torch.ones_like(self.offset)
 
@@ -63,16 +64,17 @@ class Posterior:
         """Measure the gain anew (epochs count from 1)."""
         self.epoch = epoch
         if "gain" not in self.without:
-            self.gain = gain_of(self.beliefs())
-
-    def targets(self, logits: Tensor, company: Tensor, candidates: Tensor) -> Tensor:
-        """(B, C) float in [0, 1]: how likely each label is true, from logits with the offset."""
-        probability = (logits + company / self.epoch).sigmoid()
-        return posterior(probability, self.rates, candidates, "nonempty" not in self.without)
+            self.gain = gain_of(self.beliefs(), self.rows)
 
     def beliefs(self) -> Tensor:
-        """Targets of all training images, (N, C)."""
-        return self.targets(self.logits, self.company, self.candidates)
+        """Targets of all candidates of the training images, (entries,)."""
+        targets = torch.empty_like(self.logits[:-1])
+        for entries, part in self.rows.chunks():
+            p = (self.logits[entries] + self.company[entries] / self.epoch).sigmoid()
+            targets[entries] = posterior_of_rows(
+                p, self.rates, part, "nonempty" not in self.without
+            )
+        return targets
 
     def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Losses of a batch; remembers its logits on the way.
@@ -85,14 +87,18 @@ class Posterior:
         Returns:
             Scalars; "loss" is the one to minimise, "confidence" the mean target of a candidate.
         """
-        epochs = self.seen / len(self.candidates)
+        epochs = self.seen / self.rows.images
         self.seen += len(index)
         logits = output.logits.float()
         if "offset" not in self.without:
             logits = logits + max(0.0, 1 - epochs / OFFSET_EPOCHS) * self.offset
         with torch.no_grad():
-            self.logits[index] = logits
-            targets = self.targets(logits, self.company[index], candidates)
+            batch = self.rows.batch(index)
+            own = batch.take(logits)
+            self.logits[batch.positions] = own
+            p = (own + self.company[batch.positions] / self.epoch).sigmoid()
+            rates, nonempty = self.rates[batch.columns], "nonempty" not in self.without
+            targets = batch.spread(posterior(p, rates, batch.inside, nonempty))
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return {
             "loss": (self.gain * losses).mean(),
@@ -103,7 +109,7 @@ class Posterior:
     def state_dict(self) -> dict[str, Any]:
         """All that resuming needs, and the confidence of every candidate for those who read it."""
         names = ("rates", "offset", "company", "logits", "gain", "epoch", "seen")
-        return {"confidence": {"rows": self.beliefs()}} | {n: getattr(self, n) for n in names}
+        return {"confidence": {"values": self.beliefs()}} | {n: getattr(self, n) for n in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in ("rates", "offset", "company", "logits", "gain"):
@@ -111,22 +117,29 @@ class Posterior:
         self.epoch, self.seen = state["epoch"], state["seen"]
 
 
-def gain_of(targets: Tensor, highest: float = 5.0) -> Tensor:
+def gain_of(targets: Tensor, rows: CandidateRows, highest: float = 5.0) -> Tensor:
     """How much smaller the spread of soft targets is than that of labels; 1 where they are hard.
 
     Uncertain targets lie close to their class's mean, so that gradients, and with them the
     progress of a step, shrink with their variance. Labels of the same frequency m have m (1 - m).
 
     Args:
-        targets: (N, C) float in [0, 1].
+        targets: (entries,) float in [0, 1] of the candidates; those of other labels are 0.
+        rows: the candidates, of N images.
         highest: bound on the result: noise grows by it too.
 
     Returns:
-        (C,) float in [1, highest].
+        (C,) float32 in [1, highest].
 
-    >>> gain_of(torch.tensor([[1.0, 0.75], [0.0, 0.25], [0.0, 0.5]]))
+    >>> rows = CandidateRows.from_dense(torch.tensor([[1, 1], [0, 1], [0, 1]]))
+    >>> gain_of(torch.tensor([1.0, 0.75, 0.25, 0.5]), rows)
     tensor([1., 5.])
     """
-    mean = targets.mean(dim=0)
-    spread = ((targets - mean) ** 2).mean(dim=0)
-    return (mean * (1 - mean) / spread.clamp(min=1e-12)).clamp(1, highest)
+    first, second = torch.zeros(2, rows.classes, dtype=torch.float64, device=rows.device)
+    for entries, part in rows.chunks():
+        values = targets[entries].double()
+        first += torch.bincount(part.columns, values, rows.classes)
+        second += torch.bincount(part.columns, values**2, rows.classes)
+    mean = first / rows.images
+    spread = second / rows.images - mean**2
+    return (mean * (1 - mean) / spread.clamp(min=1e-12)).clamp(1, highest).float()

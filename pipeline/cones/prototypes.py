@@ -2,6 +2,8 @@
 
 import torch
 
+MEMORY_BYTES = 2**30  # that all classes' prototypes may take
+
 
 def batch_prototypes(
     features: torch.Tensor, pixels: torch.Tensor
@@ -30,16 +32,38 @@ def batch_prototypes(
 class PrototypeMemory:
     """The newest `size` prototypes of each class, in a ring buffer on the device.
 
+    What would take more than `MEMORY_BYTES` in float32 is kept in bfloat16, and if that takes more
+    too, of fewer prototypes a class. Not in float16: a feature beyond its range, 65504, would be
+    infinite, and no k-means comes back from that. What bfloat16 rounds, 0.4% of a value at most, is
+    little beside what tells the prototypes of a class from each other.
+
+    Args:
+        least: prototypes a class that are kept whatever they take.
+
     Attributes:
-        rows: (C, size, D) float32; the first min(count, size) rows of a class are in use, in
-            no particular order.
+        rows: (C, size, D) float32 or bfloat16; the first min(count, size) rows of a class are in
+            use, in no particular order.
         count: (C,) int64, prototypes ever added; a class not seen yet has 0.
     """
 
     def __init__(
-        self, classes: int, dim: int, size: int = 256, device: torch.device | None = None
+        self,
+        classes: int,
+        dim: int,
+        size: int = 256,
+        device: torch.device | None = None,
+        least: int = 1,
     ) -> None:
-        self.rows = torch.zeros(classes, size, dim, device=device)
+        fits = MEMORY_BYTES // (classes * dim * 2)  # of two bytes a value
+        dtype = torch.float32 if 2 * size <= fits else torch.bfloat16
+        kept = min(size, max(fits, least))
+        if kept < size:
+            print(
+                f"prototypes: {kept} instead of {size} a class, since {classes} classes of {dim} "
+                f"features fill {MEMORY_BYTES / 2**30:g} GiB",
+                flush=True,
+            )
+        self.rows = torch.zeros(classes, kept, dim, dtype=dtype, device=device)
         self.count = torch.zeros(classes, dtype=torch.long, device=device)
         self._class_ids = torch.arange(classes, device=device)
 
@@ -51,7 +75,9 @@ class PrototypeMemory:
         """
         slot = self.count % self.rows.shape[1]
         kept = self.rows[self._class_ids, slot]
-        self.rows[self._class_ids, slot] = torch.where(seen[:, None], prototypes, kept)
+        self.rows[self._class_ids, slot] = torch.where(
+            seen[:, None], prototypes.to(kept.dtype), kept
+        )
         self.count += seen
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.cones.labelsets import fit_label_sets, posterior
+from pipeline.cones.rows import CandidateRows
 
 Tensor = torch.Tensor
 STEPS = 40  # of a bisection: 30 logits are halved to less than 1e-10
@@ -79,11 +80,12 @@ def believe_run(
         (N, C) float32 in [0, 1].
     """
     given = torch.from_numpy(candidates)
-    rates = fit_label_sets(given, getattr(run, "noise_rate", None)).rates
+    rows = CandidateRows.from_dense(candidates)
+    rates = fit_label_sets(rows, getattr(run, "noise_rate", None)).rates
     believed = np.zeros(candidates.shape, np.float32)
-    for rows in [np.arange(len(given))] if parts is None else parts:
-        scores = torch.from_numpy(logits[rows])
-        believed[rows] = believe(scores, given[rows], rates, not predicts_truth(run)).numpy()
+    for part in [np.arange(len(given))] if parts is None else parts:
+        scores = torch.from_numpy(logits[part])
+        believed[part] = believe(scores, given[part], rates, not predicts_truth(run)).numpy()
     return believed
 
 

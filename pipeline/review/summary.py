@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.cones.correlation import cooccurrence, scale_rows
+from pipeline.cones.rows import CandidateRows
 from pipeline.data.candidates import REVIEWED, read_candidates
 from pipeline.data.labelled import LabelledImages
 from pipeline.review.beliefs import Decision
@@ -106,4 +107,4 @@ def class_correlation(run: Path, kept: np.ndarray) -> np.ndarray:
     with contextlib.suppress(Exception):  # no last.pt, a damaged one, or a method without it
         state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
         return state["method"]["correlation"].numpy().copy()
-    return scale_rows(cooccurrence(torch.from_numpy(kept))).numpy()
+    return scale_rows(cooccurrence(CandidateRows.from_dense(kept))).numpy()
