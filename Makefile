@@ -15,8 +15,8 @@ check: .venv/installed-dev ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/installed-dev ## every benchmark; each prints its own table
-	set -e; for name in step correlation metrics loading memory state review; do echo; $(BIN)/python -m benchmarks.$$name; done
+bench: .venv/installed-dev ## every benchmark, and a table and a plot of their ratios in runs/bench
+	$(BIN)/python -m benchmarks
 
 clean: ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -8,7 +8,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import cosine_similarity
 
-from benchmarks.timing import alternate
+from benchmarks.timing import alternate, ratio
 from pipeline.cones.correlation import class_directions
 
 CLASSES, ROWS, DIM, CLUSTERS = 20, 256, 2048, 5
@@ -52,6 +52,7 @@ def main() -> None:
     print(f"a fit a pair   {by_pair:7.2f} s")
     print(f"a fit a class  {by_class:7.2f} s, {by_pair / by_class:.1f} times faster")
     print(f"largest difference of the similarities {difference:.1e}")
+    ratio("correlation refresh, one fit a class", "a fit a pair of classes", by_pair / by_class)
 
 
 if __name__ == "__main__":

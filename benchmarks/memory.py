@@ -7,11 +7,13 @@ A worker's own memory is what it does not share with the process that started it
 
 import resource
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.timing import ratio
 from pipeline.data.labelled import LabelledImages, Texts
 from pipeline.data.listed import read_table
 from pipeline.data.loader import TrainingImages, end_workers, train_loader
@@ -23,7 +25,7 @@ ROWS, CLASSES, WORKERS, BATCHES = 1_000_000, 80, 4, 200
 class OneImage:
     """The same image under every name, which is looked up as for a file."""
 
-    def __init__(self, names: Texts) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         self.names, self.image = names, torch.zeros(3, 40, 40, dtype=torch.uint8)
 
     def __len__(self) -> int:
@@ -59,20 +61,27 @@ def main() -> None:
         write_rows(Path(folder) / "labels.csv")
         table = read_table(Path(folder) / "labels.csv")
     names = Texts(table.paths)
-    data = LabelledImages(OneImage(names), table.classes, table.targets, names)
-    del table
-    print(f"{ROWS:,} rows of {len(data.classes)} classes")
+    print(f"{ROWS:,} rows of {len(table.classes)} classes")
     print(f"imports {before:.0f} MiB, in all at most {peak_mib():.0f} MiB")
+    own = measure_workers(LabelledImages(OneImage(names), table.classes, table.targets, names))
+    in_lists = LabelledImages(OneImage(list(names)), table.classes, table.targets, names)
+    own_in_lists = measure_workers(in_lists)
+    for kind, sizes in ("one array of texts", own), ("a list of str", own_in_lists):
+        mib = ", ".join(f"{size:.0f}" for size in sizes)
+        print(f"{WORKERS} workers after {BATCHES} batches, own, paths as {kind}: {mib} MiB")
+    ratio("memory of a loader worker", "paths in a list", max(own_in_lists) / max(own), "small")
+
+
+def measure_workers(data: LabelledImages) -> list[float]:
+    """Own memory of each worker after some batches, in MiB."""
     images = TrainingImages(data, (data.targets == 1).view(np.uint8), train_transform(32), 0)
     loader = train_loader(images, 64, WORKERS, pin_memory=False)
     for batch, _ in enumerate(loader):
         if batch == BATCHES:
             break
     own = [own_mib(worker.pid) for worker in loader._iterator._workers]
-    print(
-        f"{WORKERS} workers after {BATCHES} batches, own: {', '.join(f'{m:.0f}' for m in own)} MiB"
-    )
     end_workers(loader)
+    return own
 
 
 if __name__ == "__main__":

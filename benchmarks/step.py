@@ -1,23 +1,27 @@
-"""A training step of CoNeS and of the recipe posterior against BCE: ResNet-101, 224 px, batch 8.
+"""A step of training, and of what it is made: ResNet-101, 224 px, batch 8.
 
-Run: python -m benchmarks.step [--device cuda] [--model resnet101] [--img_size 224]
+Run: python -m benchmarks.step [--device cuda] [--model resnet101] [--img_size 224] [--amp auto]
+
+The trunk's forward and backward pass alone is the limit. Then BCE, CoNeS and the recipe posterior;
+all in full precision and, where it is another, in the precision that --amp chooses.
 """
 
 import argparse
 import functools
+import time
 
 import torch
 
-from benchmarks.timing import alternate
+from benchmarks.timing import alternate, ratio
 from pipeline.cones.method import CoNeS
 from pipeline.cones.posterior import Posterior
 from pipeline.cones.rows import CandidateRows
-from pipeline.engine import Method
+from pipeline.engine import Method, Training, train_step
 from pipeline.losses import BCE
-from pipeline.model.backbone import Backbone
-from pipeline.model.classifier import Classifier
-from pipeline.model.heads import CSRA
-from pipeline.optimisation import parameter_groups
+from pipeline.model.classifier import Classifier, assemble
+from pipeline.optimisation import make_optimizer
+from pipeline.precision import choose_precision
+from utils.machine import PRECISIONS
 
 CLASSES, IMAGES = 80, 1000
 
@@ -27,45 +31,107 @@ def main() -> None:
     parser.add_argument("--model", default="resnet101")
     parser.add_argument("--img_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--amp", choices=["auto", *PRECISIONS], default="auto")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
 
     torch.manual_seed(0)
-    size = (arguments.batch_size, 3, arguments.img_size, arguments.img_size)
-    images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
-    table = (torch.rand(IMAGES, CLASSES, device=device) < 0.1).float()
-    rows = CandidateRows.from_dense(table.cpu()).to(device)
-    index = torch.arange(arguments.batch_size, device=device)
-    trunk = Backbone(arguments.model, arguments.img_size)
-    classifier = Classifier(trunk, CSRA(trunk.feature_dim, CLASSES, 4, 0.5)).to(device)
-    classifier.to(memory_format=torch.channels_last)  # as in training
-    optimizer = torch.optim.SGD(parameter_groups(classifier, 1e-4, 1e-3), momentum=0.9)
+    classifier = assemble(arguments.model, arguments.img_size, "csra", CLASSES, 4, 0.5, "none")
+    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    print(
+        f"{arguments.model}, {arguments.img_size} px, batch {arguments.batch_size}, {CLASSES} "
+        f"classes, {device}, {torch.get_num_threads()} threads, median of {arguments.repeats}"
+    )
+    amp = arguments.amp
+    if amp == "auto":
+        size = arguments.batch_size, arguments.img_size
+        amp = choose_precision(classifier, *size, CLASSES, device)
+    speeds = {name: measure(classifier, name, arguments) for name in dict.fromkeys(["off", amp])}
+    ratio(
+        f"BCE in the precision chosen, {amp}", "BCE in full precision", speeds["off"] / speeds[amp]
+    )
 
-    def step_of(method: Method) -> None:
-        losses = method.loss(classifier(images), table[index], index)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+
+def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> float:
+    """Print the steps in one precision; returns the seconds of BCE's."""
+    device, batch = torch.device(arguments.device), arguments.batch_size
+    size = (batch, 3, arguments.img_size, arguments.img_size)
+    images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
+    table = (torch.rand(IMAGES, CLASSES, device=device) < 0.1).to(torch.uint8)
+    rows, index = CandidateRows.from_dense(table), torch.arange(batch, device=device)
+    optimizer = make_optimizer(classifier, 1e-4, 1e-3, 0.9, 1e-4)
+
+    def trunk_alone() -> None:
+        with torch.autocast(device.type, PRECISIONS[amp], enabled=amp != "off"):
+            features = classifier.trunk(images / 255)
+        features.sum().backward()
+        for parameter in classifier.parameters():
+            parameter.grad = None
+        wait(device)
+
+    def step(method: Method) -> None:
+        training = Training(classifier, method, optimizer, lambda _: 1.0, device, PRECISIONS[amp])
+        train_step(training, images, table[index], index)
+        wait(device)
 
     methods: dict[str, Method] = {
         "BCE": BCE(),
-        "CoNeS": CoNeS(rows, trunk.feature_dim),
+        "CoNeS": CoNeS(rows, classifier.trunk.feature_dim),
         "posterior": Posterior(rows),
     }
-    steps = [functools.partial(step_of, method) for method in methods.values()]
-    seconds = alternate(*steps, repeats=arguments.repeats)
-    print(
-        f"{arguments.model}, {arguments.img_size} px, batch {arguments.batch_size}, "
-        f"{CLASSES} classes, {device}, {torch.get_num_threads()} threads, "
-        f"median of {arguments.repeats}"
+    steps = [trunk_alone, *(functools.partial(step, method) for method in methods.values())]
+    seconds = dict(zip(["trunk alone", *methods], alternate(*steps, repeats=arguments.repeats)))
+    full = "full precision" if amp == "off" else amp
+    print(f"in {full}")
+    for name, taken in seconds.items():
+        print(f"  {name:12}{1000 * taken:8.1f} ms a step, {batch / taken:6.2f} images/s")
+    for part, taken in parts_of(classifier, BCE(), optimizer, images, table[index], amp).items():
+        print(f"  of BCE's: {part:10}{1000 * taken:8.1f} ms")
+    ratio(
+        f"a step of BCE, {full}",
+        "the trunk's passes alone",
+        seconds["trunk alone"] / seconds["BCE"],
     )
-    for name, step_seconds in zip(methods, seconds):
-        ratio = step_seconds / seconds[0]
-        print(f"{name:9} {1000 * step_seconds:8.1f} ms a step, {ratio:.3f} x BCE")
+    for name in ("CoNeS", "posterior"):
+        ratio(f"a step of {name}, {full}", "a step of BCE", seconds["BCE"] / seconds[name])
+    return seconds["BCE"]
+
+
+def parts_of(
+    classifier: Classifier,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    candidates: torch.Tensor,
+    amp: str,
+) -> dict[str, float]:
+    """Seconds of each part of one step, waiting for the device after each."""
+    device, times = images.device, [time.perf_counter()]
+
+    def done() -> None:
+        wait(device)
+        times.append(time.perf_counter())
+
+    with torch.autocast(device.type, PRECISIONS[amp], enabled=amp != "off"):
+        output = classifier(images)
+    done()
+    index = torch.arange(len(images), device=device)
+    loss = method.loss(output, candidates.float(), index)["loss"]
+    done()
+    loss.backward()
+    done()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    done()
+    names = ("forward", "loss", "backward", "optimiser")
+    return {name: end - begin for name, begin, end in zip(names, times, times[1:])}
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

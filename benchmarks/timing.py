@@ -1,12 +1,19 @@
-"""Medians of alternating runs, so that a machine whose speed drifts favours neither side."""
+"""What benchmarks share: medians of alternating runs, and ratios that are gathered in one table."""
 
+import json
+import os
 import statistics
 import time
 from collections.abc import Callable
 
+RATIOS = "BENCHMARK_RATIOS"  # names the file to which a benchmark adds its ratios
+
 
 def alternate(*functions: Callable[[], object], repeats: int, warmup: int = 1) -> list[float]:
-    """Median seconds of each function, called in turn `repeats` times after `warmup` rounds."""
+    """Median seconds of each function, called in turn `repeats` times after `warmup` rounds.
+
+    A machine whose speed drifts favours none of them.
+    """
     seconds: list[list[float]] = [[] for _ in functions]
     for turn in range(warmup + repeats):
         for function, times in zip(functions, seconds):
@@ -15,3 +22,12 @@ def alternate(*functions: Callable[[], object], repeats: int, warmup: int = 1) -
             if turn >= warmup:
                 times.append(time.perf_counter() - started)
     return [statistics.median(times) for times in seconds]
+
+
+def ratio(what: str, baseline: str, times: float, better: str = "fast") -> None:
+    """Print how many times as fast, or as small, `what` is as `baseline`, and keep it."""
+    print(f"= {what}: {times:.3g} times as {better} as {baseline}", flush=True)
+    if RATIOS in os.environ:
+        line = {"what": what, "baseline": baseline, "times": times, "better": better}
+        with open(os.environ[RATIOS], "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

@@ -15,7 +15,7 @@ from utils import distributed
 from utils.machine import PRECISIONS
 
 MARGIN = 1.2  # the second has to be this much faster, so that chance seldom decides
-HOPELESS = 0.5  # speed of the second's forward pass, from which on no step is tried
+HOPELESS = 0.6  # speed of the second's forward pass, from which on no step is tried
 ROUNDS, SECONDS = 3, 10.0
 
 

@@ -168,7 +168,7 @@ def test_runs_come_seed_by_seed_and_rate_by_rate(call, scripts, tmp_path):
 
 
 def test_all_runs_take_the_precision_that_the_first_chose(call, scripts, tmp_path):
-    call(*FOUR, "--jobs", 2)
+    call(*FOUR, "--jobs", "2")
     first, *others = (command for command, _ in calls(tmp_path))
     assert "--amp" not in first
     assert [command[command.index("--amp") + 1] for command in others] == ["bf16"] * len(others)

@@ -1,6 +1,7 @@
 """A run's folder: what training leaves behind, and what it resumes from."""
 
 import contextlib
+import importlib.metadata
 import io
 import json
 import math
@@ -13,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
-import sklearn
 import timm
 import torch
 import torchvision
 
-from utils import distributed, plots
+from utils import distributed
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
 
@@ -74,7 +74,7 @@ class RunFolder:
             "torchvision": torchvision.__version__,
             "timm": timm.__version__,
             "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
+            "scikit-learn": importlib.metadata.version("scikit-learn"),
         }
         config = {"options": options, "versions": versions, "data": data}
         write_json(path / "config.json", config)
@@ -155,6 +155,8 @@ class RunFolder:
         if distributed.rank() > 0:
             return result
         write_json(self.path / "result.json", result)
+        from utils import plots  # slow to import
+
         with atomic_path(self.path / "curves.png") as temporary:
             plots.training_curves(self.history, temporary)
         if self._events is not None:
