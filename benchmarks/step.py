@@ -60,7 +60,10 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
     size = (batch, 3, arguments.img_size, arguments.img_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
     table = (torch.rand(IMAGES, CLASSES, device=device) < 0.1).to(torch.uint8)
-    rows, index = CandidateRows.from_dense(table), torch.arange(batch, device=device)
+    rows, index = (
+        CandidateRows.from_dense(table.cpu()).to(device),
+        torch.arange(batch, device=device),
+    )
     optimizer = make_optimizer(classifier, 1e-4, 1e-3, 0.9, 1e-4)
 
     def trunk_alone() -> None:

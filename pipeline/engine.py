@@ -352,9 +352,15 @@ def evaluate(
     """
     mine = evaluation_share(len(targets))
     scores = torch.zeros(targets.shape)
+    interrupted = False
     if mine:
-        part = predict_scores(classifier, loader, device, precision, stop)
-        scores[mine.start : mine.stop] = torch.from_numpy(part)
+        try:
+            part = predict_scores(classifier, loader, device, precision, stop)
+            scores[mine.start : mine.stop] = torch.from_numpy(part)
+        except Interrupted:
+            interrupted = True
+    if distributed.any_process(lambda: interrupted)():
+        raise Interrupted
     metrics = multilabel_metrics(distributed.add_up(scores).numpy(), targets)
     return {name: None if math.isnan(value) else value for name, value in metrics.items()}
 

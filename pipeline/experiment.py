@@ -28,7 +28,7 @@ from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import make_optimizer, step_schedule
 from pipeline.precision import choose_precision
 from utils import distributed
-from utils.errors import UserError
+from utils.errors import LostProcess, UserError
 from utils.machine import PRECISIONS, choose_device, default_workers, own_device
 from utils.progress import Interrupted
 from utils.run import CHECKPOINT, RunFolder, check_output_dir
@@ -47,13 +47,18 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
     Raises:
         UserError: anything the user can mend.
     """
-    if options.resume is None and options.output_dir is not None and distributed.rank() == 0:
+    if options.resume is None and options.output_dir is not None:
         check_output_dir(Path(options.output_dir))
     device = own_device(options.device)
-    if options.sync_bn and device.type == "cpu":
-        raise UserError("--sync_bn needs CUDA: leave it out, or give --device cuda")
+    if options.sync_bn and device.type == "cpu" and distributed.launched() > 1:
+        raise UserError("--sync_bn needs CUDA: a new run can do without it")
     with distributed.processes(device):
-        print_result(fit_run(options, make_method))
+        try:
+            print_result(fit_run(options, make_method))
+        except RuntimeError as error:
+            if distributed.lost_a_process(error):
+                raise LostProcess("another process of the run has ended, see its error") from error
+            raise
 
 
 def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
@@ -93,8 +98,6 @@ def fit_data(
     torch.manual_seed(options.seed)
     with distributed.local_first():  # downloads
         classifier = build_classifier(options, len(train_data.classes))
-    if options.sync_bn and distributed.world_size() > 1:
-        classifier = convert_sync_batchnorm(classifier)
     # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if options.amp == "auto":
@@ -102,6 +105,8 @@ def fit_data(
         classes = len(train_data.classes)
         with enough_values(options):
             options.amp = choose_precision(classifier, share, options.img_size, classes, device)
+    if options.sync_bn and distributed.world_size() > 1:
+        classifier = convert_sync_batchnorm(classifier)
     method = make_method(CandidateRows.from_dense(candidates).to(device), classifier, options)
     training = Training(
         classifier,
@@ -131,10 +136,9 @@ def fit_data(
         if options.resume is None:
             run.discard_unless_stored()
         if distributed.lost_a_process(error):
-            message = f"another process of the run has ended; go on with: {again}"
-            if distributed.rank() == 1:  # the one to say so where the first is gone
-                print(f"error: {message}", file=sys.__stderr__, flush=True)
-            raise UserError(message) from error
+            raise LostProcess(
+                f"another process of the run has ended; go on with: {again}"
+            ) from error
         raise
     return run
 

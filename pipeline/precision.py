@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -34,27 +35,33 @@ def choose_precision(
         img_size: S, their side in pixels.
         classes: C.
     """
-    first, second = ("off", "bf16") if device.type == "cpu" else ("bf16", "fp16")
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return second
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-        # A copy for each, whose batch statistics and weights may change.
-        trainings = [
-            training_in(copy.deepcopy(classifier), name, device) for name in (first, second)
-        ]
-        size = (batch, 3, img_size, img_size)
-        images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
-        speed = distributed.same_everywhere(relative_speed(trainings, images, classes))
+    on_cpu = device.type == "cpu"
+    first, second = ("off", "bf16") if on_cpu else ("bf16", "fp16")
+    if not on_cpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        speed = math.inf
+    else:
+        with torch.random.fork_rng(devices=[] if on_cpu else [device]):
+            size = (batch, 3, img_size, img_size)
+            images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
+            speed = relative_speed(trainings_in(classifier, (first, second)), images, classes)
+    speed = distributed.same_everywhere(speed)
     chosen = second if speed >= MARGIN else first
     full = "full precision" if first == "off" else first
     print(f"--amp auto: {chosen}, {second} is {speed:.2f} times as fast as {full}", flush=True)
     return chosen
 
 
-def training_in(classifier: Classifier, precision: str, device: torch.device) -> Training:
-    """Training with a method that costs next to nothing."""
-    optimizer = make_optimizer(classifier.train(), 1e-4, 1e-4, 0.9, 1e-4)
-    return Training(classifier, BCE(), optimizer, lambda _: 1.0, device, PRECISIONS[precision])
+def trainings_in(classifier: Classifier, precisions: tuple[str, ...]) -> list[Training]:
+    """Trainings of one copy, whose weights and statistics may change, by a method that costs
+    next to nothing.
+    """
+    trial = copy.deepcopy(classifier).train()
+    optimizer = make_optimizer(trial, 1e-4, 1e-4, 0.9, 1e-4)
+    device = next(trial.parameters()).device
+    return [
+        Training(trial, BCE(), optimizer, lambda _: 1.0, device, PRECISIONS[precision])
+        for precision in precisions
+    ]
 
 
 def relative_speed(trainings: list[Training], images: torch.Tensor, classes: int) -> float:

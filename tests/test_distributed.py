@@ -89,6 +89,32 @@ def test_a_killed_process_takes_the_others_along_and_one_goes_on(run, devkit):
     assert [line["epoch"] for line in records("killed")] == list(range(1, epochs + 2))
 
 
+def test_a_stopped_run_is_stored_and_goes_on(run, devkit):
+    flags = [*FLAGS.split(), "--path_images", devkit]
+    many = torchrun(2, "main_CoNeS", *flags, "--total_epoch", 1000, "--output_dir", "stopped")
+    while not Path("stopped/last.pt").exists():
+        assert many.poll() is None, many.communicate()[0]
+        time.sleep(0.1)
+    many.terminate()
+    text = many.communicate(timeout=30)[0]
+    assert text.count("error: interrupted in epoch") == 1
+    assert "and stored; go on with: torchrun --nproc_per_node=2 main_CoNeS.py --resume" in text
+    epochs = len(records("stopped")) + 1
+    assert run("main_CoNeS", "--resume", "stopped", "--total_epoch", epochs)[0] == 0
+    assert run("main_CoNeS", *flags, "--total_epoch", epochs, "--output_dir", "whole")[0] == 0
+    for one, other in zip(records("whole"), records("stopped"), strict=True):
+        assert other == pytest.approx(one, abs=1e-4)
+
+
+def test_only_training_runs_in_several_processes(run, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, error = run("val", "--load_from", "r")
+    assert (status, error) == (
+        1,
+        "error: only training runs in several processes: start this with python\n",
+    )
+
+
 def test_a_mistake_is_reported_by_one_process(devkit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = [*FLAGS.split(), "--path_images", devkit, "--batch_size", 1]

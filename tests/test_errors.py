@@ -1,7 +1,9 @@
 import errno
+import sys
 
 import pytest
 
+from utils import distributed
 from utils.errors import UserError, exit_status
 
 
@@ -47,3 +49,13 @@ def test_a_finished_script_has_status_0():
 def test_an_error_of_a_loader_worker_is_unwrapped_to_its_message():
     wrapped = "Caught UserError in worker 0.\nTraceback ...\nutils.errors.UserError: the file\n"
     assert str(UserError(wrapped)) == "the file"
+
+
+def test_a_second_process_shows_its_traceback_after_the_first_has_had_its_say(capfd, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(distributed, "SECONDS_FOR_FIRST", 0)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # put back after the test
+    with pytest.raises(RuntimeError):
+        status_of(RuntimeError("CUDA error"))
+    assert sys.stderr is sys.__stderr__

@@ -24,9 +24,14 @@ SECONDS_TO_STORE = 25
 SECONDS_FOR_FIRST = 3
 
 
+def launched() -> int:
+    """Processes that torchrun has started, whether or not they have joined."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def rank() -> int:
-    """This process's number among all of the run's, from 0."""
-    return int(os.environ.get("RANK", 0))
+    """This process's number among all of the run's, from 0; 0 before they have joined."""
+    return int(os.environ["RANK"]) if _joined > 1 else 0
 
 
 def world_size() -> int:
@@ -53,14 +58,14 @@ def launcher() -> str:
 def processes(device: "torch.device") -> Iterator[None]:
     """Within it, the processes that torchrun has started are one run's.
 
-    Each takes its share of the machine's cores: torchrun gives it a single thread unless
-    OMP_NUM_THREADS is set.
+    Each takes its share of the machine's cores, where OMP_NUM_THREADS asks for no more than the
+    single thread that torchrun gives it.
 
     Args:
         device: of this process.
     """
     global _joined
-    count = int(os.environ.get("WORLD_SIZE", 1))
+    count = launched()
     if count == 1:
         yield
         return
@@ -85,7 +90,7 @@ def parallel(module: "torch.nn.Module", device: "torch.device") -> "torch.nn.Mod
     # Of the head's weights, whose first dimension has size 1: any stride of it is right.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     devices = [device] if device.type == "cuda" else None
-    return torch.nn.parallel.DistributedDataParallel(module, devices)
+    return torch.nn.parallel.DistributedDataParallel(module, devices, broadcast_buffers=False)
 
 
 @contextlib.contextmanager
@@ -180,11 +185,13 @@ def share_buffers(module: "torch.nn.Module") -> None:
 
 def lost_a_process(error: Exception) -> bool:
     """Whether `error` is that of waiting for a process that has ended."""
+    if world_size() == 1 or not isinstance(error, RuntimeError):
+        return False
     import torch
 
     names = ("DistBackendError", "DistNetworkError", "DistStoreError")
     lost = tuple(getattr(torch.distributed, name) for name in names)
-    return world_size() > 1 and (isinstance(error, lost) or "gloo" in str(error))
+    return isinstance(error, lost) or "gloo" in str(error)
 
 
 def end_soon() -> None:
@@ -195,14 +202,19 @@ def end_soon() -> None:
 
 def quiet_others() -> None:
     """Of several processes only the first one writes to the terminal."""
-    if rank() > 0:
+    if int(os.environ.get("RANK", 0)) > 0:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the whole process
 
 
-def let_first_speak() -> None:
+def let_first_speak(at_once: bool = False) -> None:
     """Before another process than the first reports its error: the first may have the same one,
     and ends this process by ending itself.
+
+    Args:
+        at_once: it is that another process is gone, the first perhaps, which the second says.
     """
-    if rank() > 0:
+    number = int(os.environ.get("RANK", 0))
+    if number > 0:
         sys.stderr = sys.__stderr__
-        time.sleep(SECONDS_FOR_FIRST)
+        if not (at_once and number == 1):
+            time.sleep(SECONDS_FOR_FIRST)

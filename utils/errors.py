@@ -4,8 +4,9 @@ import errno
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from utils.distributed import let_first_speak, quiet_others
+from utils import distributed
 
 
 class UserError(Exception):
@@ -20,17 +21,22 @@ class UserError(Exception):
         super().__init__(message.rsplit("UserError: ", 1)[-1].strip())
 
 
+class LostProcess(UserError):
+    """Another process of the run has ended."""
+
+
 def exit_status(main: Callable[[], None]) -> Callable[[], int]:
     """Wrap a script's main: 0 when it returns, 1 and one line when the user can mend it."""
 
-    @functools.wraps(main)
-    def wrapper() -> int:
-        quiet_others()
+    def report() -> int:
+        at_once = False
         try:
+            if distributed.launched() > 1 and not Path(sys.argv[0]).name.startswith("main_"):
+                raise UserError("only training runs in several processes: start this with python")
             main()
             return 0
         except UserError as error:
-            message = str(error)
+            message, at_once = str(error), isinstance(error, LostProcess)
         except KeyboardInterrupt:
             message = "interrupted"
         except OSError as error:
@@ -45,11 +51,17 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
             if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
                 raise
             message = "out of memory: lower --batch_size or --img_size"
-        except BaseException:
-            let_first_speak()
-            raise
-        let_first_speak()
+        distributed.let_first_speak(at_once)
         print(f"error: {message}", file=sys.stderr)
         return 1
+
+    @functools.wraps(main)
+    def wrapper() -> int:
+        distributed.quiet_others()
+        try:
+            return report()
+        except BaseException:
+            distributed.let_first_speak()
+            raise
 
     return wrapper

@@ -109,14 +109,15 @@ class Grid:
         with ThreadPoolExecutor(self.jobs) as pool:
             while True:
                 # The first run chooses the precision, for those beside it too.
-                free = self.jobs if self.precision() else 1
+                settled = self.precision() or not any(self.chooses(run.method) for run in runs)
+                free = self.jobs if settled else 1
                 while waiting and len(running) < free and may_start(waiting[0]):
                     run = waiting.pop(0)
                     print(f"{run} starts", flush=True)
                     running[pool.submit(self.finish, run, children)] = run, time.monotonic()
                 if not running:
                     break
-                seconds = None if self.precision() else 1.0
+                seconds = None if settled else 1.0
                 for work in wait(running, seconds, return_when=FIRST_COMPLETED).done:
                     run, began = running.pop(work)
                     if error := work.exception():
@@ -131,12 +132,16 @@ class Grid:
         if failure:
             raise failure
 
+    def chooses(self, method: str) -> bool:
+        """Whether no flag gives the method's precision."""
+        words = [*self.flags, *self.definitions[method]]
+        return not any(word.split("=")[0] == "--amp" for word in words)
+
     def precision(self) -> str | None:
-        """--amp of all runs: that of the flags, or what the first run chose; None before it has."""
-        if is_given("--amp", self.flags):
-            return "flags"
-        free = [name for name, words in self.definitions.items() if not is_given("--amp", words)]
-        for config in (path for name in free for path in self.folder.glob(f"{name}-*/config.json")):
+        """--amp that the first run to choose it chose; None before it has."""
+        methods = [method for method in self.definitions if self.chooses(method)]
+        names = [f"{name}-{end}" for name in methods for end in ("rate*-seed*", "seed*")]
+        for config in (path for name in names for path in self.folder.glob(f"{name}/config.json")):
             try:
                 return str(json.loads(config.read_text("utf-8"))["options"]["amp"])
             except (OSError, ValueError, KeyError, TypeError):
@@ -183,9 +188,8 @@ class Grid:
             if self.dataset != "digits" or self.noise != "uniform":
                 command += ["--noise_file", str(self.noise_file(run))]
         begun = (path / "config.json").exists()
-        chosen = self.precision()
-        if chosen not in (None, "flags") and not begun:
-            command += ["--amp", str(chosen)]
+        if not begun and self.chooses(run.method) and (chosen := self.precision()):
+            command += ["--amp", chosen]
         return [*command, *own, "--resume" if begun else "--output_dir", str(path)]
 
     def noise_file(self, run: Run) -> Path:
@@ -221,10 +225,6 @@ class Grid:
             return result | {"candidate_AP": judged["candidate_AP"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-
-def is_given(flag: str, words: list[str]) -> bool:
-    return any(word.split("=")[0] == flag for word in words)
 
 
 def data_flags(words: list[str]) -> list[str]:

@@ -35,15 +35,16 @@ def own_device(name: str) -> torch.device:
     Raises:
         UserError: as `choose_device`; or there are more processes than GPUs.
     """
-    device, processes = choose_device(name), distributed.local_size()
-    if device.type == "cpu" or processes == 1:
+    processes, gpus = distributed.local_size(), torch.cuda.device_count()
+    if processes == 1 or not gpus or name not in ("auto", "cuda"):
+        device = choose_device(name)
+        if processes > 1 and device.type == "cuda":
+            raise UserError(f"--device {name} is one GPU for {processes} processes: give cuda")
         return device
-    if device.index is not None:
-        raise UserError(f"--device {name} is one GPU for {processes} processes: give cuda")
-    if processes > torch.cuda.device_count():
+    if processes > gpus:
         raise UserError(
-            f"{processes} processes but {torch.cuda.device_count()} GPUs: start torchrun with "
-            f"--nproc_per_node={torch.cuda.device_count()}, or give --device cpu"
+            f"{processes} processes but {gpus} GPUs: start torchrun with --nproc_per_node={gpus}, "
+            "or give --device cpu"
         )
     return torch.device("cuda", distributed.local_rank())
 
