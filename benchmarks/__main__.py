@@ -62,7 +62,7 @@ def draw(ratios: list[dict], path: Path) -> None:
     axes.barh(names, [value - 1 for value in times], left=1, color=colours)
     axes.bar_label(axes.containers[0], [f"{value:.3g}" for value in times], padding=3)
     axes.set_xscale("log")
-    axes.set_xlim(min([0.5, *times]) / 1.5, max([2.0, *times]) * 2.5)
+    axes.set_xlim(min([0.5, *times]) / 2.5, max([2.0, *times]) * 2.5)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xlabel("times as fast, or as small, as the baseline")
     axes.invert_yaxis()
