@@ -11,9 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from benchmarks.timing import RATIOS
+from utils.files import atomic_path
 
 NAMES = "start step loop correlation metrics loading memory state review".split()
 FOLDER = Path("runs") / "bench"
@@ -36,14 +37,15 @@ def main() -> int:
             if subprocess.run(command, env=environment).returncode:
                 failed.append(name)
         ratios = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    FOLDER.mkdir(parents=True, exist_ok=True)
     rows = [
         f"| {r['what']} | {r['baseline']} | {r['times']:.3g} times as {r['better']} |"
         for r in ratios
     ]
     table = "\n".join(["| what | baseline | result |", "|---|---|---|", *rows]) + "\n"
-    (FOLDER / "ratios.md").write_text(table, "utf-8")
-    draw(ratios, FOLDER / "ratios.png")
+    with atomic_path(FOLDER / "ratios.md") as temporary:
+        temporary.write_text(table, "utf-8")
+    with atomic_path(FOLDER / "ratios.png") as temporary:
+        draw(ratios, temporary)
     print(f"\n{table}\n{FOLDER / 'ratios.md'} and ratios.png")
     if failed:
         print(f"failed: {' '.join(failed)}", file=sys.stderr)
@@ -52,10 +54,8 @@ def main() -> int:
 
 def draw(ratios: list[dict], path: Path) -> None:
     """Bars from 1, as good as the baseline, to each ratio."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.3 * len(ratios)), layout="constrained")
+    figure = Figure(figsize=(9, 1 + 0.3 * len(ratios)), layout="constrained")
+    axes = figure.subplots()
     names = [f"{r['what']} / {r['baseline']}" for r in ratios]
     times = [r["times"] for r in ratios]
     colours = ["tab:blue" if value >= 0.95 else "tab:orange" for value in times]
@@ -68,7 +68,6 @@ def draw(ratios: list[dict], path: Path) -> None:
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.loading import PHOTOS
 from benchmarks.timing import alternate, ratio
-from pipeline.data.images import read_image
+from pipeline.data.images import ImageFiles
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TrainingImages, end_workers, train_loader
 from pipeline.data.transforms import train_transform
@@ -26,19 +26,6 @@ from pipeline.model.classifier import assemble
 from pipeline.optimisation import make_optimizer, step_schedule
 
 CLASSES, IMAGES = 80, 48
-
-
-class Photos:
-    """Read from disk each time."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return read_image(self.paths[index])
 
 
 def main() -> None:
@@ -75,7 +62,10 @@ def measure(paths: list[str], arguments: argparse.Namespace) -> None:
     training = Training(classifier, BCE(), optimizer, step_schedule(0, 100), device)
     candidates = (np.random.default_rng(0).random((len(paths), CLASSES)) < 0.1).astype(np.uint8)
     data = LabelledImages(
-        Photos(paths), [f"class{c}" for c in range(CLASSES)], candidates.astype(np.int8), paths
+        ImageFiles("", paths),
+        [f"class{c}" for c in range(CLASSES)],
+        candidates.astype(np.int8),
+        paths,
     )
     images = TrainingImages(data, candidates, train_transform(arguments.img_size), 0)
     loader = train_loader(images, batch, arguments.workers, device.type == "cuda")

@@ -43,12 +43,9 @@ def main() -> None:
     print(f"python alone {nothing:.2f} s, --help {helping:.2f} s")
     steps = sorted(first_step() for _ in range(3))
     print(f"first step on digits {steps[1]:.1f} s; torch, torchvision, timm alone {importing:.1f}")
-    ratio("--help", "importing torch, torchvision and timm", importing / helping)
-    ratio(
-        "command to first step on digits",
-        "importing torch, torchvision and timm",
-        importing / steps[1],
-    )
+    baseline = "importing torch, torchvision and timm"
+    ratio("--help", baseline, importing / helping)
+    ratio("command to first step on digits", baseline, importing / steps[1])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pipeline.losses import BCE
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.optimisation import make_optimizer
 from pipeline.precision import choose_precision
-from utils.machine import PRECISIONS
+from utils.machine import PRECISIONS, autocast
 
 CLASSES, IMAGES = 80, 1000
 
@@ -49,9 +49,8 @@ def main() -> None:
         size = arguments.batch_size, arguments.img_size
         amp = choose_precision(classifier, *size, CLASSES, device)
     speeds = {name: measure(classifier, name, arguments) for name in dict.fromkeys(["off", amp])}
-    ratio(
-        f"BCE in the precision chosen, {amp}", "BCE in full precision", speeds["off"] / speeds[amp]
-    )
+    times = speeds["off"] / speeds[amp]
+    ratio(f"BCE in the precision chosen, {amp}", "BCE in full precision", times)
 
 
 def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> float:
@@ -60,14 +59,12 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
     size = (batch, 3, arguments.img_size, arguments.img_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
     table = (torch.rand(IMAGES, CLASSES, device=device) < 0.1).to(torch.uint8)
-    rows, index = (
-        CandidateRows.from_dense(table.cpu()).to(device),
-        torch.arange(batch, device=device),
-    )
+    rows = CandidateRows.from_dense(table.cpu()).to(device)
+    index = torch.arange(batch, device=device)
     optimizer = make_optimizer(classifier, 1e-4, 1e-3, 0.9, 1e-4)
 
     def trunk_alone() -> None:
-        with torch.autocast(device.type, PRECISIONS[amp], enabled=amp != "off"):
+        with autocast(device, PRECISIONS[amp]):
             features = classifier.trunk(images / 255)
         features.float().square().mean().backward()  # gradients laid out as the loss has them
         for parameter in classifier.parameters():
@@ -92,11 +89,8 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
         print(f"  {name:12}{1000 * taken:8.1f} ms a step, {batch / taken:6.2f} images/s")
     for part, taken in parts_of(classifier, BCE(), optimizer, images, table[index], amp).items():
         print(f"  of BCE's: {part:10}{1000 * taken:8.1f} ms")
-    ratio(
-        f"a step of BCE, {full}",
-        "the trunk's passes alone",
-        seconds["trunk alone"] / seconds["BCE"],
-    )
+    times = seconds["trunk alone"] / seconds["BCE"]
+    ratio(f"a step of BCE, {full}", "the trunk's passes alone", times)
     for name in ("CoNeS", "posterior"):
         ratio(f"a step of {name}, {full}", "a step of BCE", seconds["BCE"] / seconds[name])
     return seconds["BCE"]
@@ -117,7 +111,7 @@ def parts_of(
         wait(device)
         times.append(time.perf_counter())
 
-    with torch.autocast(device.type, PRECISIONS[amp], enabled=amp != "off"):
+    with autocast(device, PRECISIONS[amp]):
         output = classifier(images)
     done()
     index = torch.arange(len(images), device=device)

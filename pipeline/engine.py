@@ -15,6 +15,7 @@ from pipeline.model.classifier import Classifier, Output
 from pipeline.optimisation import scale_learning_rate
 from utils import distributed
 from utils.errors import UserError
+from utils.machine import autocast
 from utils.metrics import multilabel_metrics
 from utils.progress import Interrupted, interruptible, progress_bar, report
 from utils.run import RunFolder
@@ -173,7 +174,7 @@ def train_step(
     images: torch.Tensor,
     candidates: torch.Tensor,
     index: torch.Tensor,
-    batch: int | None = None,
+    batch: int = 0,
 ) -> dict[str, torch.Tensor]:
     """Forward, backward and optimiser's step on a batch; the method's losses of it.
 
@@ -185,13 +186,13 @@ def train_step(
         images: (B, 3, S, S) uint8, like the next on the device of training.
         candidates: (B, C) in {0, 1}.
         index: (B,) int64, rows of the training set.
-        batch: images in all processes; None where there is no other process.
+        batch: images in all processes, where there are several.
     """
     t = training
-    with torch.autocast(t.device.type, t.precision, enabled=t.precision is not None):
+    with autocast(t.device, t.precision):
         output = (t.forward or t.classifier)(images)
     candidates, processes = candidates.float(), 1
-    if batch is not None:
+    if t.forward is not None:
         output, processes = Gathered(output, batch), distributed.world_size()  # type: ignore
         candidates, index = (distributed.gather(part, batch) for part in (candidates, index))
     losses = t.method.loss(output, candidates, index)
@@ -263,7 +264,7 @@ def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[
             # What dropout draws belongs to the step: a resumed run draws it again.
             torch.manual_seed(seed_of(t.seed, t.epoch, t.step, distributed.rank()))
             batch = sampler.images_in(t.step)
-            losses = train_step(t, images, candidates, index, batch if t.forward else None)
+            losses = train_step(t, images, candidates, index, batch)
 
             t.step += 1
             t.totals.add(losses, batch, t.step)
@@ -303,7 +304,7 @@ def predict_scores(
     scores = []
     with progress_bar("evaluate", len(loader.dataset)) as bar:  # type: ignore[arg-type]
         for images in rebatch(loader, IMAGES_A_PASS):
-            with torch.autocast(device.type, precision, enabled=precision is not None):
+            with autocast(device, precision):
                 scores.append(classifier(images.to(device, non_blocking=True)).logits)
             bar.update(len(images))
             if stop():

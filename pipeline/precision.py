@@ -13,7 +13,7 @@ from pipeline.losses import BCE
 from pipeline.model.classifier import Classifier
 from pipeline.optimisation import make_optimizer
 from utils import distributed
-from utils.machine import PRECISIONS
+from utils.machine import PRECISIONS, autocast
 
 MARGIN = 1.2  # the second has to be this much faster, so that chance seldom decides
 HOPELESS = 0.6  # speed of the second's forward pass, from which on no step is tried
@@ -83,9 +83,7 @@ def relative_speed(trainings: list[Training], images: torch.Tensor, classes: int
 def pass_one(training: Training, image: torch.Tensor) -> None:
     """A forward pass without batch statistics, which a single image may not have."""
     training.classifier.eval()
-    with torch.autocast(
-        training.device.type, training.precision, enabled=training.precision is not None
-    ):
+    with autocast(training.device, training.precision):
         training.classifier(image)
     training.classifier.train()
 
@@ -110,6 +108,6 @@ def timed(function: Callable[[], object]) -> float:
     """Seconds that it takes, on a GPU too."""
     began = time.perf_counter()
     function()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # asking a GPU that is not used would start it
         torch.cuda.synchronize()
     return time.perf_counter() - began

@@ -16,6 +16,7 @@ from pipeline.data.transforms import test_transform
 from pipeline.engine import IMAGES_A_PASS
 from pipeline.evaluation import Trained
 from utils.errors import UserError
+from utils.machine import autocast
 from utils.progress import progress_bar
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
@@ -129,7 +130,7 @@ def collate(
 def score_photos(trained: Trained, paths: list[str], images: torch.Tensor) -> list[Prediction]:
     """One pass over images (B, 3, S, S)."""
     device, precision = trained.device, trained.precision
-    with torch.autocast(device.type, precision, enabled=precision is not None):
+    with autocast(device, precision):
         output = trained.classifier(images.to(device))
     logits, maps = output.logits.float().cpu().numpy(), output.cams.float().cpu()
     if not np.isfinite(logits).all():

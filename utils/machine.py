@@ -49,6 +49,11 @@ def own_device(name: str) -> torch.device:
     return torch.device("cuda", distributed.local_rank())
 
 
+def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
+    """Mixed precision on `device`; full precision where it is None."""
+    return torch.autocast(device.type, precision, enabled=precision is not None)
+
+
 def default_workers() -> int:
     """Loader processes of this one where none are asked for: one a core, 8 at most."""
     return max(1, min((os.cpu_count() or 1) // distributed.local_size(), 8))

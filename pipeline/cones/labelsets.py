@@ -84,7 +84,7 @@ def given_one(alone: Tensor, none_true: Tensor) -> Tensor:
 
 
 class Observed:
-    """Candidates in products that cost their number, not images x classes.
+    """Candidates in the other product, with their transpose, at the cost of their number.
 
     Args:
         rows: the candidates S, (N, C).
@@ -99,10 +99,6 @@ class Observed:
         ends = torch.bincount(bag, minlength=blocks * rows.classes).cumsum(0)
         self.start = F.pad(ends, (1, 0)).int()
         self.image = image[bag.argsort(stable=True)].int()
-
-    def times(self, matrix: Tensor) -> Tensor:
-        """S M, (N, K), with M (C, K)."""
-        return self.rows.times(matrix)
 
     def transposed_times(self, matrix: Tensor) -> Tensor:
         """S' M, (C, K), with M (N, K)."""

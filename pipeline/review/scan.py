@@ -19,7 +19,7 @@ from pipeline.evaluation import Trained, load_trained
 from pipeline.experiment import fit_data
 from pipeline.review.page import MAP_SIDE, write_thumbnail
 from utils.errors import UserError
-from utils.machine import default_workers
+from utils.machine import autocast, default_workers
 from utils.progress import interruptible, progress_bar
 
 
@@ -96,7 +96,7 @@ class Scan:
         try:
             with interruptible() as stop, progress_bar("look", len(rows)) as bar:
                 for inputs in rebatch(loader, IMAGES_A_PASS):
-                    with torch.autocast(device.type, precision, enabled=precision is not None):
+                    with autocast(device, precision):
                         output = trained.classifier(inputs.to(device, non_blocking=True))
                     here = rows[done : done + len(inputs)]
                     self.logits[here] = output.logits.float().cpu().numpy()
