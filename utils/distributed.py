@@ -89,6 +89,8 @@ def parallel(module: "torch.nn.Module", device: "torch.device") -> "torch.nn.Mod
 
     # Of the head's weights, whose first dimension has size 1: any stride of it is right.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    # The name that replaces it is not known to the oldest torch that will do.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
     devices = [device] if device.type == "cuda" else None
     return torch.nn.parallel.DistributedDataParallel(module, devices, broadcast_buffers=False)
 
