@@ -16,8 +16,8 @@ from PIL import Image
 
 from benchmarks.loading import PHOTOS
 from benchmarks.timing import alternate, ratio
+from pipeline.cones.rows import CandidateRows
 from pipeline.data.images import ImageFiles
-from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TrainingImages, end_workers, train_loader
 from pipeline.data.transforms import train_transform
 from pipeline.engine import Training, train_one_epoch, train_step
@@ -59,19 +59,14 @@ def measure(paths: list[str], arguments: argparse.Namespace) -> None:
     classifier = assemble(arguments.model, arguments.img_size, "csra", CLASSES, 4, 0.5, "none")
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(classifier, 1e-4, 1e-3, 0.9, 1e-4)
-    training = Training(classifier, BCE(), optimizer, step_schedule(0, 100), device)
-    candidates = (np.random.default_rng(0).random((len(paths), CLASSES)) < 0.1).astype(np.uint8)
-    data = LabelledImages(
-        ImageFiles("", paths),
-        [f"class{c}" for c in range(CLASSES)],
-        candidates.astype(np.int8),
-        paths,
+    rows = CandidateRows.from_dense(np.random.default_rng(0).random((len(paths), CLASSES)) < 0.1)
+    training = Training(
+        classifier, BCE(), optimizer, rows.to(device), step_schedule(0, 100), device
     )
-    images = TrainingImages(data, candidates, train_transform(arguments.img_size), 0)
+    images = TrainingImages(ImageFiles("", paths), train_transform(arguments.img_size), 0)
     loader = train_loader(images, batch, arguments.workers, device.type == "cuda")
     size = (batch, 3, arguments.img_size, arguments.img_size)
     in_memory = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
-    labels = torch.from_numpy(candidates[:batch]).to(device)
     index = torch.arange(batch, device=device)
     steps = len(loader.batch_sampler)  # type: ignore[arg-type]
 
@@ -82,7 +77,7 @@ def measure(paths: list[str], arguments: argparse.Namespace) -> None:
 
     def bare() -> None:
         for _ in range(steps):
-            train_step(training, in_memory, labels, index)
+            train_step(training, in_memory, index)
         if device.type == "cuda":
             torch.cuda.synchronize()
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.timing import ratio
-from pipeline.data.labelled import LabelledImages, Texts
+from pipeline.data.labelled import Texts
 from pipeline.data.listed import read_table
 from pipeline.data.loader import TrainingImages, end_workers, train_loader
 from pipeline.data.transforms import train_transform
@@ -63,19 +63,17 @@ def main() -> None:
     names = Texts(table.paths)
     print(f"{ROWS:,} rows of {len(table.classes)} classes")
     print(f"imports {before:.0f} MiB, in all at most {peak_mib():.0f} MiB")
-    own = measure_workers(LabelledImages(OneImage(names), table.classes, table.targets, names))
-    in_lists = LabelledImages(OneImage(list(names)), table.classes, table.targets, names)
-    own_in_lists = measure_workers(in_lists)
+    own, own_in_lists = (measure_workers(OneImage(paths)) for paths in (names, list(names)))
     for kind, sizes in ("one array of texts", own), ("a list of str", own_in_lists):
         mib = ", ".join(f"{size:.0f}" for size in sizes)
         print(f"{WORKERS} workers after {BATCHES} batches, own, paths as {kind}: {mib} MiB")
     ratio("memory of a loader worker", "paths in a list", max(own_in_lists) / max(own), "small")
 
 
-def measure_workers(data: LabelledImages) -> list[float]:
+def measure_workers(images: OneImage) -> list[float]:
     """Own memory of each worker after some batches, in MiB."""
-    images = TrainingImages(data, (data.targets == 1).view(np.uint8), train_transform(32), 0)
-    loader = train_loader(images, 64, WORKERS, pin_memory=False)
+    training_images = TrainingImages(images, train_transform(32), 0)
+    loader = train_loader(training_images, 64, WORKERS, pin_memory=False)
     for batch, _ in enumerate(loader):
         if batch == BATCHES:
             break

@@ -57,8 +57,7 @@ def draw_batch(rows: CandidateRows) -> tuple[torch.Tensor, torch.Tensor, torch.T
     """Random images: their index, candidates and logits."""
     generator = torch.Generator().manual_seed(1)
     index = torch.randint(IMAGES, (BATCH,), generator=generator)
-    candidates = rows.read(rows.table(torch.ones(len(rows.columns))), index)
-    return index, candidates, torch.randn(BATCH, CLASSES, generator=generator)
+    return index, rows.dense(index), torch.randn(BATCH, CLASSES, generator=generator)
 
 
 def measure_cones(rows: CandidateRows) -> None:

@@ -11,6 +11,7 @@ import functools
 import time
 
 import torch
+import torch.nn.functional as F
 
 from benchmarks.timing import alternate, ratio
 from pipeline.cones.method import CoNeS
@@ -19,7 +20,7 @@ from pipeline.cones.rows import CandidateRows
 from pipeline.engine import Method, Training, train_step
 from pipeline.losses import BCE
 from pipeline.model.classifier import Classifier, assemble
-from pipeline.optimisation import make_optimizer
+from pipeline.optimisation import make_optimizer, step_schedule
 from pipeline.precision import choose_precision
 from utils.machine import PRECISIONS, autocast
 
@@ -58,8 +59,7 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
     device, batch = torch.device(arguments.device), arguments.batch_size
     size = (batch, 3, arguments.img_size, arguments.img_size)
     images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
-    table = (torch.rand(IMAGES, CLASSES, device=device) < 0.1).to(torch.uint8)
-    rows = CandidateRows.from_dense(table.cpu()).to(device)
+    rows = CandidateRows.from_dense(torch.rand(IMAGES, CLASSES) < 0.1).to(device)
     index = torch.arange(batch, device=device)
     optimizer = make_optimizer(classifier, 1e-4, 1e-3, 0.9, 1e-4)
 
@@ -72,8 +72,9 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
         wait(device)
 
     def step(method: Method) -> None:
-        training = Training(classifier, method, optimizer, lambda _: 1.0, device, PRECISIONS[amp])
-        train_step(training, images, table[index], index)
+        schedule, precision = step_schedule(0, 100), PRECISIONS[amp]
+        training = Training(classifier, method, optimizer, rows, schedule, device, precision)
+        train_step(training, images, index)
         wait(device)
 
     methods: dict[str, Method] = {
@@ -87,7 +88,7 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
     print(f"in {full}")
     for name, taken in seconds.items():
         print(f"  {name:12}{1000 * taken:8.1f} ms a step, {batch / taken:6.2f} images/s")
-    for part, taken in parts_of(classifier, BCE(), optimizer, images, table[index], amp).items():
+    for part, taken in parts_of(classifier, optimizer, images, rows.dense(index), amp).items():
         print(f"  of BCE's: {part:10}{1000 * taken:8.1f} ms")
     times = seconds["trunk alone"] / seconds["BCE"]
     ratio(f"a step of BCE, {full}", "the trunk's passes alone", times)
@@ -98,7 +99,6 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
 
 def parts_of(
     classifier: Classifier,
-    method: Method,
     optimizer: torch.optim.Optimizer,
     images: torch.Tensor,
     candidates: torch.Tensor,
@@ -114,8 +114,7 @@ def parts_of(
     with autocast(device, PRECISIONS[amp]):
         output = classifier(images)
     done()
-    index = torch.arange(len(images), device=device)
-    loss = method.loss(output, candidates.float(), index)["loss"]
+    loss = F.binary_cross_entropy_with_logits(output.logits.float(), candidates)
     done()
     loss.backward()
     done()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from pipeline.cones.rows import CandidateRows
 from pipeline.data.loader import EpochSampler, seed_of
 from pipeline.model.classifier import Classifier, Output
 from pipeline.optimisation import scale_learning_rate
@@ -95,6 +96,7 @@ class Training:
     Attributes:
         classifier, method, optimizer: what is trained, and how. The optimizer's groups come
             from `parameter_groups`.
+        rows: the candidates, on the device of training; row i belongs to image i.
         schedule: factor on the learning rate, from the number of epochs trained, a fraction.
         precision: dtype of autocast, or None for full precision.
         seed: of the run.
@@ -108,6 +110,7 @@ class Training:
     classifier: Classifier
     method: Method
     optimizer: torch.optim.Optimizer
+    rows: CandidateRows
     schedule: Callable[[float], float]
     device: torch.device
     precision: torch.dtype | None = None
@@ -170,11 +173,7 @@ class Gathered:
 
 
 def train_step(
-    training: Training,
-    images: torch.Tensor,
-    candidates: torch.Tensor,
-    index: torch.Tensor,
-    batch: int = 0,
+    training: Training, images: torch.Tensor, index: torch.Tensor, batch: int = 0
 ) -> dict[str, torch.Tensor]:
     """Forward, backward and optimiser's step on a batch; the method's losses of it.
 
@@ -184,18 +183,17 @@ def train_step(
     Args:
         training: what is trained; learning rates are as they stand.
         images: (B, 3, S, S) uint8, like the next on the device of training.
-        candidates: (B, C) in {0, 1}.
         index: (B,) int64, rows of the training set.
         batch: images in all processes, where there are several.
     """
     t = training
     with autocast(t.device, t.precision):
         output = (t.forward or t.classifier)(images)
-    candidates, processes = candidates.float(), 1
+    processes = 1
     if t.forward is not None:
         output, processes = Gathered(output, batch), distributed.world_size()  # type: ignore
-        candidates, index = (distributed.gather(part, batch) for part in (candidates, index))
-    losses = t.method.loss(output, candidates, index)
+        index = distributed.gather(index, batch)
+    losses = t.method.loss(output, t.rows.dense(index), index)
     t.optimizer.zero_grad(set_to_none=True)
     # Gradients are averaged over processes, each of which has but its share of their sum.
     t.scaler.scale(losses["loss"] * processes).backward()
@@ -256,15 +254,14 @@ def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[
     t.classifier.train()
     started = time.perf_counter() - t.totals.seconds
     with progress_bar(f"epoch {t.epoch}", sampler.images, t.totals.images) as bar:
-        for images, candidates, index in loader:
+        for images, index in loader:
             images = images.to(device, non_blocking=True)
-            candidates = candidates.to(device, non_blocking=True)
             index = index.to(device, non_blocking=True)
             scale_learning_rate(t.optimizer, t.schedule(t.epoch - 1 + t.step / steps))
             # What dropout draws belongs to the step: a resumed run draws it again.
             torch.manual_seed(seed_of(t.seed, t.epoch, t.step, distributed.rank()))
             batch = sampler.images_in(t.step)
-            losses = train_step(t, images, candidates, index, batch)
+            losses = train_step(t, images, index, batch)
 
             t.step += 1
             t.totals.add(losses, batch, t.step)

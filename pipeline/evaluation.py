@@ -132,7 +132,7 @@ def score(
     """Logits (N, C) float32 of the images of `data`, in their order; a progress bar."""
     if workers is None:
         workers = 0 if isinstance(data.images, torch.Tensor) else default_workers()
-    images = TestImages(data, test_transform(trained.settings["img_size"]))
+    images = TestImages(data.images, test_transform(trained.settings["img_size"]))
     loader = test_loader(images, batch_size, workers, trained.device.type == "cuda")
     try:
         return predict_scores(trained.classifier, loader, trained.device, trained.precision)

@@ -107,11 +107,12 @@ def fit_data(
             options.amp = choose_precision(classifier, share, options.img_size, classes, device)
     if options.sync_bn and distributed.world_size() > 1:
         classifier = convert_sync_batchnorm(classifier)
-    method = make_method(CandidateRows.from_dense(candidates).to(device), classifier, options)
+    rows = CandidateRows.from_dense(candidates).to(device)
     training = Training(
         classifier,
-        method,
+        make_method(rows, classifier, options),
         make_optimizer(classifier, options.lr, options.lr_head, options.momentum, options.w_d),
+        rows,
         step_schedule(options.warmup_epoch, options.step_epoch),
         device,
         PRECISIONS[options.amp],
@@ -124,7 +125,7 @@ def fit_data(
         if distributed.world_size() > 1:
             training.forward = distributed.parallel(classifier, device)
         with enough_values(options):
-            fit_assembled(options, training, run, train_data, test_data, candidates)
+            fit_assembled(options, training, run, train_data, test_data)
     except Interrupted:
         if distributed.rank() > 0:
             sys.exit(1)  # the first says it
@@ -149,15 +150,15 @@ def fit_assembled(
     run: RunFolder,
     train_data: LabelledImages,
     test_data: LabelledImages,
-    candidates: np.ndarray,
 ) -> None:
     """Load, augment and train, from where `training` stands to the last epoch."""
     device, precision = training.device, training.precision
     processes = distributed.world_size()
     warn_of_uncovered(train_data)
+    candidates = len(training.rows.columns) / len(train_data)
     print(
         f"{len(train_data)} training and {len(test_data)} test images, {len(train_data.classes)} "
-        f"classes, {candidates.sum(axis=1).mean():.2f} candidates an image; {options.model} on "
+        f"classes, {candidates:.2f} candidates an image; {options.model} on "
         f"{device}{'' if processes == 1 else f' in {processes} processes'}"
         f"{'' if precision is None else f' in {precision}'}; run {run.path}",
         flush=True,
@@ -172,12 +173,11 @@ def fit_assembled(
             train_data = cache_images(train_data, options.cache, small, f"short{side}")
             test_data = cache_images(test_data, options.cache, square, f"square{options.img_size}")
     augmented = TrainingImages(
-        train_data,
-        candidates,
+        train_data.images,
         train_transform(options.img_size, **AUGMENTATION.get(options.dataset, {})),
         options.seed,
     )
-    resized = TestImages(test_data, test_transform(options.img_size))
+    resized = TestImages(test_data.images, test_transform(options.img_size))
     mine = Subset(resized, evaluation_share(len(resized)))
     on_gpu = device.type == "cuda"
     batches = train_loader(augmented, options.batch_size, options.workers, on_gpu)

@@ -6,8 +6,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
+from pipeline.cones.rows import CandidateRows
 from pipeline.engine import Training, train_step
 from pipeline.losses import BCE
 from pipeline.model.classifier import Classifier
@@ -43,7 +45,8 @@ def choose_precision(
         with torch.random.fork_rng(devices=[] if on_cpu else [device]):
             size = (batch, 3, img_size, img_size)
             images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
-            speed = relative_speed(trainings_in(classifier, (first, second)), images, classes)
+            rows = CandidateRows.from_dense(np.zeros((batch, classes))).to(device)
+            speed = relative_speed(trainings_in(classifier, rows, (first, second)), images)
     speed = distributed.same_everywhere(speed)
     chosen = second if speed >= MARGIN else first
     full = "full precision" if first == "off" else first
@@ -51,7 +54,9 @@ def choose_precision(
     return chosen
 
 
-def trainings_in(classifier: Classifier, precisions: tuple[str, ...]) -> list[Training]:
+def trainings_in(
+    classifier: Classifier, rows: CandidateRows, precisions: tuple[str, ...]
+) -> list[Training]:
     """Trainings of one copy, whose weights and statistics may change, by a method that costs
     next to nothing.
     """
@@ -59,12 +64,12 @@ def trainings_in(classifier: Classifier, precisions: tuple[str, ...]) -> list[Tr
     optimizer = make_optimizer(trial, 1e-4, 1e-4, 0.9, 1e-4)
     device = next(trial.parameters()).device
     return [
-        Training(trial, BCE(), optimizer, lambda _: 1.0, device, PRECISIONS[precision])
+        Training(trial, BCE(), optimizer, rows, lambda _: 1.0, device, PRECISIONS[precision])
         for precision in precisions
     ]
 
 
-def relative_speed(trainings: list[Training], images: torch.Tensor, classes: int) -> float:
+def relative_speed(trainings: list[Training], images: torch.Tensor) -> float:
     """How many times as fast the second of two trainings is as the first.
 
     A precision that is emulated may take minutes for a step. One image tells.
@@ -72,11 +77,8 @@ def relative_speed(trainings: list[Training], images: torch.Tensor, classes: int
     forward = [functools.partial(pass_one, training, images[:1]) for training in trainings]
     if (speed := ratio(forward, rounds=1)) < HOPELESS:
         return speed
-    candidates = torch.zeros(len(images), classes, device=images.device)
     index = torch.arange(len(images), device=images.device)
-    return ratio(
-        [functools.partial(train_step, t, images, candidates, index) for t in trainings], ROUNDS
-    )
+    return ratio([functools.partial(train_step, t, images, index) for t in trainings], ROUNDS)
 
 
 @torch.no_grad()

@@ -44,9 +44,9 @@ def make_training(method="cones", lr=0.05, seed=3):
     chosen = CoNeS(rows, trunk.feature_dim, clusters=2) if method == "cones" else BCE()
     optimizer = torch.optim.SGD(parameter_groups(classifier, lr, lr), momentum=0.9)
     training = Training(
-        classifier, chosen, optimizer, step_schedule(1, 2), torch.device("cpu"), seed=seed
+        classifier, chosen, optimizer, rows, step_schedule(1, 2), torch.device("cpu"), seed=seed
     )
-    dataset = TrainingImages(data, data.targets.astype(np.uint8), train_transform(32, True), seed)
+    dataset = TrainingImages(data.images, train_transform(32, True), seed)
     return training, train_loader(dataset, 4, 0, False)
 
 
@@ -59,7 +59,7 @@ def run_to(epochs, folder, stop_at=None, resume=False, **kwargs):
     else:
         run = RunFolder.create(str(folder), {"script": "s", "dataset": "d"}, DATA)
     data = make_data()
-    batches = test_loader(TestImages(data, test_transform(32)), 8, 0, False)
+    batches = test_loader(TestImages(data.images, test_transform(32)), 8, 0, False)
 
     def score(stop):
         return evaluate(training.classifier, batches, data.targets, training.device, stop=stop)
@@ -157,7 +157,7 @@ def test_evaluation_changes_nothing_and_does_not_depend_on_the_batch_size():
     scores = [
         predict_scores(
             training.classifier,
-            test_loader(TestImages(data, test_transform(32)), size, 0, False),
+            test_loader(TestImages(data.images, test_transform(32)), size, 0, False),
             training.device,
         )
         for size in (3, 20)
@@ -170,7 +170,7 @@ def test_evaluation_changes_nothing_and_does_not_depend_on_the_batch_size():
 def test_metrics_are_undefined_without_positives():
     training, _ = make_training()
     data = make_data()
-    batches = test_loader(TestImages(data, test_transform(32)), 8, 0, False)
+    batches = test_loader(TestImages(data.images, test_transform(32)), 8, 0, False)
     metrics = evaluate(training.classifier, batches, np.zeros_like(data.targets), training.device)
     assert metrics["mAP"] is None
     assert metrics["classes_scored"] == 0

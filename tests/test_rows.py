@@ -1,4 +1,5 @@
 import tracemalloc
+from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
@@ -106,3 +107,30 @@ def test_state_takes_bytes_by_the_candidate():
     rows = CandidateRows(torch.arange(0, 4001, 40), columns, classes=10_000)
     table = rows.table(torch.zeros(4000))
     assert rows.start.nbytes + rows.columns.nbytes + table.nbytes == 101 * 8 + 4000 * 4 + 4001 * 4
+
+
+def is_mapped(values):
+    """Whether the memory of `values` is that of a file, as the system sees it."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        begin, end = (int(address, 16) for address in line.split()[0].split("-"))
+        if begin <= values.data_ptr() < end:
+            return "(deleted)" in line
+    raise AssertionError("nowhere")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mappings")
+def test_large_tables_lie_in_a_file_and_are_used_alike(monkeypatch):
+    dense = np.random.default_rng(0).integers(0, 2, (50, 30), np.uint8)
+    values, entries = values_of(dense)
+    monkeypatch.setattr(rows_module, "MAPPED_BYTES", 1000)
+    rows, small = CandidateRows.from_dense(dense), CandidateRows.from_dense(dense[:2])
+    table, index = rows.table(entries), torch.tensor([7, 0, 49])
+    assert is_mapped(rows.columns)
+    assert is_mapped(table)
+    assert not is_mapped(small.columns)
+    assert torch.equal(rows.dense(index), torch.from_numpy(dense)[index].float())
+    assert torch.equal(rows.read(table, index), values[index])
+    batch = rows.batch(index)
+    table[batch.positions] = batch.take(values[index] + 1)
+    assert torch.equal(rows.read(table, index), values[index] + rows.dense(index))
+    assert table[-1] == 0

@@ -54,7 +54,7 @@ class Posterior:
         frequency = (rows.class_count / rows.images - self.rates) / (1 - self.rates)
         self.offset = frequency.clamp(0.001, 0.999).logit()
         self.logits = rows.table(self.offset[rows.columns])
-        self.company = rows.table(probability.logit()) - self.logits
+        self.company = rows.table(probability.logit() - self.logits[:-1])
         if "company" in without:
             self.company.zero_()
         self.epoch, self.seen = 1, 0

@@ -1,5 +1,6 @@
 """Candidates by image in compressed rows: state of their number, not of images x classes."""
 
+import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 Tensor = torch.Tensor
 CHUNK_BYTES = 2**24  # of a dense array looked at in one go
 CHUNK_ENTRIES = 2**20  # of candidates computed on in one go
+MAPPED_BYTES = 2**30  # of a table on the CPU, above which it lies on the disk
 
 
 class Batch(NamedTuple):
@@ -42,7 +44,8 @@ class CandidateRows:
 
     A table of values has one for each candidate, image by image and, in these, class by class; at
     its end it has a spare one that is always 0. So a batch has a fixed shape, whatever its images'
-    numbers of candidates, and nothing waits for the device to learn these.
+    numbers of candidates, and nothing waits for the device to learn these. Large tables on the CPU,
+    and the rows themselves, are mapped to memory.
 
     Args:
         start: (N + 1,) int64 from 0 up to the number of entries: image i's are start[i] to
@@ -66,7 +69,7 @@ class CandidateRows:
 
     def __init__(self, start: Tensor, columns: Tensor, classes: int) -> None:
         self.start, self.classes, self.images = start, classes, len(start) - 1
-        self._padded_columns = F.pad(columns.int(), (0, 1))
+        self._padded_columns = self.table(columns.int())
         self.columns = self._padded_columns[:-1]
         self.longest = int(start.diff().max()) if self.images else 0
 
@@ -107,7 +110,7 @@ class CandidateRows:
 
     def table(self, values: Tensor) -> Tensor:
         """A table of values (entries,), with the spare one."""
-        return F.pad(values, (0, 1))
+        return mapped_if_large(F.pad(values, (0, 1)))
 
     def batch(self, index: Tensor) -> Batch:
         """Where the candidates of the images at `index` (B,) lie."""
@@ -121,6 +124,11 @@ class CandidateRows:
         """(B, C) values of the images at `index` (B,); 0 outside their candidates."""
         batch = self.batch(index)
         return batch.spread(table[batch.positions])
+
+    def dense(self, index: Tensor) -> Tensor:
+        """(B, C) float32 in {0, 1}, the candidates of the images at `index` (B,)."""
+        batch = self.batch(index)
+        return batch.spread(batch.inside.float())
 
     def times(self, matrix: Tensor) -> Tensor:
         """The product S M, (N, K) float, of the candidates with a matrix (C, K)."""
@@ -143,3 +151,16 @@ class CandidateRows:
             start = self.start[first : first + step + 1]
             entries = slice(int(start[0]), int(start[-1]))
             yield entries, CandidateRows(start - start[0], self.columns[entries], self.classes)
+
+
+def mapped_if_large(values: Tensor) -> Tensor:
+    """`values`, those of the CPU above `MAPPED_BYTES` in a file without a name, mapped to memory.
+
+    The machine then keeps of them what is in use and it has room for.
+    """
+    if values.device.type != "cpu" or values.nbytes <= MAPPED_BYTES:
+        return values
+    with tempfile.TemporaryFile() as file:
+        values.numpy().tofile(file)
+        file.flush()
+        return torch.from_numpy(np.memmap(file, values.numpy().dtype, "r+", shape=len(values)))

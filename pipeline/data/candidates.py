@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import mmap
 import pickle
 import pickletools
 import re
@@ -196,7 +197,7 @@ def read_candidates(path: str | Path) -> tuple[np.ndarray, dict[str, Any] | None
             "regenerate, or download it again"
         ) from error
     _check_binary(labels, path)  # before the cast, under which 256 would pass as 0
-    return labels.astype(np.uint8), _read_metadata(metadata_path(path))
+    return labels.astype(np.uint8, copy=False), _read_metadata(metadata_path(path))
 
 
 def check_candidates(
@@ -240,8 +241,8 @@ def check_candidates(
 
 
 def _check_binary(labels: np.ndarray, path: str | Path) -> None:
-    wrong = (labels != 0) & (labels != 1)
-    if wrong.any():
+    if labels.size and not 0 <= labels.min() <= labels.max() <= 1:
+        wrong = (labels != 0) & (labels != 1)
         raise UserError(
             f"{path} must hold only 0 and 1, but {wrong.sum()} values differ, first "
             f"{labels[wrong][0]}; delete it to regenerate"
@@ -294,7 +295,11 @@ def _one_line(found: Any) -> str:
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    """(N, C) integers of an .npy file of either format. Memory is bounded by the file's size."""
+    """(N, C) integers of an .npy file of either format.
+
+    A plain array stays in the file, mapped to memory, which changes to it do not reach; a pickle's
+    memory is bounded by its size.
+    """
     with open(path, "rb") as file:
         header = io.BytesIO(file.read(HEADER_BYTES))
         version = npy.read_magic(header)
@@ -304,15 +309,15 @@ def _read_labels(path: Path) -> np.ndarray:
             shape, fortran_order, dtype = npy.read_array_header_2_0(header)
         else:
             raise ValueError(f"version {version} of the .npy format")
-        file.seek(header.tell())
-        content = file.read()
-    if dtype.hasobject:
-        return _unpickle_labels(content)
-    return _label_array(content, dtype, shape, fortran_order)
+        if dtype.hasobject:
+            file.seek(header.tell())
+            return _unpickle_labels(file.read())
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return _label_array(memoryview(mapped)[header.tell() :], dtype, shape, fortran_order)
 
 
 def _label_array(
-    content: bytes, dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool
+    content: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool
 ) -> np.ndarray:
     """View bytes as an (N, C) array of integers, after checking that they are one."""
     if dtype.kind not in "biu":

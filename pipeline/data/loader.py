@@ -1,53 +1,48 @@
 """Batches whose content depends on the seed alone, whatever the number of workers."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from pipeline.data.labelled import LabelledImages
 from utils import distributed
 
 
 class TrainingImages(Dataset):
-    """Augmented images with their candidates and row numbers.
+    """Augmented images with their row numbers.
 
     Asked for by (epoch, index): the augmentation is drawn from a generator seeded with both,
     so that neither the worker that draws it nor a resumed run changes it.
 
     Args:
-        data: the training split.
-        candidates: (N, C) uint8 in {0, 1}.
-        transform: augmentation of a (3, H, W) uint8 tensor.
+        images: N of them, (3, H, W) uint8.
+        transform: their augmentation.
         seed: of the run.
     """
 
-    def __init__(
-        self, data: LabelledImages, candidates: np.ndarray, transform: v2.Transform, seed: int
-    ) -> None:
-        self.images, self.candidates = data.images, candidates
-        self.transform, self.seed = transform, seed
+    def __init__(self, images: Sequence[torch.Tensor], transform: v2.Transform, seed: int) -> None:
+        self.images, self.transform, self.seed = images, transform, seed
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
         epoch, index = key
         image = self.images[index]
         with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator
             torch.manual_seed(seed_of(self.seed, epoch, index))
             image = self.transform(image)
-        return image, torch.from_numpy(self.candidates[index]), index
+        return image, index
 
 
 class TestImages(Dataset):
     """Resized images in their order."""
 
-    def __init__(self, data: LabelledImages, transform: v2.Transform) -> None:
-        self.images, self.transform = data.images, transform
+    def __init__(self, images: Sequence[torch.Tensor], transform: v2.Transform) -> None:
+        self.images, self.transform = images, transform
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,7 +87,7 @@ class EpochSampler(Sampler):
 def train_loader(
     dataset: TrainingImages, batch_size: int, workers: int, pin_memory: bool
 ) -> DataLoader:
-    """Shuffled batches: images (B, 3, S, S) uint8, candidates (B, C) uint8, index (B,) int64.
+    """Shuffled batches: images (B, 3, S, S) uint8, index (B,) int64.
 
     The loader's `batch_sampler` is an `EpochSampler`, whose attributes choose the epoch.
     """

@@ -56,7 +56,7 @@ class Thumbnailed(TestImages):
     """Resized images; a thumbnail of each is written where it is loaded."""
 
     def __init__(self, data: LabelledImages, rows: np.ndarray, img_size: int, folder: Path) -> None:
-        super().__init__(subset(data, rows), test_transform(img_size))
+        super().__init__(subset(data, rows).images, test_transform(img_size))
         self.rows, self.folder = rows, folder
 
     def __getitem__(self, index: int) -> torch.Tensor:
