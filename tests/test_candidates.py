@@ -30,9 +30,7 @@ from pipeline.data.noise import uniform_noise
 from utils.errors import UserError
 
 # The folder is shared by a test's examples, each of which writes its own files anew.
-fuzz = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzz = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 label_arrays = arrays(
     np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(0, 1)
 )
@@ -183,6 +181,18 @@ def test_what_was_written_is_read(tmp_path, labels):
         "realised_rate": labels.mean(),
     }
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set_0.1", "set_0.1.json"]
+
+
+def test_a_large_plain_file_is_mapped_and_read_alike(path, data, monkeypatch):
+    write(path, data)
+    read, _ = read_candidates(path)
+    monkeypatch.setattr(module, "MAPPED_BYTES", 0)
+    mapped, _ = read_candidates(path)
+    np.testing.assert_array_equal(mapped, read)
+    assert isinstance(mapped.base, memoryview | np.ndarray)
+    assert read.base is None
+    mapped[0] = 1  # in memory alone
+    np.testing.assert_array_equal(read_candidates(path)[0], read)
 
 
 def test_the_written_array_needs_no_pickle(path, data):

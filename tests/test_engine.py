@@ -193,6 +193,20 @@ def test_the_learning_rate_is_the_schedule_s(tmp_path):
     assert [line["lr"] for line in run.history] == pytest.approx([0.08, 0.1, 0.1, 0.01])
 
 
+def test_a_step_has_the_candidates_of_its_images():
+    training, loader = make_training()
+    targets, loss, seen = torch.from_numpy(make_data().targets), training.method.loss, []
+
+    def checked_loss(output, candidates, index):
+        assert torch.equal(candidates, targets[index].float())
+        seen.extend(index.tolist())
+        return loss(output, candidates, index)
+
+    training.method.loss = checked_loss
+    train_one_epoch(training, loader, lambda: False)
+    assert sorted(seen) == list(range(20))
+
+
 def test_an_epoch_visits_every_step(tmp_path):
     training, loader = make_training(method="bce")
     means = train_one_epoch(training, loader, lambda: False)

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from pipeline.cones import rows as rows_module
 from pipeline.cones.rows import CandidateRows
+from utils.errors import UserError
 
 DENSE = arrays(
     np.uint8,
@@ -134,3 +135,13 @@ def test_large_tables_lie_in_a_file_and_are_used_alike(monkeypatch):
     table[batch.positions] = batch.take(values[index] + 1)
     assert torch.equal(rows.read(table, index), values[index] + rows.dense(index))
     assert table[-1] == 0
+
+
+def test_a_full_disk_is_named(monkeypatch):
+    def full():
+        raise OSError("100000 requested and 1024 written")
+
+    monkeypatch.setattr(rows_module, "MAPPED_BYTES", 1000)
+    monkeypatch.setattr(rows_module.tempfile, "TemporaryFile", full)
+    with pytest.raises(UserError, match="has no room for .* set TMPDIR"):
+        CandidateRows.from_dense(np.ones((50, 30)))

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from utils.errors import UserError
+
 Tensor = torch.Tensor
 CHUNK_BYTES = 2**24  # of a dense array looked at in one go
 CHUNK_ENTRIES = 2**20  # of candidates computed on in one go
@@ -156,11 +158,21 @@ class CandidateRows:
 def mapped_if_large(values: Tensor) -> Tensor:
     """`values`, those of the CPU above `MAPPED_BYTES` in a file without a name, mapped to memory.
 
-    The machine then keeps of them what is in use and it has room for.
+    Between checkpoints the machine keeps of them what is in use and it has room for. The file lies
+    where TMPDIR says.
+
+    Raises:
+        UserError: there is no room for it.
     """
     if values.device.type != "cpu" or values.nbytes <= MAPPED_BYTES:
         return values
-    with tempfile.TemporaryFile() as file:
-        values.numpy().tofile(file)
-        file.flush()
-        return torch.from_numpy(np.memmap(file, values.numpy().dtype, "r+", shape=len(values)))
+    try:
+        with tempfile.TemporaryFile() as file:
+            values.numpy().tofile(file)
+            file.flush()
+            return torch.from_numpy(np.memmap(file, values.numpy().dtype, "r+", shape=len(values)))
+    except OSError as error:  # numpy's of a full disk names nothing
+        raise UserError(
+            f"{tempfile.gettempdir()} has no room for {values.nbytes / 2**30:.1f} GiB of values of "
+            "candidates: set TMPDIR to a folder on a larger disk"
+        ) from error

@@ -30,6 +30,7 @@ from utils.files import atomic_path, write_json
 
 # numpy refuses headers above 10,000 characters; the rest is room for the magic and the length.
 HEADER_BYTES = 10_100
+MAPPED_BYTES = 2**30  # of a file, above which it is mapped to memory and not read
 # np.save of one array in a dict takes at most 122 opcodes, 6 of which copy an earlier value.
 MAX_OPCODES = 300
 MAX_COPIES = 20
@@ -197,7 +198,9 @@ def read_candidates(path: str | Path) -> tuple[np.ndarray, dict[str, Any] | None
             "regenerate, or download it again"
         ) from error
     _check_binary(labels, path)  # before the cast, under which 256 would pass as 0
-    return labels.astype(np.uint8, copy=False), _read_metadata(metadata_path(path))
+    if not labels.flags.writeable or labels.dtype != np.uint8:
+        labels = labels.astype(np.uint8)
+    return labels, _read_metadata(metadata_path(path))
 
 
 def check_candidates(
@@ -297,8 +300,8 @@ def _one_line(found: Any) -> str:
 def _read_labels(path: Path) -> np.ndarray:
     """(N, C) integers of an .npy file of either format.
 
-    A plain array stays in the file, mapped to memory, which changes to it do not reach; a pickle's
-    memory is bounded by its size.
+    Memory is bounded by the file's size, or, of a large plain array, by what of it is in use: it
+    is mapped, and must stay as it is.
     """
     with open(path, "rb") as file:
         header = io.BytesIO(file.read(HEADER_BYTES))
@@ -309,11 +312,16 @@ def _read_labels(path: Path) -> np.ndarray:
             shape, fortran_order, dtype = npy.read_array_header_2_0(header)
         else:
             raise ValueError(f"version {version} of the .npy format")
+        file.seek(header.tell())
         if dtype.hasobject:
-            file.seek(header.tell())
             return _unpickle_labels(file.read())
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    return _label_array(memoryview(mapped)[header.tell() :], dtype, shape, fortran_order)
+        content: bytes | memoryview
+        if path.stat().st_size > MAPPED_BYTES:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            content = memoryview(mapped)[header.tell() :]
+        else:
+            content = file.read()
+    return _label_array(content, dtype, shape, fortran_order)
 
 
 def _label_array(
