@@ -51,7 +51,8 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
         check_output_dir(Path(options.output_dir))
     device = own_device(options.device)
     if options.sync_bn and device.type == "cpu" and distributed.launched() > 1:
-        raise UserError("--sync_bn needs CUDA: a new run can do without it")
+        remedy = "leave it out" if options.resume is None else "start a new run without it"
+        raise UserError(f"--sync_bn needs CUDA: {remedy}")
     with distributed.processes(device):
         try:
             print_result(fit_run(options, make_method))
@@ -64,8 +65,8 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
 def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     """Assemble what `options` ask for, and train it to its last epoch; the run's folder.
 
-    A new run that fails before its first checkpoint leaves no folder: the same command can be
-    given again.
+    A new run that fails before its first checkpoint leaves no folder, and the same command can be
+    given again; one that has lost a process leaves it, and --resume begins it anew.
     """
     train_data, test_data = load_data(options)
     resolve_machine(options, in_memory=isinstance(train_data.images, torch.Tensor))
@@ -92,8 +93,8 @@ def fit_data(
     images = min(options.batch_size, len(train_data))
     if images < distributed.world_size():
         raise UserError(
-            f"{images} images a step leave some of {distributed.world_size()} processes without "
-            "any: raise --batch_size, or start fewer processes"
+            f"{distributed.world_size()} processes need as many images a step, but found {images}: "
+            "raise --batch_size, or start fewer processes"
         )
     torch.manual_seed(options.seed)
     with distributed.local_first():  # downloads
@@ -134,12 +135,12 @@ def fit_data(
             f"on with: {again}"
         ) from None
     except Exception as error:
-        if options.resume is None:
-            run.discard_unless_stored()
         if distributed.lost_a_process(error):
             raise LostProcess(
                 f"another process of the run has ended; go on with: {again}"
             ) from error
+        if options.resume is None:
+            run.discard_unless_stored()
         raise
     return run
 

@@ -21,7 +21,7 @@ _joined = 1  # processes
 LONGEST_WAIT = timedelta(hours=1)  # of processes for one that, say, decodes all images
 # torchrun kills what is left 30 seconds after it has asked processes to end.
 SECONDS_TO_STORE = 25
-SECONDS_FOR_FIRST = 3
+SECONDS_FOR_FIRST = 10  # of a busy machine, where the first may come later
 
 
 def launched() -> int:

@@ -28,7 +28,7 @@ CHECKPOINT, WEIGHTS = "last.pt", "model.safetensors"
 class RunFolder:
     """One run's files.
 
-    config.json: every resolved option, library versions, the data's fingerprint.
+    config.json: every resolved option, processes, library versions, the data's fingerprint.
     metrics.jsonl: one line an epoch.
     result.json: the last epoch's metrics, and apart from them the best ones on the test set.
     last.pt: all that resuming needs. model.safetensors: the weights alone.
@@ -76,8 +76,8 @@ class RunFolder:
             "numpy": np.__version__,
             "scikit-learn": importlib.metadata.version("scikit-learn"),
         }
-        config = {"options": options, "versions": versions, "data": data}
-        write_json(path / "config.json", config)
+        config = {"options": options, "processes": distributed.world_size()}
+        write_json(path / "config.json", config | {"versions": versions, "data": data})
         return cls(Path(distributed.same_everywhere(str(path))), [])
 
     @classmethod
@@ -102,7 +102,8 @@ class RunFolder:
                 "back the images and candidates it was started with, or start a new run"
             )
         if distributed.rank() == 0:
-            write_json(folder / "config.json", config | {"options": options})
+            now = {"options": options, "processes": distributed.world_size()}
+            write_json(folder / "config.json", config | now)
         checkpoint = folder / CHECKPOINT
         if not checkpoint.exists():
             return cls(folder, []), None
