@@ -20,7 +20,7 @@ from pipeline.cones.rows import CandidateRows
 from pipeline.engine import Method, Training, train_step
 from pipeline.losses import BCE
 from pipeline.model.classifier import Classifier, assemble
-from pipeline.optimisation import make_optimizer, step_schedule
+from pipeline.optimisation import make_optimizer
 from pipeline.precision import choose_precision
 from utils.machine import PRECISIONS, autocast
 
@@ -72,8 +72,8 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
         wait(device)
 
     def step(method: Method) -> None:
-        schedule, precision = step_schedule(0, 100), PRECISIONS[amp]
-        training = Training(classifier, method, optimizer, rows, schedule, device, precision)
+        precision = PRECISIONS[amp]
+        training = Training(classifier, method, optimizer, rows, lambda _: 1.0, device, precision)
         train_step(training, images, index)
         wait(device)
 

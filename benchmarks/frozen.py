@@ -1,0 +1,135 @@
+"""Methods compared in seconds a training: a linear classifier on features of a frozen trunk.
+
+Run: python -m benchmarks.frozen [--methods ...] [--rates ...] [--seeds ...] -- FLAGS
+
+FLAGS are those of main_BCE.py for the data and the trunk, for example --dataset files --labels LIST
+--model NAME --weights FILE --img_size 128. Methods are those of compare.py, and so are the tables.
+All on the CPU, in full precision. The trunk sees each image once, without augmentation, and its
+features are averaged over the map and standardised.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from compare import METHODS
+from pipeline import losses
+from pipeline.cones import build
+from pipeline.cones.rows import CandidateRows
+from pipeline.data.labelled import LabelledImages
+from pipeline.data.loader import TestImages
+from pipeline.data.noise import uniform_noise
+from pipeline.data.sources import load_data
+from pipeline.data.transforms import test_transform
+from pipeline.disambiguation import judge_candidates
+from pipeline.experiment import build_classifier
+from pipeline.model.classifier import Classifier, Output
+from utils.comparison import Run, markdown_report
+from utils.metrics import multilabel_metrics
+from utils.options import build_parser, parse_options
+from utils.progress import progress_bar
+
+EPOCHS, DROP_AFTER, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 14, 64, 0.05, 1e-4
+SCRIPTS = {"main_BCE": losses.make_method, "main_CoNeS": build.make_method}
+
+
+def main() -> None:
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    flags = sys.argv[cut + 1 :]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = ["clean", "bce", "paper", "posterior"]
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=default)
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.05, 0.1, 0.2, 0.4])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments = parser.parse_args(sys.argv[1:cut])
+
+    options = options_of("main_BCE", [*flags, "--partial_rate", "0"])
+    train, test = load_data(options)
+    classifier = build_classifier(options, len(train.classes)).eval()
+    features, test_features = (
+        features_of(classifier, data, options.img_size) for data in (train, test)
+    )
+    mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-3
+    features, test_features = ((each - mean) / deviation for each in (features, test_features))
+
+    scores: dict[Run, float] = {}
+    candidate_scores: dict[Run, float] = {}
+    runs = [
+        Run(method, None if method == "clean" else rate, seed)
+        for seed in arguments.seeds
+        for rate in arguments.rates
+        for method in arguments.methods
+    ]
+    for run in dict.fromkeys(runs):
+        script, *own = METHODS[run.method]
+        rate = f"{run.rate or 0:g}"
+        own = [word.replace("{rate}", rate) for word in own]
+        options = options_of(script.removesuffix(".py"), [*flags, "--partial_rate", rate, *own])
+        candidates = uniform_noise(train.targets, options.partial_rate, run.seed)
+        linear = fit(features, CandidateRows.from_dense(candidates), classifier, options, run.seed)
+        with torch.inference_mode():
+            train_logits, logits = (linear(x).numpy() for x in (features, test_features))
+        scores[run] = multilabel_metrics(logits, test.targets)["mAP"]
+        judged = judge_candidates(train_logits, train.targets, candidates)["candidate_AP"]
+        if judged is not None:
+            candidate_scores[run] = judged
+        print(f"{run}: mAP {scores[run]:.1f}", flush=True)
+    methods, reference = arguments.methods, arguments.methods[-1]
+    rates, seeds = arguments.rates, arguments.seeds
+    name = f"{options.dataset}, {options.model}, frozen"
+    print(markdown_report(name, scores, candidate_scores, methods, rates, seeds, reference))
+
+
+def options_of(script: str, flags: list[str]) -> argparse.Namespace:
+    datasets = ["voc07", "coco", "vg256", "cub200", "digits", "files"]
+    parser = build_parser("", datasets, method=script == "main_CoNeS")
+    return parse_options(parser, script, flags)
+
+
+@torch.inference_mode()
+def features_of(classifier: Classifier, data: LabelledImages, img_size: int) -> torch.Tensor:
+    """(N, D), the feature map's mean of every image."""
+    loader = DataLoader(TestImages(data.images, test_transform(img_size)), batch_size=16)
+    parts = []
+    with progress_bar("features", len(data)) as bar:
+        for images in loader:
+            parts.append(classifier(images).features.float().mean(dim=(2, 3)))
+            bar.update(len(images))
+    return torch.cat(parts)
+
+
+def fit(
+    features: torch.Tensor,
+    rows: CandidateRows,
+    classifier: Classifier,
+    options: argparse.Namespace,
+    seed: int,
+) -> nn.Linear:
+    """A linear classifier of features (N, D), trained by the method that `options` name."""
+    torch.manual_seed(seed)
+    linear = nn.Linear(features.shape[1], rows.classes)
+    method = SCRIPTS[options.script](rows, classifier, options)
+    optimizer = torch.optim.SGD(
+        linear.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=WEIGHT_DECAY
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [DROP_AFTER])
+    for epoch in range(1, EPOCHS + 1):
+        method.begin_epoch(epoch)
+        order = np.random.default_rng([seed, epoch]).permutation(rows.images)
+        for index in torch.from_numpy(order).split(BATCH):
+            logits, maps = linear(features[index]), features[index, :, None, None]
+            output = Output(logits, maps, logits.detach()[:, :, None, None])
+            loss = method.loss(output, rows.dense(index), index)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    return linear
+
+
+if __name__ == "__main__":
+    main()
