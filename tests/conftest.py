@@ -2,11 +2,16 @@ import importlib
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.data import voc
+
+# A busy machine is slow, which is no failure.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (

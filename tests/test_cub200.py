@@ -10,9 +10,7 @@ from pipeline.data import cub200
 from utils.errors import UserError
 
 # The folder is shared by a test's examples, each of which writes its own files anew.
-fuzz = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzz = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Neither images nor attributes are in order, so that ids tell rows and columns.
 IMAGES = {
     10: "002.Laysan_Albatross/Laysan_Albatross_0002_1027.jpg",

@@ -230,7 +230,7 @@ def test_degenerate_candidates_give_finite_probabilities(candidates):
     assert bool(((rates >= 0) & (rates < 1)).all())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 99))
 def test_candidates_are_not_changed(seed):
     candidates = noisy(0.3, images=40, seed=seed)[1]

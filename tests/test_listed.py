@@ -17,9 +17,7 @@ from pipeline.data import coco, listed
 from utils.errors import UserError
 
 # The folder is shared by a test's examples, each of which writes its own file anew.
-fuzz = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzz = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Path, labels, split, and the truth where it is known. Class yew is only ever a truth.
 ROWS = [
     ("a/1.jpg", ["sea", "sand"], "train", ["sea"]),

@@ -75,7 +75,7 @@ def test_average_precision_worked_by_hand():
     assert average_precision(scores, targets)[0] == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ranked_labels())
 def test_average_precision_equals_scikit_learn_with_ties_and_unjudged_labels(case):
     ap = average_precision(*case)
@@ -104,7 +104,7 @@ def test_equal_scores_give_the_prevalence_whatever_the_order_of_images():
         np.testing.assert_allclose(ap, [25, 200 / 3])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ranked_labels(), st.randoms(use_true_random=False))
 def test_order_of_images_does_not_change_a_bit(case, random):
     scores, targets = case
@@ -158,7 +158,7 @@ def test_precision_and_recall_worked_by_hand():
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ranked_labels(), st.sampled_from([-0.5, 0.0, 0.25]), st.integers(1, 7))
 def test_precision_and_recall_equal_scikit_learn(case, threshold, top_k):
     scores, targets = case

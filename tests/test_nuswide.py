@@ -13,9 +13,7 @@ from pipeline.data import nuswide
 from utils.errors import UserError
 
 # The folder is shared by a test's examples, each of which writes its own list anew.
-fuzz = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzz = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 HEAD = "filepath,label,split_name\r\n"
 # The list's labels are printed by Python, which quotes by ' or, where ' is within, by ".
 LIST = HEAD + (

@@ -14,9 +14,7 @@ from pipeline.data.vg256 import clean_name
 from utils.errors import UserError
 
 # The folder is shared by a test's examples, each of which writes its own files anew.
-fuzz = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzz = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Neither classes nor images are in alphabetical or numerical order; image 50 shows no class.
 CATEGORIES = {"table": ["table", "desk"], "dog": ["dog", "hot dog"], "cat": ["cat"]}
 NAMES = {
