@@ -1,27 +1,27 @@
 """Methods compared in seconds a training: a linear classifier on features of a frozen trunk.
 
-Run: python -m benchmarks.frozen [--methods ...] [--rates ...] [--seeds ...] -- FLAGS
+Run: python -m benchmarks.frozen [--dataset ...] [--methods ...] [--rates ...] -- FLAGS
 
-FLAGS are those of main_BCE.py for the data and the trunk, for example --dataset files --labels LIST
---model NAME --weights FILE --img_size 128. Methods are those of compare.py, and so are the tables.
+FLAGS are those of every training script for the data and the trunk, for example --labels LIST
+--model NAME --weights FILE --img_size 128. Runs are those of compare.py, and so are the tables.
 All on the CPU, in full precision. The trunk sees each image once, without augmentation, and its
 features are averaged over the map and standardised.
 """
 
 import argparse
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from compare import METHODS
 from pipeline import losses
 from pipeline.cones import build
 from pipeline.cones.rows import CandidateRows
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import TestImages
+from pipeline.data.loader import TestImages, test_loader
 from pipeline.data.noise import uniform_noise
 from pipeline.data.sources import load_data
 from pipeline.data.transforms import test_transform
@@ -29,25 +29,32 @@ from pipeline.disambiguation import judge_candidates
 from pipeline.experiment import build_classifier
 from pipeline.model.classifier import Classifier, Output
 from utils.comparison import Run, markdown_report
+from utils.errors import exit_status
+from utils.grid import Grid
 from utils.metrics import multilabel_metrics
-from utils.options import build_parser, parse_options
+from utils.options import NATURAL, RATE, build_parser, parse_options
 from utils.progress import progress_bar
 
 EPOCHS, DROP_AFTER, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 14, 64, 0.05, 1e-4
+DATASETS = ["voc07", "coco", "vg256", "cub200", "digits", "files"]
 SCRIPTS = {"main_BCE": losses.make_method, "main_CoNeS": build.make_method}
 
 
+@exit_status
 def main() -> None:
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     flags = sys.argv[cut + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = ["clean", "bce", "paper", "posterior"]
+    parser.add_argument("--dataset", choices=DATASETS, default="digits")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=default)
-    parser.add_argument("--rates", nargs="+", type=float, default=[0.05, 0.1, 0.2, 0.4])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rates", nargs="+", type=RATE, default=[0.05, 0.1, 0.2, 0.4])
+    parser.add_argument("--seeds", nargs="+", type=NATURAL, default=[0, 1, 2])
     arguments = parser.parse_args(sys.argv[1:cut])
 
-    options = options_of("main_BCE", [*flags, "--partial_rate", "0"])
+    grid = Grid(Path(), arguments.dataset, flags, METHODS)
+    runs = grid.runs(arguments.methods, arguments.rates, arguments.seeds)
+    options = options_of(grid.training_command(runs[0]))
     train, test = load_data(options)
     classifier = build_classifier(options, len(train.classes)).eval()
     features, test_features = (
@@ -58,17 +65,8 @@ def main() -> None:
 
     scores: dict[Run, float] = {}
     candidate_scores: dict[Run, float] = {}
-    runs = [
-        Run(method, None if method == "clean" else rate, seed)
-        for seed in arguments.seeds
-        for rate in arguments.rates
-        for method in arguments.methods
-    ]
-    for run in dict.fromkeys(runs):
-        script, *own = METHODS[run.method]
-        rate = f"{run.rate or 0:g}"
-        own = [word.replace("{rate}", rate) for word in own]
-        options = options_of(script.removesuffix(".py"), [*flags, "--partial_rate", rate, *own])
+    for run in runs:
+        options = options_of(grid.training_command(run))
         candidates = uniform_noise(train.targets, options.partial_rate, run.seed)
         linear = fit(features, CandidateRows.from_dense(candidates), classifier, options, run.seed)
         with torch.inference_mode():
@@ -84,16 +82,17 @@ def main() -> None:
     print(markdown_report(name, scores, candidate_scores, methods, rates, seeds, reference))
 
 
-def options_of(script: str, flags: list[str]) -> argparse.Namespace:
-    datasets = ["voc07", "coco", "vg256", "cub200", "digits", "files"]
-    parser = build_parser("", datasets, method=script == "main_CoNeS")
-    return parse_options(parser, script, flags)
+def options_of(command: list[str]) -> argparse.Namespace:
+    """What the training script of a command line resolves its flags to."""
+    _, path, *flags = command
+    script = Path(path).stem
+    return parse_options(build_parser("", DATASETS, method=script == "main_CoNeS"), script, flags)
 
 
 @torch.inference_mode()
 def features_of(classifier: Classifier, data: LabelledImages, img_size: int) -> torch.Tensor:
     """(N, D), the feature map's mean of every image."""
-    loader = DataLoader(TestImages(data.images, test_transform(img_size)), batch_size=16)
+    loader = test_loader(TestImages(data.images, test_transform(img_size)), 16, 0, False)
     parts = []
     with progress_bar("features", len(data)) as bar:
         for images in loader:
@@ -132,4 +131,4 @@ def fit(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import math
-import mmap
 import pickle
 import pickletools
 import re
@@ -315,17 +314,16 @@ def _read_labels(path: Path) -> np.ndarray:
         file.seek(header.tell())
         if dtype.hasobject:
             return _unpickle_labels(file.read())
-        content: bytes | memoryview
+        content: bytes | np.ndarray
         if path.stat().st_size > MAPPED_BYTES:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            content = memoryview(mapped)[header.tell() :]
+            content = np.memmap(file, np.uint8, "c", offset=header.tell())
         else:
             content = file.read()
     return _label_array(content, dtype, shape, fortran_order)
 
 
 def _label_array(
-    content: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool
+    content: bytes | np.ndarray, dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool
 ) -> np.ndarray:
     """View bytes as an (N, C) array of integers, after checking that they are one."""
     if dtype.kind not in "biu":
