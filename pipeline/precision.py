@@ -18,7 +18,7 @@ from utils import distributed
 from utils.machine import PRECISIONS, autocast
 
 MARGIN = 1.2  # the second has to be this much faster, so that chance seldom decides
-HOPELESS = 0.6  # speed of the second's forward pass, from which on no step is tried
+HOPELESS = 0.4  # speed of the second's forward pass, below which no step is tried
 ROUNDS, SECONDS = 3, 10.0
 
 
@@ -72,13 +72,14 @@ def trainings_in(
 def relative_speed(trainings: list[Training], images: torch.Tensor) -> float:
     """How many times as fast the second of two trainings is as the first.
 
-    A precision that is emulated may take minutes for a step. One image tells.
+    A precision that is emulated may take minutes for a step. One image tells: it is several times
+    slower, and what is not may still be the faster one with a whole batch.
     """
     forward = [functools.partial(pass_one, training, images[:1]) for training in trainings]
-    if (speed := ratio(forward, rounds=1)) < HOPELESS:
+    if (speed := ratio(forward)) < HOPELESS:
         return speed
     index = torch.arange(len(images), device=images.device)
-    return ratio([functools.partial(train_step, t, images, index) for t in trainings], ROUNDS)
+    return ratio([functools.partial(train_step, t, images, index) for t in trainings])
 
 
 @torch.no_grad()
@@ -90,7 +91,7 @@ def pass_one(training: Training, image: torch.Tensor) -> None:
     training.classifier.train()
 
 
-def ratio(functions: Sequence[Callable[[], object]], rounds: int) -> float:
+def ratio(functions: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> float:
     """The first's shortest time over the second's, called in turn after a warm-up.
 
     The rounds end early when they take long.
