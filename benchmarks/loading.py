@@ -34,7 +34,7 @@ def main() -> None:
         print(f"skipped: no photos in {arguments.path_images}, give --path_images")
         return
     torch.set_num_threads(1)
-    print(f"{len(paths)} photos, images a second, median of {arguments.repeats}")
+    print(f"{len(paths)} photos, images a second, shortest of {arguments.repeats}")
     for img_size in (224, 448):
         seconds = measure(paths, img_size, arguments.repeats)
         ours = seconds["this project"]
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def measure(paths: list[str], img_size: int, repeats: int) -> dict[str, float]:
-    """Median seconds that each way takes for all photos."""
+    """Shortest seconds that each way takes for all photos."""
     crop = v2.RandomResizedCrop(img_size, scale=(0.7, 1.0), antialias=True)
     flip, to_float = v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True)
     on_floats = v2.Compose([v2.ToImage(), to_float, crop, flip])

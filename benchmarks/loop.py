@@ -85,7 +85,7 @@ def measure(paths: list[str], arguments: argparse.Namespace) -> None:
     end_workers(loader)
     print(
         f"{arguments.model}, {arguments.img_size} px, {steps} steps of {batch}, {device}, "
-        f"{arguments.workers} workers, median of {arguments.repeats}"
+        f"{arguments.workers} workers, shortest of {arguments.repeats}"
     )
     print(f"loop {steps * batch / whole:.2f} images/s, bare steps {steps * batch / alone:.2f}")
     ratio("the training loop, photos from disk", "its steps on data in memory", alone / whole)

@@ -90,7 +90,7 @@ def measure_cones(rows: CandidateRows) -> None:
     (disambiguation,) = alternate(
         lambda: disambiguate(probabilities, cones.correlation, candidates), repeats=3
     )
-    print(f"confidence of {BATCH} images mixed with the belief, median of 9:")
+    print(f"confidence of {BATCH} images mixed with the belief, shortest of 9:")
     print(f"  rows of candidates           {1000 * seconds:7.1f} ms")
     print(
         f"  table of {DENSE_IMAGES} x {CLASSES}      {1000 * dense_seconds:7.1f} ms, "

@@ -11,7 +11,6 @@ import functools
 import time
 
 import torch
-import torch.nn.functional as F
 
 from benchmarks.timing import alternate, ratio
 from pipeline.cones.method import CoNeS
@@ -32,7 +31,7 @@ def main() -> None:
     parser.add_argument("--model", default="resnet101")
     parser.add_argument("--img_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--amp", choices=["auto", *PRECISIONS], default="auto")
     arguments = parser.parse_args()
@@ -43,7 +42,7 @@ def main() -> None:
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     print(
         f"{arguments.model}, {arguments.img_size} px, batch {arguments.batch_size}, {CLASSES} "
-        f"classes, {device}, {torch.get_num_threads()} threads, median of {arguments.repeats}"
+        f"classes, {device}, {torch.get_num_threads()} threads, shortest of {arguments.repeats}"
     )
     amp = arguments.amp
     if amp == "auto":
@@ -88,8 +87,11 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
     print(f"in {full}")
     for name, taken in seconds.items():
         print(f"  {name:12}{1000 * taken:8.1f} ms a step, {batch / taken:6.2f} images/s")
-    for part, taken in parts_of(classifier, optimizer, images, rows.dense(index), amp).items():
-        print(f"  of BCE's: {part:10}{1000 * taken:8.1f} ms")
+    for name, method in methods.items():
+        own = [parts_of(classifier, optimizer, images, method, rows, amp) for _ in range(3)]
+        shortest = {part: min(times[part] for times in own) for part in own[0]}
+        parts = ", ".join(f"{part} {1000 * taken:.1f}" for part, taken in shortest.items())
+        print(f"  {name} in ms: {parts}")
     times = seconds["trunk alone"] / seconds["BCE"]
     ratio(f"a step of BCE, {full}", "the trunk's passes alone", times)
     for name in ("CoNeS", "posterior"):
@@ -101,10 +103,12 @@ def parts_of(
     classifier: Classifier,
     optimizer: torch.optim.Optimizer,
     images: torch.Tensor,
-    candidates: torch.Tensor,
+    method: Method,
+    rows: CandidateRows,
     amp: str,
 ) -> dict[str, float]:
     """Seconds of each part of one step, waiting for the device after each."""
+    index = torch.arange(len(images), device=images.device)
     device, times = images.device, [time.perf_counter()]
 
     def done() -> None:
@@ -114,7 +118,7 @@ def parts_of(
     with autocast(device, PRECISIONS[amp]):
         output = classifier(images)
     done()
-    loss = F.binary_cross_entropy_with_logits(output.logits.float(), candidates)
+    loss = method.loss(output, rows.dense(index), index)["loss"]
     done()
     loss.backward()
     done()

@@ -1,8 +1,7 @@
-"""What benchmarks share: medians of alternating runs, and ratios that are gathered in one table."""
+"""What benchmarks share: times of alternating runs, and ratios that are gathered in one table."""
 
 import json
 import os
-import statistics
 import time
 from collections.abc import Callable
 
@@ -10,18 +9,21 @@ RATIOS = "BENCHMARK_RATIOS"  # names the file to which a benchmark adds its rati
 
 
 def alternate(*functions: Callable[[], object], repeats: int, warmup: int = 1) -> list[float]:
-    """Median seconds of each function, called in turn `repeats` times after `warmup` rounds.
+    """Shortest seconds of each function, called in turn `repeats` times after `warmup` rounds.
 
-    A machine whose speed drifts favours none of them.
+    What else the machine does only lengthens a call, so that the shortest says most. Every other
+    round goes backwards: neither a machine whose speed drifts nor what one function leaves behind
+    for the next favours any of them.
     """
     seconds: list[list[float]] = [[] for _ in functions]
     for turn in range(warmup + repeats):
-        for function, times in zip(functions, seconds):
+        pairs = list(zip(functions, seconds))
+        for function, times in pairs if turn % 2 else reversed(pairs):
             started = time.perf_counter()
             function()
             if turn >= warmup:
                 times.append(time.perf_counter() - started)
-    return [statistics.median(times) for times in seconds]
+    return [min(times) for times in seconds]
 
 
 def ratio(what: str, baseline: str, times: float, better: str = "fast") -> None:
