@@ -82,7 +82,7 @@ def main() -> None:
     if not (place / "config.json").exists():
         raise no_run
     checkpoint = read_checkpoint(options.load_from)
-    needed = {"script", "dataset", "seed", "partial_rate", "noise_file", "path_images"}
+    needed = {"script", "dataset", "seed", "partial_rate", "noise_file", "path_images", "load_from"}
     if "fingerprint" not in checkpoint.data or not needed <= set(checkpoint.options):
         raise no_run
     for name in ("path_images", "labels", "classes", "noise_file"):
@@ -97,6 +97,11 @@ def main() -> None:
     ).hexdigest()[:32]
     folder = Path(options.output_dir or place / "review")
     if options.apply is None:
+        if options.folds is not None and run.load_from is not None:
+            raise UserError(
+                f"--folds needs models that have not seen the images, but {place} was started "
+                f"from {run.load_from}, which may have: leave --folds out"
+            )
         if options.folds is not None and options.folds > len(data) // 2:
             raise UserError(
                 f"--folds {options.folds}: expected {len(data) // 2} at most, so that each of the "
@@ -153,16 +158,17 @@ def review(
         folder: to write to.
     """
 
+    from pipeline.disambiguation import truth_of
     from pipeline.review.beliefs import believe_run, decide
     from pipeline.review.labels import write_kept, write_table
     from pipeline.review.page import CHUNK, Page, write_maps, write_page
     from pipeline.review.scan import Scan, entries_of
-    from pipeline.review.summary import class_correlation, read_history, summarise, truth_of
+    from pipeline.review.summary import class_correlation, read_history, summarise
     from utils.files import write_json
 
     truth, entries = truth_of(run, data), entries_of(candidates)
     scan = Scan(data, entries, folder)
-    look(scan, options, place, run, candidates, folder / "folds" / key[:8])
+    look(scan, options, run, candidates, folder / "folds" / key[:8])
     believed = believe_run(scan.logits, candidates, run, scan.parts)
     probability = believed[entries.rows, entries.columns]
     decision = decide(
@@ -208,7 +214,6 @@ def review(
 def look(
     scan: "Scan",
     options: argparse.Namespace,
-    place: Path,
     run: argparse.Namespace,
     candidates: "np.ndarray",
     folds: Path,
@@ -228,7 +233,7 @@ def look(
 
     images = len(scan.data)
     if options.folds is None:
-        trained = load_trained(str(place), vars(options))
+        trained = load_trained(options.load_from, vars(options))
         scan.look(trained, np.arange(images), options.workers, options.batch_size)
         return
     device = choose_device(options.device)

@@ -67,7 +67,7 @@ def main() -> None:
     import numpy as np
 
     from pipeline.data.sources import load_splits
-    from pipeline.disambiguation import candidates_of_run, judge_candidates
+    from pipeline.disambiguation import candidates_of_run, judge_candidates, truth_of
     from pipeline.engine import format_metric
     from pipeline.evaluation import check_classes, format_table, judge, load_trained, score, tune
     from pipeline.model.checkpoint import read_thresholds, thresholds_path, weights_sha256
@@ -101,11 +101,15 @@ def main() -> None:
     evaluation = judge(scores, targets, classes, thresholds)
     print(f"\n{format_table(evaluation)}\n")
     if candidates is not None:
-        evaluation |= judge_candidates(scores, targets, candidates)
-        print(
-            f"candidates  AP {format_metric(evaluation['candidate_AP'])} over "
-            f"{evaluation['candidates']}, of which {evaluation['true_candidates']} are true"
-        )
+        truth = truth_of(argparse.Namespace(**checkpoint.options), images)
+        evaluation |= judge_candidates(scores, truth, candidates)
+        if truth is None:
+            print("candidates  which of them are true is not known: labels as found, or reviewed")
+        else:
+            print(
+                f"candidates  AP {format_metric(evaluation['candidate_AP'])} over "
+                f"{evaluation['candidates']}, of which {evaluation['true_candidates']} are true"
+            )
     if thresholds is not None:
         same = (thresholds["dataset"], thresholds["split"]) == (options.dataset, options.split)
         print(

@@ -17,10 +17,9 @@ from cleanlab.multilabel_classification.rank import get_label_quality_scores_per
 
 from benchmarks.timing import ratio
 from pipeline.data.sources import load_splits
-from pipeline.disambiguation import candidates_of_run
+from pipeline.disambiguation import candidates_of_run, truth_of
 from pipeline.evaluation import load_trained, score
 from pipeline.review.beliefs import believe_run, decide
-from pipeline.review.summary import truth_of
 from utils.metrics import average_precision, probabilities
 
 

@@ -300,8 +300,8 @@ def describe_data(train: LabelledImages, test: LabelledImages, candidates: np.nd
     digest = hashlib.sha256("\n".join(train.classes).encode())
     for split in (train, test):
         digest.update(candidate_files.ids_sha256(split.ids).encode())
-        digest.update(split.targets.tobytes())
-    digest.update(candidates.tobytes())
+        digest.update(np.ascontiguousarray(split.targets))
+    digest.update(np.ascontiguousarray(candidates))
     return {
         "fingerprint": digest.hexdigest(),
         "train_images": len(train),

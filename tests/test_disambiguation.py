@@ -1,13 +1,18 @@
+import argparse
 import json
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from pipeline.data.candidates import write_candidates
+from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
-from pipeline.disambiguation import judge_candidates
+from pipeline.disambiguation import judge_candidates, truth_of
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 1".split()
+TRUTH = np.array([[1, 0, 0], [0, 1, -1]], np.int8)
+DATA = LabelledImages([None, None], ["a", "b", "c"], TRUTH, ["x", "y"])
 
 
 def test_candidate_ap_is_that_of_all_candidates_pooled():
@@ -38,6 +43,42 @@ def test_without_true_or_false_candidates_there_is_no_ranking(candidates):
     assert found["candidate_AP"] is None
 
 
+@pytest.mark.parametrize(
+    ("script", "rate", "file", "known"),
+    [
+        ("main_CoNeS", 0.2, None, True),
+        ("main_BCE", None, "a.npy", True),
+        ("main_BCE", 0.0, None, False),
+        ("main_real", 0.0, None, False),
+        ("main_real", None, "a.npy", False),
+    ],
+)
+def test_the_truth_is_known_where_noise_was_added(script, rate, file, known):
+    run = argparse.Namespace(script=script, partial_rate=rate, noise_file=file, dataset="voc07")
+    assert (truth_of(run, DATA) is not None) == known
+
+
+@pytest.mark.parametrize("model", ["uniform", "reviewed"])
+def test_labels_that_were_cleaned_are_no_truth(model, tmp_path):
+    path, candidates = tmp_path / "c.npy", np.array([[1, 1, 0], [1, 1, 1]], np.uint8)
+    write_candidates(
+        path,
+        candidates,
+        dataset="files",
+        split="train",
+        rate=0.0,
+        seed=0,
+        model=model,
+        classes=DATA.classes,
+        ids=DATA.ids,
+        targets=TRUTH,
+    )
+    run = argparse.Namespace(
+        script="main_BCE", partial_rate=None, noise_file=str(path), dataset="files"
+    )
+    assert (truth_of(run, DATA) is None) == (model == "reviewed")
+
+
 @pytest.fixture
 def judge(run, devkit, tmp_path):
     """Train on noisy candidates, then judge them: (status, evaluation, stdout, stderr)."""
@@ -63,6 +104,17 @@ def test_a_run_is_judged_by_its_own_candidates(judge):
     assert {name: report[name] for name in expected} == expected
     assert f"AP {expected['candidate_AP']:6.2f} over {expected['candidates']}, of which " in out
     assert "candidate_AP" not in judge("--split", "train")[1]
+
+
+def test_of_labels_as_found_nobody_knows_which_are_true(run, devkit, tmp_path):
+    flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--output_dir", "r"]
+    assert run("main_BCE", *flags, "--partial_rate", 0)[0] == 0
+    flags = ["--load_from", "r", "--split", "train", "--candidates", "--output_dir", "v"]
+    status, out, err = run("val", *flags)
+    assert status == 0, err
+    assert "which of them are true is not known" in out
+    report = json.loads((tmp_path / "v" / "evaluation.json").read_text())
+    assert [report[name] for name in ("candidate_AP", "true_candidates")] == [None, None]
 
 
 def test_other_candidates_than_the_run_s_are_refused(judge, tmp_path):

@@ -69,6 +69,7 @@ def memory_of(monkeypatch, bytes_, **keywords):
         (4 * 8 * 16 * 4 - 1, 1, 16, torch.bfloat16),
         (4 * 8 * 16 * 2 - 1, 1, 15, torch.bfloat16),
         (4 * 8 * 2, 5, 5, torch.bfloat16),
+        (4 * 8 * 16 * 4, 20, 20, torch.float32),
     ],
 )
 def test_a_memory_too_large_is_halved_and_then_shortened(

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.data import listed
@@ -243,6 +244,29 @@ def test_a_run_without_its_last_checkpoint_is_reviewed(place, run, trained, tmp_
     status, _, err = run("review", "--load_from", place)
     assert status == 0, err
     assert (tmp_path / "r" / "review" / "review.html").exists()
+
+
+def test_folds_of_a_run_that_began_with_another_s_weights_would_not_be_out_of_sample(run, trained):
+    flags = ["--dataset", "files", "--labels", "p/labels.csv", "--model", "test_resnet"]
+    flags += ["--img_size", 32, "--total_epoch", 1, "--load_from", "r", "--output_dir", "s"]
+    status, _, err = run("main_real", *flags)
+    assert status == 0, err
+    status, _, err = run("review", "--load_from", "s", "--folds", 2)
+    assert (status, "s was started from r, which may have" in err) == (1, True), err
+    assert run("review", "--load_from", "s")[0] == 0
+
+
+def test_the_weights_that_are_named_are_those_that_look(run, trained, tmp_path):
+    """An interrupted epoch leaves last.pt ahead of model.safetensors."""
+    assert run("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
+    state = torch.load("r/last.pt", weights_only=True)
+    for name, weight in state["classifier"].items():
+        if name.startswith("head.") and weight.is_floating_point():
+            weight.neg_()
+    torch.save(state, "r/last.pt")
+    assert run("review", "--load_from", "r/last.pt", "--output_dir", "last")[0] == 0
+    whole, last = (rows(tmp_path / name / "labels.csv") for name in ("whole", "last"))
+    assert [r["probability"] for r in whole] != [r["probability"] for r in last]
 
 
 def test_folds_of_another_run_are_not_taken(run, trained, tmp_path):

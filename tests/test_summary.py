@@ -1,14 +1,12 @@
-import argparse
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.data.candidates import write_candidates
 from pipeline.data.labelled import LabelledImages
 from pipeline.review.beliefs import Decision
-from pipeline.review.summary import class_correlation, read_history, summarise, truth_of
+from pipeline.review.summary import class_correlation, read_history, summarise
 
 CANDIDATES = np.array([[1, 1, 0], [1, 1, 1]], np.uint8)
 TRUTH = np.array([[1, 0, 0], [0, 1, -1]], np.int8)
@@ -38,42 +36,6 @@ def test_the_decision_is_judged_where_the_truth_is_known():
     assert (found["precision"], found["recall"]) == (1, 0.5)
     assert found["average_precision"] == 1
     json.dumps(found)
-
-
-@pytest.mark.parametrize(
-    ("script", "rate", "file", "known"),
-    [
-        ("main_CoNeS", 0.2, None, True),
-        ("main_BCE", None, "a.npy", True),
-        ("main_BCE", 0.0, None, False),
-        ("main_real", 0.0, None, False),
-        ("main_real", None, "a.npy", False),
-    ],
-)
-def test_the_truth_is_known_where_noise_was_added(script, rate, file, known):
-    run = argparse.Namespace(script=script, partial_rate=rate, noise_file=file, dataset="voc07")
-    assert (truth_of(run, DATA) is not None) == known
-
-
-@pytest.mark.parametrize("model", ["uniform", "reviewed"])
-def test_labels_that_were_cleaned_are_no_truth(model, tmp_path):
-    path = tmp_path / "c.npy"
-    write_candidates(
-        path,
-        CANDIDATES,
-        dataset="files",
-        split="train",
-        rate=0.0,
-        seed=0,
-        model=model,
-        classes=DATA.classes,
-        ids=DATA.ids,
-        targets=TRUTH,
-    )
-    run = argparse.Namespace(
-        script="main_BCE", partial_rate=None, noise_file=str(path), dataset="files"
-    )
-    assert (truth_of(run, DATA) is None) == (model == "reviewed")
 
 
 def test_the_correlation_is_the_run_s_or_that_of_the_labels_kept(tmp_path):

@@ -56,7 +56,7 @@ class PrototypeMemory:
     ) -> None:
         fits = MEMORY_BYTES // (classes * dim * 2)  # of two bytes a value
         dtype = torch.float32 if 2 * size <= fits else torch.bfloat16
-        kept = min(size, max(fits, least))
+        kept = max(min(size, fits), least)
         if kept < size:
             print(
                 f"prototypes: {kept} instead of {size} a class, since {classes} classes of {dim} "

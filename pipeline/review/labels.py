@@ -12,8 +12,8 @@ import numpy as np
 from pipeline.data import candidates as candidate_files
 from pipeline.data import listed
 from pipeline.data.labelled import LabelledImages
+from pipeline.disambiguation import noise_was_added
 from pipeline.review.scan import Entries
-from pipeline.review.summary import noise_was_added
 from utils.errors import UserError
 from utils.files import atomic_path
 

@@ -150,7 +150,9 @@ def train_fold(
     """
     rest = np.setdiff1d(np.arange(len(data)), held_out)
     begun = str(folder) if (folder / "config.json").exists() else None
-    own = argparse.Namespace(**vars(options) | {"output_dir": str(folder), "resume": begun})
+    # A cache would keep almost all images once more for each fold.
+    changes = {"output_dir": str(folder), "resume": begun, "cache": None}
+    own = argparse.Namespace(**vars(options) | changes)
     make = losses.make_method if options.script == "main_BCE" else build.make_method
     again = "the same command"
     fit_data(own, make, subset(data, rest), subset(data, held_out), candidates[rest], again)

@@ -1,6 +1,5 @@
 """A review in numbers, and what its run has to show beside them."""
 
-import argparse
 import contextlib
 import json
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 
 from pipeline.cones.correlation import cooccurrence, scale_rows
 from pipeline.cones.rows import CandidateRows
-from pipeline.data.candidates import REVIEWED, read_candidates
 from pipeline.data.labelled import LabelledImages
 from pipeline.review.beliefs import Decision
 from utils.metrics import average_precision
@@ -71,24 +69,6 @@ def summarise(
         **found,
         "by_class": by_class,
     }
-
-
-def truth_of(run: argparse.Namespace, data: LabelledImages) -> np.ndarray | None:
-    """(N, C) true labels where they are known: of noise that was added, or as the files say."""
-    if data.true_targets is not None:
-        return data.true_targets
-    return data.targets if noise_was_added(run) else None
-
-
-def noise_was_added(run: argparse.Namespace) -> bool:
-    """Whether the run's candidates are its data set's labels and noise, and not labels as found."""
-    if run.script == "main_real":
-        return False
-    if run.dataset == "files" and run.noise_file is not None:
-        _, metadata = read_candidates(run.noise_file)
-        # Labels that were cleaned are not true as found.
-        return (metadata or {}).get("model") != REVIEWED
-    return bool(run.partial_rate or run.noise_file)
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
