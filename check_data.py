@@ -55,7 +55,7 @@ def main() -> None:
     if options.noise_file is not None and (may_lack or not train.missing):
         candidates, metadata = read_candidates(options.noise_file)
         check_candidates(candidates, metadata, train, options.noise_file, None)
-        print(f"{options.noise_file} fits the training images and holds their true labels")
+        print(f"{options.noise_file} fits the training images and their labels")
     wrong = [finding.kind for finding in findings if finding.wrong]
     if wrong:
         raise UserError(f"training would be wrong: {'; '.join(wrong)}, see above")

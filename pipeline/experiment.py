@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import hashlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,7 +122,9 @@ def fit_data(
         options.print_freq,
     )
     run = open_run(options, training, describe_data(train_data, test_data, candidates))
-    again = again or f"{distributed.launcher()} {options.script}.py --resume {run.path}"
+    if again is None:
+        place = shlex.quote(str(run.path))
+        again = f"{distributed.launcher()} {options.script}.py --resume {place}"
     try:
         if distributed.world_size() > 1:
             training.forward = distributed.parallel(classifier, device)
@@ -300,8 +303,8 @@ def describe_data(train: LabelledImages, test: LabelledImages, candidates: np.nd
     digest = hashlib.sha256("\n".join(train.classes).encode())
     for split in (train, test):
         digest.update(candidate_files.ids_sha256(split.ids).encode())
-        digest.update(np.ascontiguousarray(split.targets))
-    digest.update(np.ascontiguousarray(candidates))
+        digest.update(np.ascontiguousarray(split.targets).data)
+    digest.update(np.ascontiguousarray(candidates).data)
     return {
         "fingerprint": digest.hexdigest(),
         "train_images": len(train),

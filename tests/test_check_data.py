@@ -211,7 +211,7 @@ def test_candidates_that_fit_are_confirmed(check):
     write_noise(CANDIDATES)
     status, out, _ = check("--noise_file", "noise.npy")
     assert status == 0
-    line = "noise.npy fits the training images and holds their true labels"
+    line = "noise.npy fits the training images and their labels"
     assert out[5:] == [line, FINE]
 
 

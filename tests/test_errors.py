@@ -27,7 +27,7 @@ def status_of(error):
         (PermissionError(errno.EACCES, "Permission denied", "r"), "error: Permission denied: r"),
         (
             RuntimeError("CUDA out of memory. Tried to allocate"),
-            "error: out of memory: lower --batch_size or --img_size",
+            "error: out of memory: train with a lower --batch_size, or give --device cpu",
         ),
     ],
 )

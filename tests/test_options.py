@@ -140,9 +140,20 @@ def test_resume_takes_the_run_s_options(stored_run):
     assert options.output_dir == str(stored_run)
 
 
+def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
+    flags = "--dataset files --labels a/l.csv --partial_rate 0.1".split()
+    options = vars(parse(*flags))
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    assert parse("--resume", str(tmp_path), "--labels", "b/l.csv").labels == "b/l.csv"
+    with pytest.raises(UserError, match="--classes c.txt differs from the None"):
+        parse("--resume", str(tmp_path), "--classes", "c.txt")
+
+
 def test_resume_refuses_other_options_another_script_and_no_run(stored_run, tmp_path):
     with pytest.raises(UserError, match=r"--lr 0.1 differs from the 0.05"):
         parse("--resume", str(stored_run), "--lr", "0.1")
+    with pytest.raises(UserError, match=r"--output_dir elsewhere differs from the"):
+        parse("--resume", str(stored_run), "--output_dir", "elsewhere")
     with pytest.raises(UserError, match=r"a run of main_CoNeS.py"):
         parse("--resume", str(stored_run), script="main_BCE")
     with pytest.raises(UserError, match="is no run: expected a readable"):

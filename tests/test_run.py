@@ -56,7 +56,7 @@ def test_existing_folders_are_not_touched(tmp_path):
     with pytest.raises(UserError, match="exists and is not a run"):
         RunFolder.create(str(tmp_path / "photos"), OPTIONS, DATA)
     RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
-    with pytest.raises(UserError, match="already holds a run: go on with it by --resume"):
+    with pytest.raises(UserError, match="already holds a run: give a new --output_dir, or"):
         RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
     with pytest.raises(UserError, match="is a file"):
         RunFolder.create(str(tmp_path / "photos" / "a.jpg"), OPTIONS, DATA)

@@ -50,7 +50,7 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
             # Named by text, since torch must not be imported for this.
             if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
                 raise
-            message = "out of memory: lower --batch_size or --img_size"
+            message = "out of memory: train with a lower --batch_size, or give --device cpu"
         distributed.let_first_speak(at_once)
         print(f"error: {message}", file=sys.stderr)
         return 1

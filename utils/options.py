@@ -115,6 +115,8 @@ RECIPE_DEFAULTS: dict[str, dict[str, Any]] = {"released": {"head": "gap"}}
 
 # A resumed run may change these: they decide where and how long it runs, not what it computes.
 CHANGED_ON_RESUME = {"device", "workers", "print_freq", "total_epoch"}
+# And these, where it has them: where its data lie now, which must be the same.
+MOVED_ON_RESUME = {"path_images", "labels", "classes", "noise_file"}
 
 
 def number(
@@ -458,7 +460,8 @@ def build_parser(
         "--resume",
         metavar="DIR",
         help="go on with the run in this folder, with its options; "
-        "--total_epoch, --device, --workers and --print_freq may be given anew",
+        "--total_epoch, --device, --workers and --print_freq may be given anew, and where its data "
+        "have moved to",
     )
     return parser
 
@@ -591,15 +594,17 @@ def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
         )
     if stored["script"] != given.script:
         raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
+    stored["output_dir"] = given.resume
     for name, value in vars(given).items():
-        if value is None or name in ("resume", "output_dir"):
+        if value is None or name == "resume":
             continue
         if (name, value) == ("amp", "auto"):  # the run has chosen
             continue
-        if name not in CHANGED_ON_RESUME and value != stored.get(name):
+        moved = name in MOVED_ON_RESUME and stored.get(name) is not None
+        if name not in CHANGED_ON_RESUME and not moved and value != stored.get(name):
             raise UserError(
                 f"--{name} {value} differs from the {stored.get(name)} of {given.resume}: a "
                 "resumed run keeps its options; leave the flag out, or start a new run"
             )
         stored[name] = value
-    return argparse.Namespace(**stored | {"resume": given.resume, "output_dir": given.resume})
+    return argparse.Namespace(**stored | {"resume": given.resume})

@@ -185,7 +185,7 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
         raise UserError(f"{flag} {path} is a file: give a new folder")
     if (path / "config.json").exists():
         raise UserError(
-            f"{path} already holds a run: go on with it by --resume {path}, or give a new {flag}"
+            f"{path} already holds a run: give a new {flag}, or train it further by --resume {path}"
         )
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{path} exists and is not a run: give a new or empty {flag}")

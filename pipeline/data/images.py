@@ -72,10 +72,10 @@ def open_images(
             f"{folder} must hold {len(names)} images, but lacks {len(missing)}, first {missing[0]}"
         )
         if not allow_missing or not there.any():
-            raise UserError(
-                f"{found}; unpack the data set's archives again, check --path_images, or give "
-                "--allow_missing to go on with the rest"
-            )
+            remedy = "bring them back, or check --path_images"
+            if there.any():
+                remedy += ", or give --allow_missing to go on with the rest"
+            raise UserError(f"{found}; {remedy}")
         print(f"warning: {found}; going on with the rest", file=sys.stderr)
         rows = np.flatnonzero(there).tolist()
         names = [names[row] for row in rows]
