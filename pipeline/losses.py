@@ -62,7 +62,8 @@ def focal_loss(
         gamma: focusing exponent >= 0; at 0, BCE with these weights.
 
     Returns:
-        Scalar >= 0, the mean over entries.
+        Scalar >= 0, the mean over entries; the paper divides by the number of positives, which is
+        a higher learning rate.
 
     Source: Lin et al., ICCV 2017 (arXiv:1708.02002), equation 5.
     """
@@ -212,7 +213,7 @@ def large_loss(
     number rounded up, count 0 or, corrected, as negatives, in this batch only. In the paper the
     unreliable labels are the negatives that nobody confirmed, and the share is of all entries of
     the batch, nearly all of which are such; here the candidates are unreliable, and the share is
-    of them. As there, nothing spares the last positive of an image. 0.2 is the paper's; its
+    of them. As there, nothing spares the last positive of an image. The
     authors' code offers 0.1 to 0.5.
 
     Args:

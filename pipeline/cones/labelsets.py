@@ -1,7 +1,8 @@
 """What the candidates alone tell: the noise rate, and which candidates go together.
 
 True labels come in sets that repeat, sea with sand and sky; false candidates come by chance. A
-mixture of label sets seen through that noise tells the two apart before any image is looked at.
+mixture of label sets, a latent class model, seen through that noise tells the two apart before any
+image is looked at.
 """
 
 from typing import NamedTuple
@@ -119,8 +120,8 @@ def fit_label_sets(
     independently, and a false label becomes a candidate with rate rho_c:
     P(S_c = 1 | k) = theta_kc + (1 - theta_kc) rho_c. theta and rho can be traded for each other, so
     they are fitted one after the other. For rho, counts of true labels are lowered by half a
-    label, a Dirichlet prior below 1: what noise explains is left to it; and classes are drawn
-    towards their mean, as if that had been seen on `POOLED` of the images. For theta, with rho as
+    label, the mode under a Beta(1/2, 5/2) prior: what noise explains is left to it; and classes are
+    drawn towards their mean, as if that had been seen on `POOLED` of the images. For theta, with rho as
     found, one more image with the class's own frequency is counted in each set: no class is
     given up. Of more than `MOST_IMAGES` images, as many evenly spaced ones are fitted to.
 
