@@ -120,10 +120,10 @@ def fit_label_sets(
     independently, and a false label becomes a candidate with rate rho_c:
     P(S_c = 1 | k) = theta_kc + (1 - theta_kc) rho_c. theta and rho can be traded for each other, so
     they are fitted one after the other. For rho, counts of true labels are lowered by half a
-    label, the mode under a Beta(1/2, 5/2) prior: what noise explains is left to it; and classes are
-    drawn towards their mean, as if that had been seen on `POOLED` of the images. For theta, with rho as
-    found, one more image with the class's own frequency is counted in each set: no class is
-    given up. Of more than `MOST_IMAGES` images, as many evenly spaced ones are fitted to.
+    label, the mode under a Beta(1/2, 5/2) prior: what noise explains is left to it; and classes
+    are drawn towards their mean, as if that had been seen on `POOLED` of the images. For theta,
+    with rho as found, one more image with the class's own frequency is counted in each set: no
+    class is given up. Of more than `MOST_IMAGES` images, as many evenly spaced ones are fitted to.
 
     Args:
         rows: candidates of N images, at least 1.
