@@ -179,7 +179,7 @@ MARKS = "train_test_split.txt"
         (remove(MARKS), "list .*/train_test_split.txt, but found: No such file.*; unpack"),
         (remove(LABELS), "list .*/image_attribute_labels.txt, but found: No such file.*; unpack"),
         (remove("images"), "the image folder .*/images, but found: No such file.*; check"),
-        (remove("images", IMAGES[2]), "hold 3 images, but lacks 1, first 001.Black.*34.jpg; unpa"),
+        (remove("images", IMAGES[2]), "hold 3 images, but lacks 1, first 001.Black.*34.jpg; bring"),
         (write(b" \n", "images.txt"), "images.txt must hold lines of an image id and.* is empty"),
         (write(b" \n", *NAMES), "attributes.txt must hold lines of an attribute id.* is empty; un"),
         (write(b"\n", MARKS), "train_test_split.txt must hold lines of an image id.* is empty; un"),

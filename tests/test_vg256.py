@@ -313,7 +313,7 @@ ENTRY = {"image_id": 2, "objects": [{"names": ["dog"]}]}
         (shutil.rmtree, "expected .*/vg256.json, but found: No such file.*; --path_images must be"),
         (remove("vg256.json"), "expected .*/vg256.json, but found: No such .*with the four format"),
         (remove("objects.json"), "expected .*/objects.json, but found: No such.*or with objects.j"),
-        (remove("VG_100K", "2.jpg"), "must hold 2 images, but lacks 1, first VG_100K/2.jpg; unpac"),
+        (remove("VG_100K", "2.jpg"), "must hold 2 images, but lacks 1, first VG_100K/2.jpg; bring"),
         (
             write("vg256.json", ""),
             "vg256.json must hold .*, but found: Expecting value.*; download",
@@ -353,7 +353,7 @@ ROWS = np.eye(3)
     [
         (remove("formatted_train_images.npy"), "_train_images.npy, but found: No such .*; downloa"),
         (remove("formatted_train_labels.npy"), "_train_labels.npy, but found: No such .*; downloa"),
-        (remove("VG_100K"), "must hold 3 images, but lacks 3, first VG_100K/33.jpg; unpack"),
+        (remove("VG_100K"), "must hold 3 images, but lacks 3, first VG_100K/33.jpg; bring"),
         (write("formatted_train_images.npy", ""), "images.npy must hold .*, but found: .+; downl"),
         (images(ROWS), r"images.npy must hold an \(N,\) array.*found: shape \(3, 3\) of float64"),
         (images(np.array([b"a"])), r"images.npy must hold .*, but found: shape \(1,\) of |S1; do"),

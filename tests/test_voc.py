@@ -181,7 +181,7 @@ LINES = "000002 -1\n000005 -1\n"
         (write(LINES + "000005 1", *DOG), "line 3: .*'000005 1', which an earlier line names"),
         (write("000007 1", *DOG), "dog_trainval.txt must label all 3.* lacks 2, first 000002; un"),
         (remove("VOC2007", "JPEGImages"), "folder .*/JPEGImages, but found: No such file.*check"),
-        (remove("VOC2007", "JPEGImages", "000005.jpg"), "hold 3 .*lacks 1, first 000005.jpg; unp"),
+        (remove("VOC2007", "JPEGImages", "000005.jpg"), "hold 3 .*lacks 1, first 000005.jpg; bri"),
         (forget_annotation, "annotation .*/000005.xml in place.*found: No such file.*; unpack"),
         (annotate("<annotation>"), "annotation .*/000005.xml in place .*no element found.*; unp"),
         (annotate(annotation([("unicorn", 0)])), "000005.xml: .*20 classes.*'unicorn'; unpack"),
