@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
-from utils.options import NATURAL, SHARE, add_machine_flags, number
+from utils.options import DATA_PLACES, NATURAL, SHARE, add_machine_flags, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,10 +82,10 @@ def main() -> None:
     if not (place / "config.json").exists():
         raise no_run
     checkpoint = read_checkpoint(options.load_from)
-    needed = {"script", "dataset", "seed", "partial_rate", "noise_file", "path_images", "load_from"}
+    needed = {"script", "dataset", "seed", "partial_rate", "noise_file", "path_images"}
     if "fingerprint" not in checkpoint.data or not needed <= set(checkpoint.options):
         raise no_run
-    for name in ("path_images", "labels", "classes", "noise_file"):
+    for name in DATA_PLACES:
         if getattr(options, name) is not None:
             checkpoint.options[name] = getattr(options, name)
     run = argparse.Namespace(**checkpoint.options)
@@ -97,10 +97,11 @@ def main() -> None:
     ).hexdigest()[:32]
     folder = Path(options.output_dir or place / "review")
     if options.apply is None:
-        if options.folds is not None and run.load_from is not None:
+        began_with = checkpoint.options.get("load_from")
+        if options.folds is not None and began_with is not None:
             raise UserError(
                 f"--folds needs models that have not seen the images, but {place} was started "
-                f"from {run.load_from}, which may have: leave --folds out"
+                f"from {began_with}, which may have: leave --folds out"
             )
         if options.folds is not None and options.folds > len(data) // 2:
             raise UserError(

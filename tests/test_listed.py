@@ -403,7 +403,8 @@ def test_paths_start_from_the_file_or_from_root(write, tmp_path, monkeypatch):
     path = write(CSV)
     (tmp_path / "lists").mkdir()
     elsewhere = path.rename(tmp_path / "lists" / "labels.csv")
-    assert_refused("lists must hold 3 images, but lacks 3, first a/1.jpg; ", elsewhere)
+    found = "lists must hold 3 images, but lacks 3, first a/1.jpg; "
+    assert_refused(found + "bring them back, or check --path_images$", elsewhere)
     splits = listed.load(str(elsewhere), root=str(tmp_path))
     assert splits["train"].images.path(0) == str(tmp_path / "a/1.jpg")
     monkeypatch.chdir(tmp_path)
@@ -430,7 +431,8 @@ def test_missing_images_are_refused_or_left_out(write, tmp_path, capsys, suffix)
     path = write(in_form(suffix, ROWS, CLASSES), f"labels{suffix}")
     whole = listed.load(path)
     (tmp_path / "a" / "1.jpg").unlink()
-    assert_refused("hold 3 images, but lacks 1, first a/1.jpg; ", path)
+    found = "hold 3 images, but lacks 1, first a/1.jpg; "
+    assert_refused(found + "bring .* or give --allow_missing", path)
     splits = listed.load(path, allow_missing=True)
     assert splits["train"].missing == ("a/1.jpg",)
     assert "a/1.jpg; going on with the rest" in capsys.readouterr().err

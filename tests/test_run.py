@@ -56,7 +56,8 @@ def test_existing_folders_are_not_touched(tmp_path):
     with pytest.raises(UserError, match="exists and is not a run"):
         RunFolder.create(str(tmp_path / "photos"), OPTIONS, DATA)
     RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
-    with pytest.raises(UserError, match="already holds a run: give a new --output_dir, or"):
+    remedy = "give a new --output_dir, or train it further by --resume"
+    with pytest.raises(UserError, match=f"already holds a run: {remedy}"):
         RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
     with pytest.raises(UserError, match="is a file"):
         RunFolder.create(str(tmp_path / "photos" / "a.jpg"), OPTIONS, DATA)

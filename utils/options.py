@@ -115,8 +115,8 @@ RECIPE_DEFAULTS: dict[str, dict[str, Any]] = {"released": {"head": "gap"}}
 
 # A resumed run may change these: they decide where and how long it runs, not what it computes.
 CHANGED_ON_RESUME = {"device", "workers", "print_freq", "total_epoch"}
-# And these, where it has them: where its data lie now, which must be the same.
-MOVED_ON_RESUME = {"path_images", "labels", "classes", "noise_file"}
+# Where a run's data lie, which may have moved since; what they hold must be the same.
+DATA_PLACES = ("path_images", "labels", "classes", "noise_file")
 
 
 def number(
@@ -600,7 +600,7 @@ def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
             continue
         if (name, value) == ("amp", "auto"):  # the run has chosen
             continue
-        moved = name in MOVED_ON_RESUME and stored.get(name) is not None
+        moved = name in DATA_PLACES and stored.get(name) is not None
         if name not in CHANGED_ON_RESUME and not moved and value != stored.get(name):
             raise UserError(
                 f"--{name} {value} differs from the {stored.get(name)} of {given.resume}: a "
