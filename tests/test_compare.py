@@ -29,7 +29,8 @@ folder = pathlib.Path(options.output_dir or options.resume)
 folder.mkdir(exist_ok=options.resume is not None)
 with open(folder.parent / "calls.txt", "a") as calls:
     calls.write(json.dumps([sys.argv[1:], os.environ.get("OMP_NUM_THREADS")]) + "\\n")
-config = {"options": {"total_epoch": 2, "device": "cpu", "amp": options.amp or "bf16"}}
+config = {"options": {"total_epoch": 2, "device": "cpu", "workers": 3}}
+config["options"]["amp"] = options.amp or "bf16"
 (folder / "config.json").write_text(json.dumps(config))
 def store(*_):
     (folder / "stored").write_text("")
@@ -50,9 +51,10 @@ JUDGE = """
 import argparse, json, pathlib
 parser = argparse.ArgumentParser(allow_abbrev=False)
 parser.add_argument("--candidates", action="store_true", required=True)
-for name in ("load_from", "split", "device", "output_dir"):
+for name in ("load_from", "split", "device", "workers", "output_dir"):
     parser.add_argument("--" + name, required=True)
 options = parser.parse_args()
+assert options.workers == "3"  # those of the run that is judged
 pathlib.Path(options.output_dir).mkdir()
 evaluation = {"candidate_AP": 55.5, "candidates": 9}
 pathlib.Path(options.output_dir, "evaluation.json").write_text(json.dumps(evaluation))

@@ -207,9 +207,11 @@ class Grid:
     def judging_command(self, run: Run) -> list[str]:
         """The command line that tells how well a finished run knows its candidates."""
         path = self.folder / str(run)
-        device = json.loads((path / "config.json").read_text("utf-8"))["options"]["device"]
+        options = json.loads((path / "config.json").read_text("utf-8"))["options"]
         command = [sys.executable, str(SCRIPTS / "val.py"), "--load_from", str(path)]
-        command += ["--split", "train", "--candidates", "--device", device]
+        command += ["--split", "train", "--candidates", "--device", options["device"]]
+        # Several runs at a time must not start as many loader processes as each alone would.
+        command += ["--workers", str(options["workers"])]
         return [*command, "--output_dir", str(path / "train")]
 
     def result(self, run: Run) -> dict[str, Any] | None:
