@@ -126,10 +126,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     add(
         "--noise",
-        choices=["uniform", "cooccurrence"],
+        choices=["uniform", "class", "cooccurrence"],
         default="uniform",
-        help="how false labels are drawn: all alike, or by how often they appear with the image's "
-        "true ones, as make_candidates.py does (default uniform)",
+        help="how false labels are drawn, as make_candidates.py does: all alike; by a rate a "
+        "class, between 0 and twice the column's; by how often they appear with the image's true "
+        "ones (default uniform)",
     )
     add(
         "--seeds",

@@ -30,10 +30,15 @@ def main() -> None:
         "with the image's true ones; by a trained run's scores (default uniform)",
     )
     noise.add_argument(
-        "--partial_rate", type=RATE, help="share of false labels made candidates, 0..0.99"
+        "--partial_rate",
+        type=RATE,
+        help="share of false labels made candidates, 0..0.99; of --noise class, whose rates then "
+        "lie evenly between 0 and twice it and are dealt out by the seed, at most 0.5",
     )
     noise.add_argument(
-        "--class_rates", metavar="FILE", help="of --noise class: JSON, {class name: rate}"
+        "--class_rates",
+        metavar="FILE",
+        help="of --noise class, instead of --partial_rate: JSON, {class name: rate}",
     )
     noise.add_argument(
         "--load_from",
@@ -49,12 +54,12 @@ def main() -> None:
     )
     options = parser.parse_args()
     check_data_flags(parser, options)
-    needed = {"class": "class_rates", "instance": "load_from"}
-    for model, flag in needed.items():
-        if (options.noise == model) != (getattr(options, flag) is not None):
-            parser.error(f"--noise {model} and --{flag} belong together")
-    if (options.noise == "class") != (options.partial_rate is None):
-        parser.error("--partial_rate is needed, but for --noise class, which has rates of its own")
+    if options.class_rates is not None and options.noise != "class":
+        parser.error("--class_rates belongs to --noise class")
+    if (options.noise == "instance") != (options.load_from is not None):
+        parser.error("--noise instance and --load_from belong together")
+    if (options.partial_rate is None) == (options.class_rates is None):
+        parser.error("give --partial_rate, or instead of it, for --noise class, --class_rates")
     path = Path(options.output or f"pre-processed-data/{file_name(options)}")
     if path.suffix != ".npy":
         raise UserError(f"--output {path}: expected a name that ends with .npy")
@@ -97,16 +102,19 @@ def probability(options: argparse.Namespace, data: Any) -> Any:
     """Of every label of `data` to become a candidate without being true; see `noise.draw`."""
     from pipeline.data import noise
 
-    if options.noise == "uniform":
-        return options.partial_rate
-    if options.noise == "class":
+    if options.class_rates is not None:
         return read_class_rates(options.class_rates, data.classes)
-    if options.noise == "cooccurrence":
-        weights = noise.cooccurrence_weights(data.targets)
-    else:
-        weights = noise.score_weights(scores_by(options.load_from, options.dataset, data))
+    rate = options.partial_rate
     try:
-        return noise.scale_to_rate(weights, data.targets, options.partial_rate)
+        if options.noise == "uniform":
+            return rate
+        if options.noise == "class":
+            return noise.class_rates(rate, len(data.classes), options.seed)
+        if options.noise == "cooccurrence":
+            weights = noise.cooccurrence_weights(data.targets)
+        else:
+            weights = noise.score_weights(scores_by(options.load_from, options.dataset, data))
+        return noise.scale_to_rate(weights, data.targets, rate)
     except ValueError as error:
         raise UserError(f"--partial_rate cannot be had by {options.noise} noise: {error}") from None
 

@@ -158,6 +158,19 @@ def test_the_table_gives_each_class_its_counts_and_rate(run, photos, tmp_path):
         assert rate == pytest.approx(RATES[name], abs=0.14)
 
 
+def test_class_noise_without_rates_of_its_own_spreads_them_by_seed(run, photos, tmp_path):
+    targets = listed.load(photos / "photos.csv")["train"].targets
+    flags = [*files(photos), "--noise", "class", "--partial_rate", "0.4"]
+    found = []
+    for seed in range(8):
+        assert run(*flags, "--seed", seed, "--output", f"{seed}.npy")[0] == 0
+        candidates, metadata = read_candidates(tmp_path / f"{seed}.npy")
+        assert (metadata["rate"], metadata["model"]) == (0.4, "class")
+        found.append([candidates[targets[:, c] == 0, c].mean() for c in range(len(CLASSES))])
+    assert np.sort(found).mean(axis=0) == pytest.approx([0.1, 0.3, 0.5, 0.7], abs=0.06)
+    assert len(np.unique(np.argsort(found), axis=0)) > 2
+
+
 def test_cooccurrence_noise_adds_the_partner(run, photos, tmp_path):
     flags = ["--noise", "cooccurrence", "--partial_rate", "0.2"]
     assert run(*files(photos), *flags)[0] == 0
@@ -202,13 +215,13 @@ def test_training_takes_the_written_file(run, photos):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("", "--partial_rate is needed"),
-        ("--noise cooccurrence", "--partial_rate is needed"),
-        ("--noise class --class_rates rates.json --partial_rate 0.1", "has rates of its own"),
-        ("--noise class", "--noise class and --class_rates belong together"),
-        ("--partial_rate 0.1 --class_rates rates.json", "--noise class and --class_rates belong"),
+        ("", "give --partial_rate, or"),
+        ("--noise cooccurrence", "give --partial_rate, or"),
+        ("--noise class --class_rates rates.json --partial_rate 0.1", "instead of it"),
+        ("--noise class", "for --noise class, --class_rates"),
+        ("--partial_rate 0.1 --class_rates rates.json", "--class_rates belongs to --noise class"),
         ("--noise instance --partial_rate 0.1", "--noise instance and --load_from belong together"),
-        ("--noise instance --load_from run", "--partial_rate is needed"),
+        ("--noise instance --load_from run", "give --partial_rate, or"),
         ("--partial_rate 0.1 --load_from run", "--noise instance and --load_from belong together"),
         ("--partial_rate 1", "expected a number of at least 0 and at most 0.99, but got 1"),
         ("--partial_rate 0.1 --seed -1", "--seed: expected a number of at least 0"),
@@ -273,6 +286,12 @@ def test_a_rate_that_the_noise_cannot_reach_is_refused(run, photos):
     assert status == 1
     assert len(err.splitlines()) == 1
     assert "--partial_rate cannot be had by cooccurrence noise: Expected a rate of at most" in err
+
+
+def test_class_rates_that_would_reach_1_are_refused(run, photos):
+    status, _, err = run(*files(photos), "--noise", "class", "--partial_rate", "0.6")
+    assert (status, len(err.splitlines())) == (1, 1)
+    assert "cannot be had by class noise: Expected a mean rate in [0, 0.5] but got 0.6" in err
 
 
 def test_a_run_on_other_classes_or_in_another_order_is_refused(run, photos, trained, tmp_path):

@@ -33,6 +33,29 @@ def uniform_noise(targets: np.ndarray, rate: float, seed: int) -> np.ndarray:
     return draw(targets, rate, seed)
 
 
+def class_rates(mean: float, classes: int, seed: int) -> np.ndarray:
+    """A rate for each class: evenly spaced between 0 and twice the `mean`, dealt out by the seed.
+
+    Args:
+        mean: in [0, 0.5].
+        classes: C >= 1.
+        seed: fixes which class has which rate, apart from what it fixes in `draw`.
+
+    Returns:
+        (C,) float64 in [0, 1).
+
+    Raises:
+        ValueError: the mean is outside [0, 0.5].
+
+    >>> sorted(class_rates(0.2, 4, seed=0).round(2).tolist())
+    [0.05, 0.15, 0.25, 0.35]
+    """
+    if not 0 <= mean <= 0.5:
+        raise ValueError(f"Expected a mean rate in [0, 0.5] but got {mean}")
+    order = np.random.Generator(np.random.PCG64([seed, 1])).random(classes).argsort()
+    return (2 * order + 1) * mean / classes
+
+
 def cooccurrence_weights(targets: np.ndarray) -> np.ndarray:
     """How often each class appears with an image's true labels, on average over these.
 
