@@ -67,7 +67,8 @@ class ForwardBCE:
 
     The estimate starts from one true label an image, rho = (mean |S_i| - 1) / (C - 1), and at
     0.001 at least. From epoch 2 on it is sum S(1 - t) / sum (1 - t) over the epoch before, t being
-    the posterior under the rate and the logits of that epoch's own passes: a step of EM.
+    the posterior under the rate and the logits of that epoch's own passes: a step of EM. The
+    loss is the paper's that `forward_bce_loss` names, the estimate of the rate this project's own.
 
     Args:
         rows: the candidates, on the device of training.

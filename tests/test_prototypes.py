@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from pipeline.cones import prototypes
+from pipeline.cones import prototypes, released
 from pipeline.cones.prototypes import PrototypeMemory, batch_prototypes
-from pipeline.cones.released import batch_prototypes as released_batch_prototypes
 
 
 def test_prototype_is_the_mean_over_the_class_s_pixels():
@@ -25,13 +24,19 @@ def test_prototype_is_the_mean_over_the_class_s_pixels():
     assert torch.equal(prototypes[2], torch.zeros(6))
 
 
-def test_released_prototype_divides_by_all_pixels_and_reverses_the_classes():
+def test_released_prototype_divides_by_all_pixels():
     features = torch.full((1, 1, 1, 4), 8.0)
     pixels = torch.tensor([[[[True, False, False, False]], [[False] * 4]]])
-    prototypes, seen = released_batch_prototypes(features, pixels)
-    assert prototypes.tolist() == [[0.0], [2.0]]
-    assert seen.tolist() == [False, True]
+    means, seen = released.batch_prototypes(features, pixels)
+    assert means.tolist() == [[2.0], [0.0]]
+    assert seen.tolist() == [True, False]
     assert batch_prototypes(features, pixels)[0].tolist() == [[8.0], [0.0]]
+
+
+def test_released_reverses_the_classes():
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    assert torch.equal(prototypes.class_order(rows), rows)
+    assert released.class_order(rows).tolist() == [[5.0, 6.0], [3.0, 4.0], [1.0, 2.0]]
 
 
 def test_half_precision_features_are_averaged_in_float32():

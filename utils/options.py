@@ -76,6 +76,7 @@ ABLATIONS = {
     "paper": (
         "screen_pixels",
         "batch_prototypes",
+        "class_order",
         "scale",
         "update_correlation",
         "select_pseudo_labels",

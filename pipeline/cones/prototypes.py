@@ -29,6 +29,11 @@ def batch_prototypes(
     return sums / count.clamp(min=1), count[:, 0] > 0
 
 
+def class_order(rows: torch.Tensor) -> torch.Tensor:
+    """Store what belongs to class c, row c of `rows` (C, ...), under class c: `rows` itself."""
+    return rows
+
+
 class PrototypeMemory:
     """The newest `size` prototypes of each class, in a ring buffer on the device.
 

@@ -24,14 +24,17 @@ def screen_pixels(cams: torch.Tensor, candidates: torch.Tensor, tau: float = 0.1
 def batch_prototypes(
     features: torch.Tensor, pixels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Divide by all pixels of the batch instead of the screened ones, and reverse the classes.
+    """Divide the sum over screened pixels by all pixels of the batch, B H W.
 
-    The sum over screened pixels is divided by B H W, and the prototype of class c is stored
-    under class C - 1 - c. Arguments and result as in `prototypes.batch_prototypes`.
+    Arguments and result as in `prototypes.batch_prototypes`.
     """
     means, seen = prototypes.batch_prototypes(features, pixels)
-    screened_share = pixels.float().mean(dim=(0, 2, 3))[:, None]
-    return (means * screened_share).flip(0), seen.flip(0)
+    return means * pixels.float().mean(dim=(0, 2, 3))[:, None], seen
+
+
+def class_order(rows: torch.Tensor) -> torch.Tensor:
+    """Store what belongs to class c, row c of `rows` (C, ...), under class C - 1 - c."""
+    return rows.flip(0)
 
 
 def scale(matrix: torch.Tensor) -> torch.Tensor:
@@ -84,6 +87,7 @@ def suppression_weights(
 STEPS = Steps(
     screen_pixels=screen_pixels,
     batch_prototypes=batch_prototypes,
+    class_order=class_order,
     scale=scale,
     update_correlation=update_correlation,
     select_pseudo_labels=select_pseudo_labels,
