@@ -1,9 +1,11 @@
 """Compare methods over noise rates and seeds: tables, significance and a plot."""
 
 import argparse
+import math
 import re
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 from utils.children import Children
 from utils.comparison import Run, csv_text, expected_seconds, markdown_report, spread
-from utils.errors import exit_status
+from utils.errors import UserError, exit_status
 from utils.files import atomic_path
 from utils.grid import Grid
 from utils.options import ABLATIONS, COUNT, LOSSES, NATURAL, POSITIVE, RATE
@@ -47,7 +49,10 @@ def main() -> None:
     folder = Path(options.output_dir or f"runs/compare-{options.dataset}{kind}").resolve()
     added = dict(options.add)
     definitions = METHODS | added
-    grid = Grid(folder, options.dataset, options.flags, definitions, options.jobs, options.noise)
+    scorer = options.load_from and str(Path(options.load_from).resolve())
+    grid = Grid(
+        folder, options.dataset, options.flags, definitions, options.jobs, options.noise, scorer
+    )
     grid.check_settings(added)
     runs = grid.runs(options.methods, options.rates, options.seeds)
     results = {run: result for run in runs if (result := grid.result(run)) is not None}
@@ -55,15 +60,13 @@ def main() -> None:
     finished = [(run.method, result["seconds"]) for run, result in results.items()]
     report = write_outputs(folder, options, results) if results else ""
 
-    began, budget = time.monotonic(), options.budget
-
-    def in_budget(run: Run) -> bool:
-        seconds = time.monotonic() - began + (expected_seconds(run.method, finished) or 0)
-        return budget is None or seconds <= 60 * budget
-
-    children = Children()
+    children, began = Children(), time.monotonic()
+    allowed = min(60 * options.budget, threading.TIMEOUT_MAX)
+    timer = threading.Timer(allowed, children.terminate)
+    timer.daemon = True  # ends with this process
     with children.until_signalled():
-        for run, result, seconds in grid.finish_all(todo, children, in_budget):
+        timer.start()
+        for run, result, seconds in grid.finish_all(todo, children):
             todo.remove(run)
             results[run] = result
             # What a resumed run took before counts too.
@@ -74,12 +77,14 @@ def main() -> None:
                 f"{len(runs)} runs finished{time_left(todo, finished, options.jobs)}",
                 flush=True,
             )
-    print(f"\n{report}\n{folder / 'table.md'}")
+    if todo and time.monotonic() - began < allowed:
+        raise UserError(f"stopped with {len(todo)} runs left; the same command goes on with them")
+    if report:
+        print(f"\n{report}\n{folder / 'table.md'}")
     if todo:
         print(
-            f"the budget of {budget:g} minutes allows no further run: {len(todo)} of {len(runs)} "
-            f"are left, first {todo[0]}{time_left(todo, finished, options.jobs)}; the same command "
-            "without --budget goes on"
+            f"the budget of {options.budget:g} minutes is over: {len(todo)} of {len(runs)} runs "
+            f"are left{time_left(todo, finished, options.jobs)}; the same command goes on with them"
         )
 
 
@@ -126,11 +131,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     add(
         "--noise",
-        choices=["uniform", "class", "cooccurrence"],
+        choices=["uniform", "class", "cooccurrence", "instance"],
         default="uniform",
         help="how false labels are drawn, as make_candidates.py does: all alike; by a rate a "
         "class, between 0 and twice the column's; by how often they appear with the image's true "
-        "ones (default uniform)",
+        "ones; by a trained run's scores (default uniform)",
+    )
+    add(
+        "--load_from",
+        metavar="RUN",
+        help="of --noise instance: a run or weight file on these classes",
     )
     add(
         "--seeds",
@@ -155,8 +165,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add(
         "--budget",
         type=POSITIVE,
+        default=math.inf,
         metavar="MINUTES",
-        help="start no run that would probably end later than this (default: no limit)",
+        help="stop then, and store what runs: the same command goes on (default: no limit)",
     )
     add("--output_dir", metavar="DIR", help="of all runs (default runs/compare-<dataset>)")
 
@@ -177,6 +188,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options.seeds = list(dict.fromkeys(options.seeds))
     # As the folders' names write them, so that two rates never share one.
     options.rates = list(dict.fromkeys(float(f"{rate:g}") for rate in options.rates))
+    if (options.noise == "instance") != (options.load_from is not None):
+        parser.error("--noise instance and --load_from belong together")
     if options.reference is None:
         usual = [name for name in ("posterior", "paper") if name in options.methods]
         options.reference = (usual or options.methods[-1:])[0]
@@ -254,8 +267,8 @@ def write_outputs(
 
 
 def time_left(todo: list[Run], finished: list[tuple[str, float]], jobs: int) -> str:
-    """For example ', about 12 min left'; empty when nothing is left."""
-    if not todo:
+    """For example ', about 12 min left'; empty when nothing is left, or no time is known."""
+    if not todo or not finished:
         return ""
     seconds = sum(expected_seconds(run.method, finished) or 0 for run in todo)
     return f", about {max(1, round(seconds / jobs / 60))} min left"

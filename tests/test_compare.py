@@ -258,16 +258,27 @@ def test_after_a_failure_what_runs_ends_and_nothing_starts(call, scripts, tmp_pa
     assert len(calls(tmp_path)) <= 3
 
 
-def test_the_budget_stops_where_the_next_run_would_pass_it(call, scripts, tmp_path):
-    flags = [*FOUR, "--budget", "0.05"]  # a run takes 3 seconds, as its epochs say
+def test_when_the_budget_is_over_what_runs_is_stored(call, scripts, tmp_path):
+    status, out, _ = call(*FOUR, "--budget", "0.05", "--", "--pause", "60")
+    assert status == 0
+    assert (tmp_path / "c" / "clean-seed1" / "stored").exists()
+    left = "the budget of 0.05 minutes is over: 6 of 6 runs are left; the same command goes on"
+    assert out.splitlines()[-1] == f"{left} with them"
+    assert not (tmp_path / "c" / "table.md").exists()
+    call(*FOUR, "--budget", "0.05", "--", "--pause", "60")
+    assert "--resume" in calls(tmp_path)[1][0]
+
+
+def test_after_the_budget_the_same_command_goes_on(call, scripts, tmp_path):
+    flags = [*FOUR, "--budget", "0.1", "--", "--pause", "1.6"]  # 6 seconds
     status, out, _ = call(*flags)
     assert status == 0
-    assert len(calls(tmp_path)) == 1  # without any run finished, one is begun
-    assert "the budget of 0.05 minutes allows no further run: 5 of 6 are left, first " in out
-    assert "bce-rate0.1-seed1, about 1 min left; the same command without --budget goes on" in out
+    finished = len(records(tmp_path))
+    assert 1 <= finished <= 3
+    assert f"over: {6 - finished} of 6 runs are left, about 1 min left; the same" in out
     assert "| clean | 91.0 (1 of 2) |" in out
-    assert call(*FOUR)[0] == 0
-    assert len(calls(tmp_path)) == 6
+    call(*flags)
+    assert len(records(tmp_path)) > finished
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -345,6 +356,17 @@ def test_what_is_compared_cannot_be_set_for_all(flag, call):
     assert f"{flag.split('=')[0]} is set for every run" in err
 
 
+def test_a_trained_run_draws_the_noise_of_instances(call, scripts, tmp_path):
+    flags = "--noise instance --load_from run --methods bce --rates 0.2 --seeds 0".split()
+    assert call(*flags)[0] == 0
+    made = json.loads((tmp_path / "c" / "made.txt").read_text())
+    assert made[made.index("--noise") + 1] == "instance"
+    assert made[made.index("--load_from") + 1] == str(tmp_path / "run")
+    flags[3] = "other"
+    status, _, err = call(*flags)
+    assert (status, "holds runs with" in err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -362,6 +384,8 @@ def test_what_is_compared_cannot_be_set_for_all(flag, call):
         (["--add", "a=main_BCE.py", "--add", "A=main_BCE.py"], "--add A is given twice"),
         (["--jobs", "0"], "of at least 1"),
         (["--budget", "0"], "above 0"),
+        (["--noise", "instance"], "--noise instance and --load_from belong together"),
+        (["--load_from", "run"], "--noise instance and --load_from belong together"),
         (["digits"], "unrecognized arguments: digits"),
     ],
 )

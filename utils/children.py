@@ -15,7 +15,7 @@ class Children:
     """Runs commands, from any thread, until Ctrl-C or SIGTERM.
 
     Attributes:
-        stopped: one of these came: nothing is started any more.
+        stopped: one of these came, or `terminate` was called: nothing is started any more.
     """
 
     def __init__(self) -> None:
@@ -33,19 +33,23 @@ class Children:
             self.stopped = True
             print("\nstopping as soon as the running children have ended", file=sys.stderr)
 
-        def terminate(number: int, frame: Any) -> None:
-            with self._lock:
-                self.stopped = True
-                for process in self._running:
-                    process.terminate()
-
-        handlers = {signal.SIGINT: interrupt, signal.SIGTERM: terminate}
+        handlers: dict[int, Any] = {
+            signal.SIGINT: interrupt,
+            signal.SIGTERM: lambda number, frame: self.terminate(),
+        }
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def terminate(self) -> None:
+        """End all children, and start none any more."""
+        with self._lock:
+            self.stopped = True
+            for process in self._running:
+                process.terminate()
 
     def call(
         self, command: list[str], environment: dict[str, str], log: Path | None, quiet: bool = False

@@ -9,7 +9,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class Grid:
         definitions: script and flags of each method; {rate} in these is a run's noise rate.
         jobs: runs at a time, which share the cores; above 1 their output goes to <run>.log.
         noise: uniform, which the training scripts add, or another of make_candidates.py.
+        scorer: run or weight file that draws the noise "instance".
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Grid:
     definitions: dict[str, list[str]]
     jobs: int = 1
     noise: str = "uniform"
+    scorer: str | None = None
 
     def __post_init__(self) -> None:
         self._making = threading.Lock()  # runs at the same rate and seed share a candidate file
@@ -70,6 +72,8 @@ class Grid:
         asked: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags}
         if self.noise != "uniform":
             asked["noise"] = self.noise
+        if self.scorer is not None:
+            asked["load_from"] = self.scorer
         try:
             stored = dict(json.loads(path.read_text("utf-8")))
             before = dict(stored.pop("added", {}))
@@ -95,23 +99,23 @@ class Grid:
         return any(True for name in names for _ in self.folder.glob(f"{name}/config.json"))
 
     def finish_all(
-        self, runs: list[Run], children: Children, may_start: Callable[[Run], bool]
+        self, runs: list[Run], children: Children
     ) -> Iterator[tuple[Run, dict[str, Any], float]]:
         """Finish runs, `jobs` at a time, and yield each with its `result` and its seconds.
 
-        Nothing is begun after a failure or a signal to `children`, nor while `may_start` says no.
+        Nothing is begun after a failure, or once `children` are stopped.
 
         Raises:
-            UserError: the first failure, when those that ran beside it have ended; or a signal.
+            UserError: the first failure, when those that ran beside it have ended.
         """
-        waiting, left, failure = list(runs), len(runs), None
+        waiting, failure = list(runs), None
         running: dict[Future, tuple[Run, float]] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             while True:
                 # The first run chooses the precision, for those beside it too.
                 settled = self.precision() or not any(self.chooses(run.method) for run in runs)
                 free = self.jobs if settled else 1
-                while waiting and len(running) < free and may_start(waiting[0]):
+                while waiting and len(running) < free:
                     run = waiting.pop(0)
                     print(f"{run} starts", flush=True)
                     running[pool.submit(self.finish, run, children)] = run, time.monotonic()
@@ -123,13 +127,10 @@ class Grid:
                     if error := work.exception():
                         failure = failure or error
                     else:
-                        left -= 1
                         yield run, work.result(), time.monotonic() - began
                 if failure or children.stopped:
                     waiting = []
-        if left and children.stopped:
-            raise UserError(f"stopped with {left} runs left; the same command goes on with them")
-        if failure:
+        if failure and not children.stopped:
             raise failure
 
     def chooses(self, method: str) -> bool:
@@ -202,6 +203,8 @@ class Grid:
         command = [sys.executable, str(SCRIPTS / "make_candidates.py"), "--dataset", self.dataset]
         command += ["--noise", self.noise, "--partial_rate", f"{run.rate:g}"]
         command += ["--seed", str(run.seed), "--output", str(self.noise_file(run))]
+        if self.scorer is not None:
+            command += ["--load_from", self.scorer]
         return command + data_flags(self.flags)
 
     def judging_command(self, run: Run) -> list[str]:
