@@ -5,9 +5,8 @@ import sys
 from typing import Any
 
 from utils.errors import UserError, exit_status
-from utils.options import COUNT, NATURAL, add_data_flags, check_data_flags
+from utils.options import COUNT, DATASETS, NATURAL, add_data_flags, check_data_flags
 
-DATASETS = ["voc07", "coco", "nuswide", "vg256", "cub200", "digits", "files"]
 SHOWN = 5
 
 

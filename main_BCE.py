@@ -3,14 +3,14 @@
 import sys
 
 from utils.errors import exit_status
-from utils.options import build_parser, parse_options
+from utils.options import DATASETS, build_parser, parse_options
 
 
 @exit_status
 def main() -> None:
     parser = build_parser(
         "Train a baseline: BCE, or another --loss (--partial_rate 0: on clean labels).",
-        ["voc07", "coco", "nuswide", "vg256", "cub200", "digits", "files"],
+        DATASETS,
         method=False,
     )
     options = parse_options(parser, "main_BCE")

@@ -3,14 +3,14 @@
 import sys
 
 from utils.errors import exit_status
-from utils.options import build_parser, parse_options
+from utils.options import CLEAN_DATASETS, build_parser, parse_options
 
 
 @exit_status
 def main() -> None:
     parser = build_parser(
         "Train CoNeS on clean labels to which noise is added.",
-        ["voc07", "coco", "vg256", "cub200", "digits", "files"],
+        CLEAN_DATASETS,
         method=True,
     )
     options = parse_options(parser, "main_CoNeS")

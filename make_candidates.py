@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, exit_status
-from utils.options import NATURAL, RATE, add_data_flags, check_data_flags
+from utils.options import CLEAN_DATASETS, NATURAL, RATE, add_data_flags, check_data_flags
 
-DATASETS = ["voc07", "coco", "vg256", "cub200", "digits", "files"]
 NOISE = ["uniform", "class", "cooccurrence", "instance"]
 
 
@@ -20,7 +19,7 @@ def main() -> None:
         "false ones by a noise model.",
         allow_abbrev=False,
     )
-    add_data_flags(parser, DATASETS)
+    add_data_flags(parser, CLEAN_DATASETS)
     noise = parser.add_argument_group("noise")
     noise.add_argument(
         "--noise",

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, exit_status
-from utils.options import NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
+from utils.options import DATASETS, NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
 
-DATASETS = ["voc07", "coco", "nuswide", "vg256", "cub200", "digits", "files"]
 OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
 
 

@@ -300,10 +300,9 @@ def predict_scores(
     classifier.eval()
     scores = []
     with progress_bar("evaluate", len(loader.dataset)) as bar:  # type: ignore[arg-type]
-        for images in rebatch(loader, IMAGES_A_PASS):
-            with autocast(device, precision):
-                scores.append(classifier(images.to(device, non_blocking=True)).logits)
-            bar.update(len(images))
+        for output in outputs(classifier, loader, device, precision):
+            scores.append(output.logits)
+            bar.update(len(output.logits))
             if stop():
                 raise Interrupted
     result = torch.cat(scores).float().cpu().numpy()
@@ -312,6 +311,19 @@ def predict_scores(
             "the classifier's scores are not finite: give --amp off, or train with a lower --lr"
         )
     return result
+
+
+def outputs(
+    classifier: Classifier,
+    batches: Iterable[torch.Tensor],
+    device: torch.device,
+    precision: torch.dtype | None,
+) -> Iterator[Output]:
+    """What the classifier makes of all images of `batches`, IMAGES_A_PASS at a time."""
+    for images in rebatch(batches, IMAGES_A_PASS):
+        with autocast(device, precision):
+            output = classifier(images.to(device, non_blocking=True))
+        yield output
 
 
 def rebatch(batches: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.data.images import read_image
+from pipeline.data.images import SUFFIXES, read_image
 from pipeline.data.loader import end_workers, worker_options
 from pipeline.data.transforms import test_transform
 from pipeline.engine import IMAGES_A_PASS
@@ -18,8 +18,6 @@ from pipeline.evaluation import Trained
 from utils.errors import UserError
 from utils.machine import autocast
 from utils.progress import progress_bar
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
 
 
 def find_images(places: Sequence[str]) -> list[str]:

@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.data.images import ImageFiles, list_files, read_image
+from pipeline.data.images import SUFFIXES, ImageFiles, list_files, read_image
 from pipeline.data.labelled import LabelledImages
 from utils.errors import UserError
 from utils.progress import progress_bar
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
 class Finding(NamedTuple):
@@ -84,7 +82,7 @@ def check_files(train: LabelledImages, test: LabelledImages, workers: int) -> li
         path
         for folder in folders
         for path in (os.path.join(folder, name) for name in sorted(list_files(folder or ".")))
-        if path not in listed and Path(path).suffix.lower() in IMAGE_SUFFIXES
+        if path not in listed and Path(path).suffix.lower() in SUFFIXES
     ]
     findings.append(Finding("images that no list names", unlisted, False))
     return [finding for finding in findings if finding.items]

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps
 from pipeline.data.labelled import LabelledImages, Texts
 from utils.errors import UserError
 
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
 JPEG_MAGIC = b"\xff\xd8\xff"
 EXIF_WITHIN = 65_536  # bytes; the block comes first, after a thumbnail at most
 

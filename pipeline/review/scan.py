@@ -14,12 +14,12 @@ from pipeline.data.images import subset
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TestImages, end_workers, test_loader
 from pipeline.data.transforms import test_transform
-from pipeline.engine import IMAGES_A_PASS, rebatch
+from pipeline.engine import outputs
 from pipeline.evaluation import Trained, load_trained
 from pipeline.experiment import fit_data
 from pipeline.review.page import MAP_SIDE, write_thumbnail
 from utils.errors import UserError
-from utils.machine import autocast, default_workers
+from utils.machine import default_workers
 from utils.progress import interruptible, progress_bar
 
 
@@ -95,17 +95,15 @@ class Scan:
         device, precision, done = trained.device, trained.precision, 0
         try:
             with interruptible() as stop, progress_bar("look", len(rows)) as bar:
-                for inputs in rebatch(loader, IMAGES_A_PASS):
-                    with autocast(device, precision):
-                        output = trained.classifier(inputs.to(device, non_blocking=True))
-                    here = rows[done : done + len(inputs)]
+                for output in outputs(trained.classifier, loader, device, precision):
+                    here = rows[done : done + len(output.logits)]
                     self.logits[here] = output.logits.float().cpu().numpy()
                     maps = small_maps(output.cams)
                     for row, of_image in zip(here.tolist(), maps):
                         own = slice(self.entries.starts[row], self.entries.starts[row + 1])
                         self.maps[own] = of_image[self.entries.columns[own]]
-                    done += len(inputs)
-                    bar.update(len(inputs))
+                    done += len(here)
+                    bar.update(len(here))
                     if stop():
                         raise UserError("interrupted; the same command begins this pass again")
         finally:
