@@ -16,7 +16,16 @@ from utils.comparison import Run, csv_text, expected_seconds, markdown_report, s
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path
 from utils.grid import Grid
-from utils.options import ABLATIONS, COUNT, LOSSES, NATURAL, POSITIVE, RATE
+from utils.options import (
+    ABLATIONS,
+    COUNT,
+    LOSSES,
+    NATURAL,
+    POSITIVE,
+    RATE,
+    add_noise_flags,
+    check_noise_flags,
+)
 
 # Script and flags; {rate} stands for the column's noise rate.
 METHODS = {
@@ -127,21 +136,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
         nargs="+",
         type=RATE,
         default=[0.1, 0.2, 0.4],
-        help="columns: shares of false labels made candidates, 0..0.99 (default 0.1 0.2 0.4)",
+        help="columns: shares of false labels made candidates, 0..0.99; of --noise class, whose "
+        "rates lie between 0 and twice it, the mean (default 0.1 0.2 0.4)",
     )
-    add(
-        "--noise",
-        choices=["uniform", "class", "cooccurrence", "instance"],
-        default="uniform",
-        help="how false labels are drawn, as make_candidates.py does: all alike; by a rate a "
-        "class, between 0 and twice the column's; by how often they appear with the image's true "
-        "ones; by a trained run's scores (default uniform)",
-    )
-    add(
-        "--load_from",
-        metavar="RUN",
-        help="of --noise instance: a run or weight file on these classes",
-    )
+    add_noise_flags(parser)
     add(
         "--seeds",
         nargs="+",
@@ -188,8 +186,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options.seeds = list(dict.fromkeys(options.seeds))
     # As the folders' names write them, so that two rates never share one.
     options.rates = list(dict.fromkeys(float(f"{rate:g}") for rate in options.rates))
-    if (options.noise == "instance") != (options.load_from is not None):
-        parser.error("--noise instance and --load_from belong together")
+    check_noise_flags(parser, options)
     if options.reference is None:
         usual = [name for name in ("posterior", "paper") if name in options.methods]
         options.reference = (usual or options.methods[-1:])[0]

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, exit_status
-from utils.options import CLEAN_DATASETS, NATURAL, RATE, add_data_flags, check_data_flags
-
-NOISE = ["uniform", "class", "cooccurrence", "instance"]
+from utils.options import (
+    CLEAN_DATASETS,
+    NATURAL,
+    RATE,
+    add_data_flags,
+    add_noise_flags,
+    check_data_flags,
+    check_noise_flags,
+)
 
 
 @exit_status
@@ -21,13 +27,7 @@ def main() -> None:
     )
     add_data_flags(parser, CLEAN_DATASETS)
     noise = parser.add_argument_group("noise")
-    noise.add_argument(
-        "--noise",
-        choices=NOISE,
-        default="uniform",
-        help="how false labels are drawn: all alike; by a rate a class; by how often they appear "
-        "with the image's true ones; by a trained run's scores (default uniform)",
-    )
+    add_noise_flags(noise)
     noise.add_argument(
         "--partial_rate",
         type=RATE,
@@ -38,11 +38,6 @@ def main() -> None:
         "--class_rates",
         metavar="FILE",
         help="of --noise class, instead of --partial_rate: JSON, {class name: rate}",
-    )
-    noise.add_argument(
-        "--load_from",
-        metavar="RUN",
-        help="of --noise instance: a run or weight file on these classes",
     )
     noise.add_argument("--seed", type=NATURAL, default=0, help="fixes the draw (default 0)")
     parser.add_argument(
@@ -55,8 +50,7 @@ def main() -> None:
     check_data_flags(parser, options)
     if options.class_rates is not None and options.noise != "class":
         parser.error("--class_rates belongs to --noise class")
-    if (options.noise == "instance") != (options.load_from is not None):
-        parser.error("--noise instance and --load_from belong together")
+    check_noise_flags(parser, options)
     if (options.partial_rate is None) == (options.class_rates is None):
         parser.error("give --partial_rate, or instead of it, for --noise class, --class_rates")
     path = Path(options.output or f"pre-processed-data/{file_name(options)}")

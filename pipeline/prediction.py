@@ -13,10 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.data.images import SUFFIXES, read_image
 from pipeline.data.loader import end_workers, worker_options
 from pipeline.data.transforms import test_transform
-from pipeline.engine import IMAGES_A_PASS
+from pipeline.engine import IMAGES_A_PASS, outputs
 from pipeline.evaluation import Trained
 from utils.errors import UserError
-from utils.machine import autocast
 from utils.progress import progress_bar
 
 
@@ -126,10 +125,8 @@ def collate(
 
 @torch.inference_mode()
 def score_photos(trained: Trained, paths: list[str], images: torch.Tensor) -> list[Prediction]:
-    """One pass over images (B, 3, S, S)."""
-    device, precision = trained.device, trained.precision
-    with autocast(device, precision):
-        output = trained.classifier(images.to(device))
+    """One pass over at most IMAGES_A_PASS images (B, 3, S, S)."""
+    [output] = outputs(trained.classifier, [images], trained.device, trained.precision)
     logits, maps = output.logits.float().cpu().numpy(), output.cams.float().cpu()
     if not np.isfinite(logits).all():
         raise UserError("the classifier's scores are not finite: give --amp off, or other weights")

@@ -301,6 +301,28 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_noise_flags(group: Any) -> None:
+    """The flags that say how false labels are drawn."""
+    group.add_argument(
+        "--noise",
+        choices=["uniform", "class", "cooccurrence", "instance"],
+        default="uniform",
+        help="how false labels are drawn: all alike; by a rate a class; by how often they appear "
+        "with the image's true ones; by a trained run's scores (default uniform)",
+    )
+    group.add_argument(
+        "--load_from",
+        metavar="RUN",
+        help="of --noise instance: a run or weight file on these classes",
+    )
+
+
+def check_noise_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse what `add_noise_flags` takes and does not go together."""
+    if (options.noise == "instance") != (options.load_from is not None):
+        parser.error("--noise instance and --load_from belong together")
+
+
 def build_parser(
     description: str, datasets: list[str], method: bool, adds_noise: bool = True
 ) -> Parser:
