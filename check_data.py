@@ -4,8 +4,9 @@ import argparse
 import sys
 from typing import Any
 
+from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
-from utils.options import COUNT, DATASETS, NATURAL, add_data_flags, check_data_flags
+from utils.options import COUNT, NATURAL, add_data_flags, check_data_flags
 
 SHOWN = 5
 

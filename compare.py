@@ -13,19 +13,11 @@ from typing import Any
 
 from utils.children import Children
 from utils.comparison import Run, csv_text, expected_seconds, markdown_report, spread
+from utils.defaults import ABLATIONS, LOSSES
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path
 from utils.grid import Grid
-from utils.options import (
-    ABLATIONS,
-    COUNT,
-    LOSSES,
-    NATURAL,
-    POSITIVE,
-    RATE,
-    add_noise_flags,
-    check_noise_flags,
-)
+from utils.options import COUNT, NATURAL, POSITIVE, RATE, add_noise_flags, check_noise_flags
 
 # Script and flags; {rate} stands for the column's noise rate.
 METHODS = {

@@ -2,8 +2,9 @@
 
 import sys
 
+from utils.defaults import CLEAN_DATASETS
 from utils.errors import exit_status
-from utils.options import CLEAN_DATASETS, build_parser, parse_options
+from utils.options import build_parser, parse_options
 
 
 @exit_status

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from utils.defaults import CLEAN_DATASETS
 from utils.errors import UserError, exit_status
 from utils.options import (
-    CLEAN_DATASETS,
     NATURAL,
     RATE,
     add_data_flags,

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.config import DATA_PLACES
 from utils.errors import UserError, exit_status
-from utils.options import DATA_PLACES, NATURAL, SHARE, add_machine_flags, number
+from utils.options import NATURAL, SHARE, add_machine_flags, number
 
 if TYPE_CHECKING:
     import numpy as np

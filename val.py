@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
-from utils.options import DATASETS, NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
+from utils.options import NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
 
 OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
 

@@ -14,6 +14,7 @@ from pipeline.engine import format_metric, predict_scores
 from pipeline.model.checkpoint import Checkpoint, check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly
+from utils.defaults import published
 from utils.errors import UserError
 from utils.machine import PRECISIONS, choose_device, default_workers
 from utils.metrics import (
@@ -23,7 +24,6 @@ from utils.metrics import (
     multilabel_metrics,
     precision_recall,
 )
-from utils.options import published
 
 NORMALIZATIONS = {
     "none": "scaled to 0..1",

@@ -284,7 +284,7 @@ class Scheduled:
         self.epoch = state["epoch"]
 
 
-# By the values of --loss, whose help is in utils/options.py.
+# By the values of --loss, whose help is in utils/defaults.py.
 LOSSES: dict[str, Callable[[CandidateRows, argparse.Namespace], Method]] = {
     "bce": lambda rows, options: BCE(),
     "bce-forward": lambda rows, options: ForwardBCE(rows, options.noise_rate),

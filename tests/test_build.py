@@ -7,7 +7,8 @@ from pipeline.cones import build, released
 from pipeline.cones.method import Steps
 from pipeline.cones.posterior import Posterior
 from pipeline.cones.rows import CandidateRows
-from utils.options import ABLATIONS, build_parser, parse_options
+from utils.defaults import ABLATIONS
+from utils.options import build_parser, parse_options
 
 CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]))
 

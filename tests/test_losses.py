@@ -22,7 +22,7 @@ from pipeline.losses import (
     splc_loss,
 )
 from pipeline.model.classifier import Output
-from utils.options import CHOICES
+from utils.defaults import CHOICES
 
 CANDIDATES = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
 LOGITS = torch.tensor([[2.0, -1.0, 0.5, -3.0], [1.5, -2.0, 0.25, -0.5], [-4.0, 3.0, 0.0, -1.0]])

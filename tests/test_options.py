@@ -1,11 +1,10 @@
-import json
 import subprocess
 import sys
 
 import pytest
 
-from utils.errors import UserError
-from utils.options import LOSSES, build_parser, parse_options, read_config
+from utils.defaults import LOSSES
+from utils.options import build_parser, parse_options
 
 
 def parse(*argv, method=True, script="main_CoNeS"):
@@ -86,17 +85,6 @@ def test_the_loss_of_a_baseline_is_bce_unless_it_is_said():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("loss", "mse"), ("noise_rate", "x"), ("noise_rate", 1), ("recipe", "best"), ("ablate", "x")],
-)
-def test_a_stored_loss_or_recipe_changed_by_hand_is_refused(name, value, tmp_path):
-    options = vars(parse("--dataset", "digits", method=False, script="main_BCE")) | {name: value}
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    with pytest.raises(UserError, match=f"has no usable {name}"):
-        read_config(str(tmp_path))
-
-
-@pytest.mark.parametrize(
     ("flags", "message"),
     [
         ("--recipe posterior --tau 0.2", "--tau is for --recipe paper and released"),
@@ -113,51 +101,12 @@ def test_a_flag_that_would_do_nothing_in_the_recipe_is_refused(flags, message, c
     assert message in capsys.readouterr().err
 
 
-def test_a_resumed_run_keeps_the_precision_that_auto_chose(tmp_path):
-    options = vars(parse("--dataset", "digits")) | {"amp": "bf16"}
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    assert parse("--resume", str(tmp_path), "--amp", "auto").amp == "bf16"
-
-
 def test_help_says_what_each_loss_is(capsys):
     with pytest.raises(SystemExit):
         parse("--help", method=False)
     lines = capsys.readouterr().out.splitlines()
     for name in LOSSES:
         assert any(line.startswith(f"  {name} ") for line in lines)
-
-
-@pytest.fixture
-def stored_run(tmp_path):
-    options = vars(parse("--dataset", "digits", "--lr", "0.05"))
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    return tmp_path
-
-
-def test_resume_takes_the_run_s_options(stored_run):
-    options = parse("--resume", str(stored_run), "--total_epoch", "99", "--lr", "0.05")
-    assert (options.lr, options.total_epoch, options.dataset) == (0.05, 99, "digits")
-    assert options.output_dir == str(stored_run)
-
-
-def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
-    flags = "--dataset files --labels a/l.csv --partial_rate 0.1".split()
-    options = vars(parse(*flags))
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    assert parse("--resume", str(tmp_path), "--labels", "b/l.csv").labels == "b/l.csv"
-    with pytest.raises(UserError, match="--classes c.txt differs from the None"):
-        parse("--resume", str(tmp_path), "--classes", "c.txt")
-
-
-def test_resume_refuses_other_options_another_script_and_no_run(stored_run, tmp_path):
-    with pytest.raises(UserError, match=r"--lr 0.1 differs from the 0.05"):
-        parse("--resume", str(stored_run), "--lr", "0.1")
-    with pytest.raises(UserError, match=r"--output_dir elsewhere differs from the"):
-        parse("--resume", str(stored_run), "--output_dir", "elsewhere")
-    with pytest.raises(UserError, match=r"a run of main_CoNeS.py"):
-        parse("--resume", str(stored_run), script="main_BCE")
-    with pytest.raises(UserError, match="is no run: expected a readable"):
-        parse("--resume", str(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize("script", ["main_CoNeS.py", "main_BCE.py"])

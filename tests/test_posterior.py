@@ -6,7 +6,7 @@ from pipeline.cones.labelsets import posterior
 from pipeline.cones.posterior import OFFSET_EPOCHS, Posterior, gain_of
 from pipeline.cones.rows import CandidateRows
 from pipeline.model.classifier import Output
-from utils.options import ABLATIONS
+from utils.defaults import ABLATIONS
 
 
 def draw(images=600, classes=5, rate=0.3, seed=0):

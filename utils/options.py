@@ -1,10 +1,9 @@
-"""The command line: flags, their defaults for each data set, and what a resumed run keeps.
+"""The command line: flags and how they are resolved.
 
 Nothing here imports torch, so that --help answers at once.
 """
 
 import argparse
-import json
 import math
 import sys
 import textwrap
@@ -12,116 +11,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from utils.config import options_of_run
+from utils.defaults import ABLATIONS, CHOICES, DATASET_DEFAULTS, DEFAULTS, LOSSES, RECIPE_DEFAULTS
 from utils.errors import UserError
-
-# Published settings (Zhong et al. 2025) that hold for every data set unless it says otherwise.
-DEFAULTS: dict[str, Any] = {
-    "model": "resnet101",
-    "weights": "imagenet",
-    "head": "csra",
-    "num_heads": 1,
-    "lam": 0.1,
-    "normalize": "none",
-    "img_size": 448,
-    "batch_size": 16,
-    "partial_rate": 0.1,
-    "lr": 0.01,
-    "momentum": 0.9,
-    "w_d": 1e-4,
-    "warmup_epoch": 2,
-    "step_epoch": 5,
-    "total_epoch": 30,
-    "loss": "bce",
-    "noise_rate": None,
-    "recipe": "paper",
-    "tau": 0.1,
-    "clusters": 5,
-    "beta": 0.1,
-    "r_ws": 3.0,
-    "mu": 0.99,
-    "gamma": 0.99,
-    "ablate": None,
-    "path_images": None,
-    "allow_missing": False,
-    "noise_file": None,
-    "load_from": None,
-    "cache": None,
-    "sync_bn": False,
-    "device": "auto",
-    "amp": "auto",
-    "workers": None,
-    "seed": 0,
-    "print_freq": 100,
-    "output_dir": None,
-}
-
-# What main_BCE.py trains with; pipeline/losses.py has the formulas and papers.
-LOSSES = {
-    "bce": "binary cross-entropy: every candidate is taken for true",
-    "bce-forward": "bce of a candidate's probability, p + (1 - p) x noise rate (Patrini et al. "
-    "2017, forward correction)",
-    "focal": "easy labels weigh little (Lin et al. 2017)",
-    "asl": "easy negatives weigh little, the easiest nothing (Ridnik et al. 2021)",
-    "hill": "negatives with a very high score are let be, as missing labels (Zhang et al. 2021)",
-    "splc": "from epoch 2 on negatives with p > 0.6 are taken for true (Zhang et al. 2021)",
-    "ll-r": "from epoch 2 on the candidates of largest loss are left out, 0.2% more of them each "
-    "epoch (Kim et al. 2022)",
-    "ll-ct": "as ll-r, but they are taken for false",
-    "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
-}
-
-# What --ablate takes: steps of the recipe paper that the released code computes otherwise, and
-# parts that the recipe posterior can do without.
-ABLATIONS = {
-    "paper": (
-        "screen_pixels",
-        "batch_prototypes",
-        "class_order",
-        "scale",
-        "update_correlation",
-        "select_pseudo_labels",
-        "weights",
-    ),
-    "posterior": ("company", "offset", "gain", "nonempty"),
-}
-
-CHOICES = {
-    "loss": tuple(LOSSES),
-    "recipe": ("paper", "released", "posterior"),
-    "normalize": ("none", "imagenet", "trunk"),
-    "head": ("csra", "gap"),
-    "amp": ("auto", "off", "bf16", "fp16"),
-}
-
-DATASETS = ["voc07", "coco", "nuswide", "vg256", "cub200", "digits", "files"]
-# NUS-WIDE's labels are as found: no noise is added to them.
-CLEAN_DATASETS = [name for name in DATASETS if name != "nuswide"]
-
-# What a data set's protocol changes. The digits settings were chosen by trial on 2 CPU cores.
-DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
-    "voc07": {"step_epoch": 4},
-    "coco": {"num_heads": 4, "lam": 0.5, "r_ws": 2.0, "partial_rate": 0.05},
-    "nuswide": {"normalize": "imagenet", "partial_rate": 0.0},
-    "files": {"normalize": "trunk", "partial_rate": 0.0},
-    "digits": {
-        "model": "resnet10t",
-        "weights": "none",
-        "img_size": 64,
-        "partial_rate": 0.2,
-        "lr": 0.05,
-        "warmup_epoch": 1,
-        "step_epoch": 5,
-        "total_epoch": 8,
-    },
-}
-
-# What the released code fixes, whatever the data set.
-RECIPE_DEFAULTS: dict[str, dict[str, Any]] = {"released": {"head": "gap"}}
-
-# A resumed run may change these: they decide where and how long it runs, not what it computes.
-CHANGED_ON_RESUME = {"device", "workers", "print_freq", "total_epoch"}
-# Where a run's data lie, which may have moved since; what they hold must be the same.
-DATA_PLACES = ("path_images", "labels", "classes", "noise_file")
 
 
 def number(
@@ -244,13 +136,6 @@ def check_data_flags(parser: argparse.ArgumentParser, options: argparse.Namespac
         parser.error("--labels is needed: the file that lists your images and their labels")
     if options.dataset not in ("files", "digits") and options.path_images is None:
         parser.error(f"--path_images is needed: the folder that holds {options.dataset}")
-
-
-def published(dataset: str | None) -> dict[str, Any]:
-    """The published settings of a data set, by flag; empty where nothing is published."""
-    if dataset in (None, "files", "digits"):
-        return {}
-    return DEFAULTS | DATASET_DEFAULTS.get(dataset, {})
 
 
 def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
@@ -566,72 +451,3 @@ def resolve(options: argparse.Namespace) -> argparse.Namespace:
         same = options.dataset == "digits" or getattr(options, "recipe", None) == "released"
         options.lr_head = options.lr if same else 10 * options.lr
     return options
-
-
-def read_config(run: str) -> dict[str, Any]:
-    """config.json of the run in the folder `run`: its options, versions and data.
-
-    Raises:
-        UserError: it is no run.
-    """
-    path = Path(run) / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        options, data = dict(config["options"]), dict(config["data"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{run} is no run: expected a readable {path} written by a training script"
-        ) from error
-    broken = [name for name in options if name in DEFAULTS and not is_of_kind(name, options[name])]
-    names = data.get("classes", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        broken.append("classes")
-    if broken:
-        raise UserError(
-            f"{run} was written by another version or changed by hand: its config.json has no "
-            f"usable {', '.join(broken)}"
-        )
-    return {"options": options, "data": data}
-
-
-def is_of_kind(name: str, value: Any) -> bool:
-    """Whether a stored option is what its flag gives."""
-    default = DEFAULTS[name]
-    if name == "img_size":
-        return isinstance(value, int) and 16 <= value <= 2**14
-    if name == "noise_rate":
-        return value is None or (isinstance(value, (int, float)) and 0 <= value <= 0.99)
-    if name == "ablate":
-        return value is None or isinstance(value, list)
-    if name in CHOICES:
-        return value in CHOICES[name]
-    if default is None or (value is None and name == "partial_rate"):
-        return True  # None stands for a rate that a candidate file brings
-    return isinstance(value, (int, float) if isinstance(default, float) else type(default))
-
-
-def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
-    """The options stored in the run `given.resume`, with those that may change on resume."""
-    stored = read_config(given.resume)["options"]
-    lacking = [name for name in vars(given) if name not in stored and name != "resume"]
-    if lacking:
-        raise UserError(
-            f"{given.resume} was written by another version or changed by hand: its config.json "
-            f"has no usable {', '.join(lacking)}; start a new run"
-        )
-    if stored["script"] != given.script:
-        raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
-    stored["output_dir"] = given.resume
-    for name, value in vars(given).items():
-        if value is None or name == "resume":
-            continue
-        if (name, value) == ("amp", "auto"):  # the run has chosen
-            continue
-        moved = name in DATA_PLACES and stored.get(name) is not None
-        if name not in CHANGED_ON_RESUME and not moved and value != stored.get(name):
-            raise UserError(
-                f"--{name} {value} differs from the {stored.get(name)} of {given.resume}: a "
-                "resumed run keeps its options; leave the flag out, or start a new run"
-            )
-        stored[name] = value
-    return argparse.Namespace(**stored | {"resume": given.resume})

@@ -22,8 +22,8 @@ import torch
 
 from pipeline.model.heads import CSRA_TEMPERATURES
 from pipeline.model.weights import StateDict, read_weights
+from utils.config import read_config
 from utils.errors import UserError
-from utils.options import read_config
 from utils.run import CHECKPOINT, WEIGHTS
 
 TRUNK = "trunk.model."

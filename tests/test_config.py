@@ -1,0 +1,64 @@
+"""What a run keeps of its options, and what may change when it goes on."""
+
+import json
+
+import pytest
+
+from utils.config import read_config
+from utils.errors import UserError
+from utils.options import build_parser, parse_options
+
+
+def parse(*argv, script="main_CoNeS"):
+    parser = build_parser("test", ["digits", "files"], method=script == "main_CoNeS")
+    return parse_options(parser, script, argv)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("loss", "mse"), ("noise_rate", "x"), ("noise_rate", 1), ("recipe", "best"), ("ablate", "x")],
+)
+def test_a_stored_loss_or_recipe_changed_by_hand_is_refused(name, value, tmp_path):
+    options = vars(parse("--dataset", "digits", script="main_BCE")) | {name: value}
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    with pytest.raises(UserError, match=f"has no usable {name}"):
+        read_config(str(tmp_path))
+
+
+def test_a_resumed_run_keeps_the_precision_that_auto_chose(tmp_path):
+    options = vars(parse("--dataset", "digits")) | {"amp": "bf16"}
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    assert parse("--resume", str(tmp_path), "--amp", "auto").amp == "bf16"
+
+
+@pytest.fixture
+def stored_run(tmp_path):
+    options = vars(parse("--dataset", "digits", "--lr", "0.05"))
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    return tmp_path
+
+
+def test_resume_takes_the_run_s_options(stored_run):
+    options = parse("--resume", str(stored_run), "--total_epoch", "99", "--lr", "0.05")
+    assert (options.lr, options.total_epoch, options.dataset) == (0.05, 99, "digits")
+    assert options.output_dir == str(stored_run)
+
+
+def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
+    flags = "--dataset files --labels a/l.csv --partial_rate 0.1".split()
+    options = vars(parse(*flags))
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    assert parse("--resume", str(tmp_path), "--labels", "b/l.csv").labels == "b/l.csv"
+    with pytest.raises(UserError, match="--classes c.txt differs from the None"):
+        parse("--resume", str(tmp_path), "--classes", "c.txt")
+
+
+def test_resume_refuses_other_options_another_script_and_no_run(stored_run, tmp_path):
+    with pytest.raises(UserError, match=r"--lr 0.1 differs from the 0.05"):
+        parse("--resume", str(stored_run), "--lr", "0.1")
+    with pytest.raises(UserError, match=r"--output_dir elsewhere differs from the"):
+        parse("--resume", str(stored_run), "--output_dir", "elsewhere")
+    with pytest.raises(UserError, match=r"a run of main_CoNeS.py"):
+        parse("--resume", str(stored_run), script="main_BCE")
+    with pytest.raises(UserError, match="is no run: expected a readable"):
+        parse("--resume", str(tmp_path / "nothing"))
