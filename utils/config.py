@@ -59,14 +59,15 @@ def is_of_kind(name: str, value: Any) -> bool:
 def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
     """The options stored in the run `given.resume`, with those that may change on resume."""
     stored = read_config(given.resume)["options"]
+    # Another script's options differ, which must not be taken for damage.
+    if stored.get("script", given.script) != given.script:
+        raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
     lacking = [name for name in vars(given) if name not in stored and name != "resume"]
     if lacking:
         raise UserError(
             f"{given.resume} was written by another version or changed by hand: its config.json "
             f"has no usable {', '.join(lacking)}; start a new run"
         )
-    if stored["script"] != given.script:
-        raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
     stored["output_dir"] = given.resume
     for name, value in vars(given).items():
         if value is None or name == "resume":
