@@ -15,7 +15,7 @@ from utils.children import Children
 from utils.comparison import Run, csv_text, expected_seconds, markdown_report, spread
 from utils.defaults import ABLATIONS, LOSSES
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path
+from utils.files import atomic_path, claimed
 from utils.grid import Grid
 from utils.options import COUNT, NATURAL, POSITIVE, RATE, add_noise_flags, check_noise_flags
 
@@ -51,10 +51,22 @@ def main() -> None:
     added = dict(options.add)
     definitions = METHODS | added
     scorer = options.load_from and str(Path(options.load_from).resolve())
+    if scorer and not Path(scorer).exists():
+        raise UserError(
+            f"--load_from {scorer} does not exist: give a run's folder or a weight file"
+        )
     grid = Grid(
         folder, options.dataset, options.flags, definitions, options.jobs, options.noise, scorer
     )
-    grid.check_settings(added)
+    folder.mkdir(parents=True, exist_ok=True)
+    with claimed(folder):
+        grid.check_settings(added)
+        finish(grid, options)
+
+
+def finish(grid: Grid, options: argparse.Namespace) -> None:
+    """Finish the runs that are asked for, or those that the budget allows, and print the table."""
+    folder = grid.folder
     runs = grid.runs(options.methods, options.rates, options.seeds)
     results = {run: result for run in runs if (result := grid.result(run)) is not None}
     todo = [run for run in runs if run not in results]

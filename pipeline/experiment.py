@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from pipeline.optimisation import make_optimizer, step_schedule
 from pipeline.precision import choose_precision
 from utils import distributed
 from utils.errors import LostProcess, UserError
+from utils.files import claimed
 from utils.machine import PRECISIONS, choose_device, default_workers, own_device
 from utils.progress import Interrupted
 from utils.run import CHECKPOINT, RunFolder, check_output_dir
@@ -121,30 +123,31 @@ def fit_data(
         options.seed,
         options.print_freq,
     )
-    run = open_run(options, training, describe_data(train_data, test_data, candidates))
-    if again is None:
-        place = shlex.quote(str(run.path))
-        again = f"{distributed.launcher()} {options.script}.py --resume {place}"
-    try:
-        if distributed.world_size() > 1:
-            training.forward = distributed.parallel(classifier, device)
-        with enough_values(options):
-            fit_assembled(options, training, run, train_data, test_data)
-    except Interrupted:
-        if distributed.rank() > 0:
-            sys.exit(1)  # the first says it
-        raise UserError(
-            f"interrupted in epoch {training.epoch} after step {training.step}, and stored; go "
-            f"on with: {again}"
-        ) from None
-    except Exception as error:
-        if distributed.lost_a_process(error):
-            raise LostProcess(
-                f"another process of the run has ended; go on with: {again}"
-            ) from error
-        if options.resume is None:
-            run.discard_unless_stored()
-        raise
+    data = describe_data(train_data, test_data, candidates)
+    with opened_run(options, training, data) as run:
+        if again is None:
+            place = shlex.quote(str(run.path))
+            again = f"{distributed.launcher()} {options.script}.py --resume {place}"
+        try:
+            if distributed.world_size() > 1:
+                training.forward = distributed.parallel(classifier, device)
+            with enough_values(options):
+                fit_assembled(options, training, run, train_data, test_data)
+        except Interrupted:
+            if distributed.rank() > 0:
+                sys.exit(1)  # the first says it
+            raise UserError(
+                f"interrupted in epoch {training.epoch} after step {training.step}, and stored; go "
+                f"on with: {again}"
+            ) from None
+        except Exception as error:
+            if distributed.lost_a_process(error):
+                raise LostProcess(
+                    f"another process of the run has ended; go on with: {again}"
+                ) from error
+            if options.resume is None:
+                run.discard_unless_stored()
+            raise
     return run
 
 
@@ -265,29 +268,44 @@ def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
     return classifier
 
 
-def open_run(options: argparse.Namespace, training: Training, data: dict) -> RunFolder:
-    """A new run's folder, or the resumed one with `training` brought to where it stood."""
+@contextlib.contextmanager
+def opened_run(options: argparse.Namespace, training: Training, data: dict) -> Iterator[RunFolder]:
+    """A new run's folder, or the resumed one with `training` brought to where it stood.
+
+    Meanwhile no other process can write to it.
+    """
     stored = {name: value for name, value in vars(options).items() if name != "resume"}
     if options.resume is None:
-        return RunFolder.create(options.output_dir, stored, data)
-    run, state = RunFolder.reopen(options.resume, stored, data)
+        run = RunFolder.create(options.output_dir, stored, data)
+        with claimed(run.path):
+            yield run
+    else:
+        with claimed(Path(options.resume)):
+            run, state = RunFolder.reopen(options.resume, stored, data)
+            restore(training, run, state, options.total_epoch)
+            yield run
+
+
+def restore(
+    training: Training, run: RunFolder, state: dict[str, Any] | None, total_epoch: int
+) -> None:
+    """Bring `training` to where the run stood, of whose checkpoint `state` is."""
     if state is None:
         print(f"{run.path} has no checkpoint yet: starting it anew")
-    else:
-        try:
-            training.load_state_dict(state)
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{run.path / CHECKPOINT} is not of this run: expected the weights and method "
-                f"state of its config.json, but found {str(error).splitlines()[0]}"
-            ) from error
-        if training.epoch > options.total_epoch + 1:
-            raise UserError(
-                f"{run.path} has trained {training.epoch - 1} epochs, more than --total_epoch "
-                f"{options.total_epoch}: give more, or start a new run"
-            )
-        print(f"resuming in epoch {training.epoch} after step {training.step}")
-    return run
+        return
+    try:
+        training.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{run.path / CHECKPOINT} is not of this run: expected the weights and method "
+            f"state of its config.json, but found {str(error).splitlines()[0]}"
+        ) from error
+    if training.epoch > total_epoch + 1:
+        raise UserError(
+            f"{run.path} has trained {training.epoch - 1} epochs, more than --total_epoch "
+            f"{total_epoch}: give more, or start a new run"
+        )
+    print(f"resuming in epoch {training.epoch} after step {training.step}")
 
 
 def resolve_machine(options: argparse.Namespace, in_memory: bool) -> None:

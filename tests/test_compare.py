@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import compare
-from utils import grid
+from utils import files, grid
 from utils.options import build_parser, parse_options
 
 # Trains in no time: writes what a run leaves behind, or breaks off before the end.
@@ -281,7 +281,7 @@ def test_after_the_budget_the_same_command_goes_on(call, scripts, tmp_path):
     assert len(records(tmp_path)) > finished
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, scripts, tmp_path):
     script = (
         "import sys; from pathlib import Path; import compare; from utils import grid\n"
@@ -293,18 +293,14 @@ def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, script
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(compare.__file__).parent,
-        start_new_session=True,
     )
     logs = [tmp_path / "c" / f"{name}.log" for name in ("clean-seed1", "bce-rate0.1-seed1")]
     deadline = time.monotonic() + 60
     while not all(log.exists() and log.read_text() for log in logs):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    if number == signal.SIGINT:  # from a terminal, it reaches the whole group
-        os.killpg(process.pid, number)
-    else:  # from a scheduler, this process alone
-        process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.strip().splitlines()[-1] == (
         "error: stopped with 6 runs left; the same command goes on with them"
@@ -357,6 +353,8 @@ def test_what_is_compared_cannot_be_set_for_all(flag, call):
 
 
 def test_a_trained_run_draws_the_noise_of_instances(call, scripts, tmp_path):
+    for name in ("run", "other"):
+        (tmp_path / name).mkdir()
     flags = "--noise instance --load_from run --methods bce --rates 0.2 --seeds 0".split()
     assert call(*flags)[0] == 0
     made = json.loads((tmp_path / "c" / "made.txt").read_text())
@@ -365,6 +363,40 @@ def test_a_trained_run_draws_the_noise_of_instances(call, scripts, tmp_path):
     flags[3] = "other"
     status, _, err = call(*flags)
     assert (status, "holds runs with" in err) == (1, True)
+
+
+def test_a_missing_run_that_is_to_draw_the_noise_is_said_at_once(call, scripts, tmp_path):
+    status, _, err = call("--noise", "instance", "--load_from", "nowhere")
+    assert status == 1
+    missing = tmp_path / "nowhere"
+    assert err == (
+        f"error: --load_from {missing} does not exist: give a run's folder or a weight file\n"
+    )
+    assert not (tmp_path / "c").exists()
+
+
+def test_candidates_that_cannot_be_made_are_no_fault_of_a_run(call, scripts, tmp_path):
+    (scripts / "make_candidates.py").write_text("import sys; sys.exit('no such class')")
+    status, _, err = call(*"--noise class --methods bce --rates 0.2 --seeds 0".split())
+    assert status == 1
+    noise = tmp_path / "c" / "candidates-rate0.2-seed0.npy"
+    assert err.splitlines() == [
+        "no such class",
+        f"error: no {noise} could be made, see above; when that is mended, the same command goes "
+        "on there",
+    ]
+
+
+def test_a_folder_serves_one_comparison_at_a_time(call, scripts, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
+    (tmp_path / "c").mkdir()
+    with files.claimed(tmp_path / "c"):
+        status, _, err = call(*FOUR)
+    assert (status, err) == (
+        1,
+        f"error: another process writes to {tmp_path / 'c'}: wait until it has ended, or stop it\n",
+    )
+    assert call(*FOUR)[0] == 0
 
 
 @pytest.mark.parametrize(

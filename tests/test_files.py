@@ -1,10 +1,13 @@
 import errno
 import json
+import os
+import threading
 
 import pytest
 
-from utils.errors import exit_status
-from utils.files import atomic_path, write_json
+from utils import distributed, files
+from utils.errors import UserError, exit_status
+from utils.files import atomic_path, claimed, write_json
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
@@ -48,3 +51,34 @@ def test_an_error_of_another_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "c.txt"):
         (tmp_path / "other" / "d.txt").write_text("")
     assert caught.value.filename == str(tmp_path / "other" / "d.txt")
+
+
+def test_a_folder_is_claimed_by_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
+    with claimed(tmp_path):
+        with pytest.raises(UserError, match="another process writes to"), claimed(tmp_path):
+            pass
+        monkeypatch.setattr(distributed, "rank", lambda: 1)  # the first claims it for all
+        with claimed(tmp_path):
+            pass
+    monkeypatch.undo()
+    with claimed(tmp_path):
+        pass
+
+
+def test_who_comes_while_a_claim_ends_waits_for_it(tmp_path):
+    """Such as the user who resumes a run whose loader processes have not noticed its end."""
+    held = os.open(tmp_path, os.O_RDONLY)
+    assert files.try_to_lock(held)
+    threading.Timer(0.5, os.close, [held]).start()
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_file_system_without_claims_is_no_error(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    with claimed(tmp_path):
+        pass

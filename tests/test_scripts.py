@@ -12,13 +12,18 @@ import pytest
 import torch
 
 import main_CoNeS
+from pipeline import experiment
 from pipeline.cones import build, released
 from pipeline.data import digits
 from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
+from utils import files
 from utils.run import RunFolder
 
-SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
+# Of two runs to be compared, a busy machine could choose another precision for each.
+SMALL = (
+    "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off"
+).split()
 
 
 def voc_flags(devkit, *more):
@@ -102,6 +107,26 @@ def test_a_run_broken_in_its_first_epoch_starts_from_its_weights_again(
     assert run("main_BCE", "--resume", "broken")[0] == 0
     whole, broken = (tmp_path / name / "model.safetensors" for name in ("whole", "broken"))
     assert whole.read_bytes() == broken.read_bytes()
+
+
+def test_a_run_that_another_process_trains_is_not_resumed(run, devkit, monkeypatch):
+    monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
+    held = []
+
+    def resume_meanwhile(*arguments):
+        held.append(run("main_BCE", "--resume", "r"))
+        return fit(*arguments)
+
+    with monkeypatch.context() as patch:
+        fit = experiment.fit
+        patch.setattr(experiment, "fit", resume_meanwhile)
+        assert run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))[0] == 0
+    [(status, _, err)] = held
+    assert (status, last_line(err)) == (
+        1,
+        "error: another process writes to r: wait until it has ended, or stop it",
+    )
+    assert run("main_BCE", "--resume", "r")[0] == 0
 
 
 def test_what_changes_on_resume_is_kept_for_the_next(run, devkit, tmp_path):

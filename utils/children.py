@@ -14,6 +14,9 @@ from typing import Any
 class Children:
     """Runs commands, from any thread, until Ctrl-C or SIGTERM.
 
+    Each has a session of its own: no signal reaches it but what is passed on from here, whether
+    a terminal sends it or a scheduler, to this process alone.
+
     Attributes:
         stopped: one of these came, or `terminate` was called: nothing is started any more.
     """
@@ -25,31 +28,34 @@ class Children:
 
     @contextlib.contextmanager
     def until_signalled(self) -> Iterator[None]:
-        """Within it, Ctrl-C and SIGTERM end the children and not this process."""
+        """Within it, Ctrl-C, SIGTERM and a closed terminal end the children, which store what they
+        have, and not this process; a second Ctrl-C ends them at once.
+        """
 
-        def interrupt(number: int, frame: Any) -> None:
-            # The terminal sends Ctrl-C to the children too, and to them a second one means
-            # to end at once: it must not be passed on.
-            self.stopped = True
-            print("\nstopping as soon as the running children have ended", file=sys.stderr)
+        def stop(number: int, frame: Any) -> None:
+            at_once = self.stopped and number == signal.SIGINT
+            self.terminate(at_once)
+            if number == signal.SIGINT and not at_once:
+                again = "Ctrl-C again ends it at once"
+                print(f"\nstopping when what runs is stored; {again}", file=sys.stderr)
 
-        handlers: dict[int, Any] = {
-            signal.SIGINT: interrupt,
-            signal.SIGTERM: lambda number, frame: self.terminate(),
+        before = {
+            number: signal.signal(number, stop)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN  # as under nohup
         }
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def terminate(self) -> None:
-        """End all children, and start none any more."""
+    def terminate(self, at_once: bool = False) -> None:
+        """End all children, by SIGKILL if `at_once`, and start none any more."""
         with self._lock:
             self.stopped = True
             for process in self._running:
-                process.terminate()
+                process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
 
     def call(
         self, command: list[str], environment: dict[str, str], log: Path | None, quiet: bool = False
@@ -71,7 +77,11 @@ class Children:
                 if self.stopped:
                     return False
                 process = subprocess.Popen(
-                    command, stdout=output, stderr=errors, env=os.environ | environment
+                    command,
+                    stdout=output,
+                    stderr=errors,
+                    env=os.environ | environment,
+                    start_new_session=True,
                 )
                 self._running.add(process)
             status = process.wait()

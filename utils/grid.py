@@ -164,8 +164,12 @@ class Grid:
         if not trained:
             with self._making:
                 command = self.making_command(run)
-                made = not command or children.call(command, environment, log, quiet=True)
-            trained = made and children.call(self.training_command(run), environment, log)
+                if command and not children.call(command, environment, log, quiet=True):
+                    raise UserError(
+                        f"no {self.noise_file(run)} could be made, see {log or 'above'}; when "
+                        "that is mended, the same command goes on there"
+                    )
+            trained = children.call(self.training_command(run), environment, log)
         if trained and self.result(run) is None:
             children.call(self.judging_command(run), environment, log, quiet=True)
         result = self.result(run)
