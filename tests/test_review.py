@@ -14,7 +14,9 @@ from pipeline.data.candidates import read_candidates
 from pipeline.review import scan
 from tests.test_page import downloads
 
-SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
+SMALL = (
+    "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off"
+).split()
 CLASSES = ["=sum(1)", "boat", "sea"]
 
 

@@ -12,7 +12,9 @@ from pipeline import evaluation
 from pipeline.data import voc
 from tests.test_checkpoint import csra_form, released_form
 
-SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2".split()
+SMALL = (
+    "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off"
+).split()
 
 
 @pytest.fixture
