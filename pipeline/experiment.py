@@ -34,7 +34,7 @@ from utils.errors import LostProcess, UserError
 from utils.files import claimed
 from utils.machine import PRECISIONS, choose_device, default_workers, own_device
 from utils.progress import Interrupted
-from utils.run import CHECKPOINT, RunFolder, check_output_dir
+from utils.run import CHECKPOINT, RunFolder, check_output_dir, new_folder
 
 MakeMethod = Callable[[CandidateRows, Classifier, argparse.Namespace], Method]
 
@@ -276,9 +276,9 @@ def opened_run(options: argparse.Namespace, training: Training, data: dict) -> I
     """
     stored = {name: value for name, value in vars(options).items() if name != "resume"}
     if options.resume is None:
-        run = RunFolder.create(options.output_dir, stored, data)
-        with claimed(run.path):
-            yield run
+        path = new_folder(options.output_dir, options.script, options.dataset)
+        with claimed(path):
+            yield RunFolder.create(path, stored, data)
     else:
         with claimed(Path(options.resume)):
             run, state = RunFolder.reopen(options.resume, stored, data)

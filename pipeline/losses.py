@@ -7,9 +7,9 @@ negative. Each baseline is a pure function of
     candidates  (B, C) float in {0, 1}, called S
 
 that returns a scalar, the mean over the (B, C) entries, so that a learning rate means the same
-to all of them. Values and gradients are finite at any finite logit. Function defaults are the
-papers'. Small classes below make methods of them that the engine can train with; the one that
-learns a noise rate is in forward_correction.py.
+to all of them. Function defaults are the papers'; with these, values and gradients are finite at
+any finite logit. Small classes below make methods of them that the engine can train with; the one
+that learns a noise rate is in forward_correction.py.
 """
 
 import argparse

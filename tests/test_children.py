@@ -1,29 +1,81 @@
+"""Children that are slow to end: what ends them, and what does not."""
+
+import os
+import signal
 import sys
 import threading
 import time
+
+import pytest
 
 from utils.children import Children
 
 STUBBORN = """
 import signal, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
 print("ready", flush=True)
-time.sleep(600)
+for _ in range(600):
+    time.sleep(1)
 """
 
 
-def test_a_child_that_does_not_end_when_asked_ends_at_once_when_told(tmp_path):
-    children, log = Children(), tmp_path / "log"
-    succeeded = []
-    command = [sys.executable, "-c", STUBBORN]
-    thread = threading.Thread(target=lambda: succeeded.append(children.call(command, {}, log)))
-    thread.start()
-    while not log.exists() or not log.read_text():
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    children.terminate()
-    thread.join(0.5)
-    assert thread.is_alive()
+
+
+@pytest.fixture
+def children():
+    children = Children()
+    yield children
     children.terminate(at_once=True)
-    thread.join()
-    assert succeeded == [False]
-    assert not children.call(command, {}, log)  # stopped: nothing is started any more
+
+
+@pytest.fixture
+def call(children, tmp_path):
+    """Start a child that goes on when it is asked to end: its log, and what `call` has returned."""
+    log, returned = tmp_path / "log", []
+    command = [sys.executable, "-c", STUBBORN]
+    thread = threading.Thread(
+        target=lambda: returned.append(children.call(command, {}, log)), daemon=True
+    )
+    thread.start()
+    wait_for(lambda: log.exists() and "ready" in log.read_text())
+    return log, returned
+
+
+def test_the_second_ctrl_c_ends_at_once_and_the_first_does_not(children, call, capfd):
+    log, returned = call
+    with children.until_signalled():
+        children.terminate()  # as the budget does
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_for(lambda: "asked" in log.read_text())
+        assert returned == []
+        assert "Ctrl-C again ends it at once" in capfd.readouterr().err
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_for(lambda: returned)
+    assert returned == [False]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+def test_a_terminal_that_is_gone_ends_at_once(number, children, call):
+    with children.until_signalled():
+        os.kill(os.getpid(), number)
+        wait_for(lambda: call[1])
+    assert call[1] == [False]
+
+
+def test_what_is_ignored_stays_so(children):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    with children.until_signalled():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
+    assert not children.stopped
+
+
+def test_once_stopped_nothing_is_started(children, tmp_path):
+    children.terminate()
+    assert not children.call([sys.executable, "-c", ""], {}, tmp_path / "log")
+    assert (tmp_path / "log").read_text() == ""

@@ -57,7 +57,7 @@ def run_to(epochs, folder, stop_at=None, resume=False, **kwargs):
         run, state = RunFolder.reopen(folder, {}, DATA)
         training.load_state_dict(state)
     else:
-        run = RunFolder.create(str(folder), {"script": "s", "dataset": "d"}, DATA)
+        run = RunFolder.create(folder, {"script": "s", "dataset": "d"}, DATA)
     data = make_data()
     batches = test_loader(TestImages(data.images, test_transform(32)), 8, 0, False)
 
@@ -137,7 +137,7 @@ def test_a_non_finite_loss_is_named_and_nothing_is_stored(tmp_path):
         return {"loss": value * (float("nan") if training.step == 2 else 1)}
 
     training.method.loss = poisoned
-    run = RunFolder.create(str(tmp_path / "run"), {}, DATA)
+    run = RunFolder.create(tmp_path / "run", {}, DATA)
     with pytest.raises(UserError, match="non-finite in epoch 1 at step 3"):
         fit(training, loader, lambda stop: {}, run, 2)
     assert not (tmp_path / "run" / "last.pt").exists()

@@ -60,7 +60,7 @@ def stored(tmp_path):
     classifier = assemble("test_resnet", 32, "csra", 4, 2, 0.3, "imagenet").eval()
     options = {"script": "main_BCE", "dataset": "digits", "model": "test_resnet", "img_size": 32}
     options |= {"normalize": "imagenet", "lam": 0.3, "amp": "bf16", "device": "cpu"}
-    run = RunFolder.create(str(tmp_path / "r"), options, {"classes": list("abcd")})
+    run = RunFolder.create(tmp_path / "r", options, {"classes": list("abcd")})
     record = {"epoch": 1, "train_loss": 1.0, "mAP": 50.0, "lr": 0.1}
     run.save_epoch(record, {}, classifier.state_dict())
     generator = torch.Generator().manual_seed(1)

@@ -1,7 +1,8 @@
 import errno
 import json
+import multiprocessing
 import os
-import threading
+import time
 
 import pytest
 
@@ -55,30 +56,55 @@ def test_an_error_of_another_file_keeps_its_name(tmp_path):
 
 def test_a_folder_is_claimed_by_one_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
-    with claimed(tmp_path):
-        with pytest.raises(UserError, match="another process writes to"), claimed(tmp_path):
-            pass
-        monkeypatch.setattr(distributed, "rank", lambda: 1)  # the first claims it for all
-        with claimed(tmp_path):
-            pass
-    monkeypatch.undo()
+    with claimed(tmp_path), pytest.raises(UserError, match="another process writes to"):
+        files.lock(tmp_path)
     with claimed(tmp_path):
         pass
 
 
-def test_who_comes_while_a_claim_ends_waits_for_it(tmp_path):
+def test_other_processes_of_a_run_wait_until_the_first_has_claimed(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "same_everywhere", waits.append)
+    held = files.lock(tmp_path)  # by the first
+    with claimed(tmp_path):
+        assert len(waits) == 1
+    os.close(held)
+
+
+def test_a_claim_ends_with_its_block_though_a_forked_process_lives_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
+    with claimed(tmp_path):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=[600])
+        child.start()
+    with claimed(tmp_path):
+        assert child.is_alive()
+    child.kill()
+    child.join()
+
+
+def test_who_comes_while_a_claim_ends_waits_for_it(tmp_path, monkeypatch):
     """Such as the user who resumes a run whose loader processes have not noticed its end."""
-    held = os.open(tmp_path, os.O_RDONLY)
-    assert files.try_to_lock(held)
-    threading.Timer(0.5, os.close, [held]).start()
+    held = files.lock(tmp_path)
+    waits = []
+
+    def let_go(seconds):
+        waits.append(seconds)
+        os.close(held)
+
+    monkeypatch.setattr(files.time, "sleep", let_go)
     with claimed(tmp_path):
-        pass
+        assert len(waits) == 1
 
 
-def test_a_file_system_without_claims_is_no_error(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch):
+    calls = []
+
     def refuse(*arguments):
+        calls.append(arguments)
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", refuse)
     with claimed(tmp_path):
-        pass
+        assert len(calls) == 1

@@ -107,7 +107,7 @@ def test_each_released_step_changes_what_is_learned(name):
 
 
 def test_a_state_of_all_labels_is_refused():
-    """As older versions stored it; `open_run` says which checkpoint it is of."""
+    """As older versions stored it; `experiment.restore` says which checkpoint it is of."""
     method = make_method()
     state = method.state_dict() | {"confidence": {"rows": torch.rand(4, 4)}}
     with pytest.raises(KeyError):

@@ -19,7 +19,7 @@ def save(run, epoch, score):
 
 
 def test_the_folder_holds_what_is_promised(tmp_path):
-    run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     for epoch, score in [(1, 50.0), (2, 70.0), (3, 60.0)]:
         save(run, epoch, score)
     result = run.finish()
@@ -45,7 +45,7 @@ def test_the_folder_holds_what_is_promised(tmp_path):
 
 
 def test_a_run_without_a_defined_map_still_finishes(tmp_path):
-    run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     save(run, 1, None)
     assert run.finish()["best_on_test"] == {"epoch": 1, "mAP": None}
 
@@ -54,17 +54,17 @@ def test_existing_folders_are_not_touched(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
     with pytest.raises(UserError, match="exists and is not a run"):
-        RunFolder.create(str(tmp_path / "photos"), OPTIONS, DATA)
-    RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+        RunFolder.create(tmp_path / "photos", OPTIONS, DATA)
+    RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     remedy = "give a new --output_dir, or train it further by --resume"
     with pytest.raises(UserError, match=f"already holds a run: {remedy}"):
-        RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+        RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     with pytest.raises(UserError, match="is a file"):
-        RunFolder.create(str(tmp_path / "photos" / "a.jpg"), OPTIONS, DATA)
+        RunFolder.create(tmp_path / "photos" / "a.jpg", OPTIONS, DATA)
 
 
 def test_lines_ahead_of_the_checkpoint_are_dropped(tmp_path):
-    run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     save(run, 1, 50.0)
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(record(2, 99.0)) + "\n")
@@ -76,7 +76,7 @@ def test_lines_ahead_of_the_checkpoint_are_dropped(tmp_path):
 
 
 def test_changed_data_and_damaged_checkpoints_are_refused(tmp_path):
-    run = RunFolder.create(str(tmp_path / "run"), OPTIONS, DATA)
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     assert RunFolder.reopen(str(run.path), OPTIONS, DATA)[1] is None
     save(run, 1, 50.0)
     with pytest.raises(UserError, match=r"the data of .* changed .*\(fingerprint\)"):

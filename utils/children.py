@@ -1,4 +1,4 @@
-"""Child processes that a script waits for, several at once, and takes with it when it ends."""
+"""Child processes that a script waits for, several at once, and ends when a signal ends it."""
 
 import contextlib
 import os
@@ -28,20 +28,29 @@ class Children:
 
     @contextlib.contextmanager
     def until_signalled(self) -> Iterator[None]:
-        """Within it, Ctrl-C, SIGTERM and a closed terminal end the children, which store what they
-        have, and not this process; a second Ctrl-C ends them at once.
+        """Within it, Ctrl-C and SIGTERM end the children, which store what they have, and not this
+        process. A second Ctrl-C ends them at once, as does a closed terminal, to which they
+        could not print that they store.
         """
+        interrupts = 0
 
-        def stop(number: int, frame: Any) -> None:
-            at_once = self.stopped and number == signal.SIGINT
-            self.terminate(at_once)
-            if number == signal.SIGINT and not at_once:
+        def interrupt(number: int, frame: Any) -> None:
+            nonlocal interrupts
+            interrupts += 1
+            self.terminate(at_once=interrupts > 1)
+            if interrupts == 1:
                 again = "Ctrl-C again ends it at once"
                 print(f"\nstopping when what runs is stored; {again}", file=sys.stderr)
 
+        handlers: dict[int, Any] = {
+            signal.SIGINT: interrupt,
+            signal.SIGTERM: lambda number, frame: self.terminate(),
+            signal.SIGHUP: lambda number, frame: self.terminate(at_once=True),
+            signal.SIGQUIT: lambda number, frame: self.terminate(at_once=True),
+        }
         before = {
-            number: signal.signal(number, stop)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            number: signal.signal(number, handler)
+            for number, handler in handlers.items()
             if signal.getsignal(number) is not signal.SIG_IGN  # as under nohup
         }
         try:

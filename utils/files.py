@@ -1,7 +1,6 @@
 """Writing files so that neither a crash nor a second process leaves half of one."""
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -51,35 +50,43 @@ def write_json(path: str | Path, content: Any) -> None:
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keep other runs from writing to a folder that exists; they must claim it too.
+    """Keep other runs on this machine from writing to a folder; they must claim it too.
 
-    Of the processes of a run the first claims it. The claim ends with it at the latest. Where the
-    file system knows no claims, as some network ones, all goes on without.
+    The folder exists. Of a run's processes the first claims it, and the others wait for that. The
+    claim ends with the block, or with the process.
 
     Raises:
         UserError: another process has claimed it.
     """
-    if distributed.rank() > 0:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = lock(folder) if distributed.rank() == 0 else None
+    distributed.same_everywhere(None)
     try:
-        deadline = time.monotonic() + SECONDS_TO_CLAIM
-        while not try_to_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"another process writes to {folder}: wait until it has ended, or stop it"
-                )
-            time.sleep(0.2)
         yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # as in `lock`
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # of copies in forked processes too
+            os.close(descriptor)
 
 
-def try_to_lock(descriptor: int) -> bool:
-    """Whether no other process has locked the open file or folder; this one then has."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
+def lock(folder: Path) -> int:
+    """A descriptor of the folder, locked, unless its file system knows no locks.
+
+    Raises:
+        UserError: another process has it locked, and still has after SECONDS_TO_CLAIM.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    deadline = time.monotonic() + SECONDS_TO_CLAIM
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise UserError(
+                    f"another process writes to {folder}: wait until it has ended, or stop it"
+                ) from None
+            time.sleep(0.2)
+        except OSError:
+            return descriptor

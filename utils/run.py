@@ -46,28 +46,20 @@ class RunFolder:
         self._events: Any = None
 
     @classmethod
-    def create(cls, output_dir: str | None, options: dict[str, Any], data: dict) -> "RunFolder":
-        """Make the folder and write its config.
+    def create(cls, path: Path, options: dict[str, Any], data: dict) -> "RunFolder":
+        """Write a run's config to a folder of its own.
 
         Args:
-            output_dir: None for runs/<script>-<dataset>-<time>.
+            path: the folder, as `new_folder` made it.
             options: resolved options, JSON-ready.
             data: fingerprint and counts of the data.
 
         Raises:
-            UserError: the folder exists and is not empty.
+            UserError: the folder is not empty.
         """
         if distributed.rank() > 0:
-            return cls(Path(distributed.same_everywhere("")), [])
-        if output_dir is None:
-            name = f"{options['script']}-{options['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
-            path = Path("runs") / name
-            if path.exists():  # another run began in the same second
-                path = Path("runs") / f"{name}-{os.getpid()}"
-        else:
-            path = Path(output_dir)
+            return cls(path, [])
         check_output_dir(path)
-        path.mkdir(parents=True, exist_ok=True)
         versions = {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -78,7 +70,7 @@ class RunFolder:
         }
         config = {"options": options, "processes": distributed.world_size()}
         write_json(path / "config.json", config | {"versions": versions, "data": data})
-        return cls(Path(distributed.same_everywhere(str(path))), [])
+        return cls(path, [])
 
     @classmethod
     def reopen(
@@ -177,6 +169,17 @@ class RunFolder:
             self._events.flush()
         except OSError as error:
             print(f"warning: no TensorBoard events of this epoch: {error}", file=sys.stderr)
+
+
+def new_folder(output_dir: str | None, script: str, dataset: str) -> Path:
+    """Make a run's folder; without a name, runs/<script>-<dataset>-<time>."""
+    path = Path(output_dir or f"runs/{script}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if output_dir is None and path.exists():  # another run began in the same second
+        path = path.with_name(f"{path.name}-{os.getpid()}")
+    path = Path(distributed.same_everywhere(str(path)))
+    if distributed.rank() == 0:
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def check_output_dir(path: Path, flag: str = "--output_dir") -> None:

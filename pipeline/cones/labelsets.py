@@ -68,8 +68,8 @@ def posterior_of_rows(
     alone = bayes(probability, rates[rows.columns])
     if not nonempty:
         return alone
-    none_true = torch.segment_reduce(torch.log1p(-alone), "sum", lengths=rows.count)
-    return given_one(alone, none_true.repeat_interleave(rows.count))
+    log_none_true = torch.segment_reduce(torch.log1p(-alone), "sum", lengths=rows.count)
+    return given_one(alone, log_none_true.repeat_interleave(rows.count))
 
 
 def bayes(probability: Tensor, rates: Tensor) -> Tensor:
@@ -79,9 +79,9 @@ def bayes(probability: Tensor, rates: Tensor) -> Tensor:
     return p / (p + (1 - p) * rates)
 
 
-def given_one(alone: Tensor, none_true: Tensor) -> Tensor:
-    """`alone` given that one is true at least; `none_true` is the log-probability that none is."""
-    return (alone / -torch.expm1(none_true).clamp(max=-1e-30)).clamp(max=1)
+def given_one(alone: Tensor, log_none_true: Tensor) -> Tensor:
+    """`alone` given that one is true at least; `log_none_true` is the logarithm of P(none is)."""
+    return (alone / -torch.expm1(log_none_true).clamp(max=-1e-30)).clamp(max=1)
 
 
 class Observed:
@@ -198,7 +198,7 @@ def best_fit(
     rates: Tensor | None = None,
     prevalence: Tensor | None = None,
 ) -> Mixture:
-    """The most likely of several fits; rates are estimated, all alike, where None are given."""
+    """The most likely of several fits; rates are estimated, one a class, where None are given."""
     fits = (run_em(observed, sets, iterations, seed, rates, prevalence) for seed in range(starts))
     return max(fits, key=lambda fit: fit.likelihood)
 
@@ -225,14 +225,13 @@ def run_em(
     together = observed.transposed_times(member).T
     for iteration in range(iterations):
         size = member.sum(dim=0)
-        true = together * bayes(theta, rates)
         if iteration == 0:
             seen = together / size.clamp(min=1e-6)[:, None]
             theta = ((seen - rates) / (1 - rates)).clamp(0.02, 0.95)
-        elif prevalence is None:
-            theta = (true - 0.5).clamp(min=1e-3) / (size[:, None] + 1)
         else:
-            theta = (true + prevalence) / (size[:, None] + 1)
+            true = together * bayes(theta, rates)
+            more = (true - 0.5).clamp(min=1e-3) if prevalence is None else true + prevalence
+            theta = more / (size[:, None] + 1)
         theta = theta.clamp(1e-5, 0.999)
         fit = Mixture(theta, rates, (size + 1) / (images + sets))
         joint = log_joint(rows, fit)

@@ -15,6 +15,7 @@ from pipeline.model.classifier import Output
 
 Tensor = torch.Tensor
 OFFSET_EPOCHS = 3  # in which the classes' offsets fade
+STATE = ("rates", "offset", "company", "logits", "gain")  # tensors that resuming needs
 
 
 class Posterior:
@@ -51,6 +52,7 @@ class Posterior:
     ) -> None:
         probability, self.rates = fit_label_sets(rows, rate)
         self.rows, self.without = rows, frozenset(without)
+        self.nonempty = "nonempty" not in without
         frequency = (rows.class_count / rows.images - self.rates) / (1 - self.rates)
         self.offset = frequency.clamp(0.001, 0.999).logit()
         self.logits = rows.table(self.offset[rows.columns])
@@ -70,11 +72,18 @@ class Posterior:
         """Targets of all candidates of the training images, (entries,)."""
         targets = torch.empty_like(self.logits[:-1])
         for entries, part in self.rows.chunks():
-            p = (self.logits[entries] + self.company[entries] / self.epoch).sigmoid()
-            targets[entries] = posterior_of_rows(
-                p, self.rates, part, "nonempty" not in self.without
-            )
+            p = self.prior(self.logits[entries], entries)
+            targets[entries] = posterior_of_rows(p, self.rates, part, self.nonempty)
         return targets
+
+    def prior(self, logits: Tensor, entries: slice | Tensor) -> Tensor:
+        """What image and company say of candidates: formula (3) of docs/method.md.
+
+        Args:
+            logits: of these candidates, with the offset.
+            entries: their positions among all.
+        """
+        return (logits + self.company[entries] / self.epoch).sigmoid()
 
     def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Losses of a batch; remembers its logits on the way.
@@ -96,9 +105,9 @@ class Posterior:
             batch = self.rows.batch(index)
             own = batch.take(logits)
             self.logits[batch.positions] = own
-            p = (own + self.company[batch.positions] / self.epoch).sigmoid()
-            rates, nonempty = self.rates[batch.columns], "nonempty" not in self.without
-            targets = batch.spread(posterior(p, rates, batch.inside, nonempty))
+            p = self.prior(own, batch.positions)
+            rates = self.rates[batch.columns]
+            targets = batch.spread(posterior(p, rates, batch.inside, self.nonempty))
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return {
             "loss": (self.gain * losses).mean(),
@@ -108,11 +117,11 @@ class Posterior:
 
     def state_dict(self) -> dict[str, Any]:
         """All that resuming needs, and the confidence of every candidate for those who read it."""
-        names = ("rates", "offset", "company", "logits", "gain", "epoch", "seen")
+        names = (*STATE, "epoch", "seen")
         return {"confidence": {"values": self.beliefs()}} | {n: getattr(self, n) for n in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("rates", "offset", "company", "logits", "gain"):
+        for name in STATE:
             getattr(self, name).copy_(state[name])
         self.epoch, self.seen = state["epoch"], state["seen"]
 
