@@ -67,8 +67,8 @@ def test_a_terminal_that_is_gone_ends_at_once(number, children, call):
     assert call[1] == [False]
 
 
-def test_what_is_ignored_stays_so(children):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+def test_under_nohup_a_closed_terminal_ends_nothing(children):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with children.until_signalled():
         os.kill(os.getpid(), signal.SIGHUP)
     assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN

@@ -48,11 +48,9 @@ class Children:
             signal.SIGHUP: lambda number, frame: self.terminate(at_once=True),
             signal.SIGQUIT: lambda number, frame: self.terminate(at_once=True),
         }
-        before = {
-            number: signal.signal(number, handler)
-            for number, handler in handlers.items()
-            if signal.getsignal(number) is not signal.SIG_IGN  # as under nohup
-        }
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+            del handlers[signal.SIGHUP]
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
