@@ -58,6 +58,8 @@ def main() -> None:
     grid = Grid(
         folder, options.dataset, options.flags, definitions, options.jobs, options.noise, scorer
     )
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output_dir {folder} is a file: give a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder):
         grid.check_settings(added)

@@ -252,7 +252,10 @@ def test_after_a_failure_what_runs_ends_and_nothing_starts(call, scripts, tmp_pa
     )
     assert status == 1
     log = tmp_path / "c" / "worse-rate0.1-seed0.log"
-    assert f"see {log}; when that is mended, the same command goes on there" in err
+    assert (
+        f"worse-rate0.1-seed0 (the disk is full), see {log}; when that is mended, the same command "
+        "goes on there"
+    ) in err
     assert log.read_text().endswith("the disk is full\n")
     assert records(tmp_path)[0]["seed"] == "0"
     assert len(calls(tmp_path)) <= 3
@@ -317,8 +320,7 @@ def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
     assert call(*FOUR)[0] == 0
     status, _, err = call(*FOUR, "--", "--pause", "0.1")
     assert status == 1
-    assert "c holds runs with {'dataset': 'digits', 'flags': []}, but" in err
-    assert "give the same flags again, or another --output_dir" in err
+    assert "c holds runs with flags none, but flags --pause 0.1 is asked for: give the same" in err
     assert call(*FOUR, "--dataset", "voc07")[0] == 1
     more = ["--add", "gap=main_CoNeS.py --head gap"]
     assert call(*FOUR, *more)[0] == 0
@@ -330,6 +332,28 @@ def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
         "asked for: give it another name"
     ) in err
     assert call(*FOUR, "--add", "gap-2=main_CoNeS.py --head csra")[0] == 0
+
+
+def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(call, scripts, tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "table.md").write_text("notes")
+    status, _, err = call(*FOUR)
+    assert (status, err) == (
+        1,
+        f"error: {tmp_path / 'c'} exists and is not a comparison: give a new or empty "
+        "--output_dir\n",
+    )
+    assert [path.read_text() for path in (tmp_path / "c").iterdir()] == ["notes"]
+    (tmp_path / "file").touch()
+    status, _, err = call(*FOUR, "--output_dir", "file")
+    assert (status, "file is a file: give a new folder" in err) == (1, True)
+
+
+def test_settings_that_cannot_be_read_are_not_replaced(call, scripts, tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "compare.json").write_text('{"dataset": "dig')
+    status, _, err = call(*FOUR)
+    assert (status, "compare.json is damaged: bring it back, or give another" in err) == (1, True)
 
 
 def test_flags_that_made_no_run_bind_nobody(call, scripts):

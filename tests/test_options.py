@@ -37,6 +37,14 @@ def test_the_authors_commands_run_as_written(capsys):
     assert "224/448 lists alternatives: taking the first, 224" in capsys.readouterr().err
 
 
+def test_the_noise_of_own_labels_is_said_or_lies_in_a_file(tmp_path):
+    (tmp_path / "n.npy").touch()
+    flags = ["--dataset", "files", "--labels", "a.csv"]
+    assert parse(*flags, "--noise_file", str(tmp_path / "n.npy")).partial_rate is None
+    with pytest.raises(SystemExit):
+        parse(*flags, "--noise_file", str(tmp_path / "missing.npy"))
+
+
 def test_cutmix_means_weights():
     assert parse("--dataset", "coco", "--cutmix", "x.pth").weights == "x.pth"
 

@@ -74,15 +74,16 @@ class Grid:
             asked["noise"] = self.noise
         if self.scorer is not None:
             asked["load_from"] = self.scorer
-        try:
-            stored = dict(json.loads(path.read_text("utf-8")))
-            before = dict(stored.pop("added", {}))
-        except (FileNotFoundError, ValueError, TypeError):
-            stored, before = {}, {}
-        if stored != asked and self.has_runs("*"):
+        stored, before = self.read_settings(path)
+        differing = [name for name in asked | stored if stored.get(name) != asked.get(name)]
+        if differing and self.has_runs("*"):
+            settings = (
+                ", ".join(f"{name} {described(held.get(name))}" for name in differing)
+                for held in (stored, asked)
+            )
             raise UserError(
-                f"{self.folder} holds runs with {stored}, but {asked} is asked for: give the same "
-                "flags again, or another --output_dir"
+                f"{self.folder} holds runs with {next(settings)}, but {next(settings)} is asked "
+                "for: give the same flags again, or another --output_dir"
             )
         for name, definition in added.items():
             if before.get(name, definition) != definition and self.has_runs(name):
@@ -92,6 +93,27 @@ class Grid:
                     "--output_dir"
                 )
         write_json(path, asked | {"added": before | added})
+
+    def read_settings(self, path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
+        """What all runs share, and added definitions, from compare.json; empty in a new folder.
+
+        Raises:
+            UserError: the folder holds something else, or the file is damaged.
+        """
+        try:
+            stored = dict(json.loads(path.read_text("utf-8")))
+            return stored, dict(stored.pop("added", {}))
+        except FileNotFoundError:
+            if any(self.folder.iterdir()):
+                raise UserError(
+                    f"{self.folder} exists and is not a comparison: give a new or empty "
+                    "--output_dir"
+                ) from None
+            return {}, {}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UserError(
+                f"{path} is damaged: bring it back, or give another --output_dir"
+            ) from error
 
     def has_runs(self, method: str) -> bool:
         """Whether a run of it was begun; "*" stands for any method."""
@@ -166,8 +188,8 @@ class Grid:
                 command = self.making_command(run)
                 if command and not children.call(command, environment, log, quiet=True):
                     raise UserError(
-                        f"no {self.noise_file(run)} could be made, see {log or 'above'}; when "
-                        "that is mended, the same command goes on there"
+                        f"no {self.noise_file(run)} could be made{reason(log)}; when that is "
+                        "mended, the same command goes on there"
                     )
             trained = children.call(self.training_command(run), environment, log)
         if trained and self.result(run) is None:
@@ -175,8 +197,8 @@ class Grid:
         result = self.result(run)
         if result is None:
             raise UserError(
-                f"stopped at {path}, see {log or 'above'}; when that is mended, the same command "
-                "goes on there"
+                f"stopped at {path}{reason(log)}; when that is mended, the same command goes on "
+                "there"
             )
         return result
 
@@ -234,6 +256,22 @@ class Grid:
             return result | {"candidate_AP": judged["candidate_AP"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def described(setting: Any) -> str:
+    """For example '--lr 0.1' of flags in their list; 'none' of what is not set."""
+    if isinstance(setting, list):
+        setting = shlex.join(map(str, setting))
+    return str(setting or "none")
+
+
+def reason(log: Path | None) -> str:
+    """Why a script failed, and where all that it printed is."""
+    if log is None:
+        return ", see above"
+    lines = log.read_text("utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f" ({last}), see {log}"
 
 
 def data_flags(words: list[str]) -> list[str]:

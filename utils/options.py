@@ -408,10 +408,15 @@ def parse_options(parser: Parser, script: str, argv: list[str] | None = None) ->
             options.partial_rate = 0.0
         elif not Path(options.noise_file).exists():
             raise UserError(f"no file {options.noise_file}: give one that review.py wrote")
-    if script == "main_CoNeS" and options.dataset == "files" and options.partial_rate is None:
+    if (
+        script == "main_CoNeS"
+        and options.dataset == "files"
+        and options.partial_rate is None
+        and not has_noise(options)
+    ):
         parser.error(
-            "--partial_rate is needed: the noise to add to your labels; main_real.py takes them "
-            "as they are"
+            "--partial_rate is needed: the noise to add to your labels, unless there is a "
+            "--noise_file; main_real.py takes them as they are"
         )
     is_cones = hasattr(options, "recipe")
     flag, user = ("recipe", "posterior") if is_cones else ("loss", "bce-forward")
@@ -436,11 +441,16 @@ def check_recipe_flags(parser: argparse.ArgumentParser, options: argparse.Namesp
             parser.error(f"--ablate {part}: --recipe {recipe} {can}")
 
 
+def has_noise(options: argparse.Namespace) -> bool:
+    """Whether there is a candidate file to train on."""
+    return options.noise_file is not None and Path(options.noise_file).exists()
+
+
 def resolve(options: argparse.Namespace) -> argparse.Namespace:
     """Fill what was not given with the defaults of the recipe, the data set and the paper."""
     recipe = RECIPE_DEFAULTS.get(getattr(options, "recipe", None) or "", {})
     defaults = DEFAULTS | DATASET_DEFAULTS.get(options.dataset, {}) | recipe
-    if options.noise_file is not None and Path(options.noise_file).exists():
+    if has_noise(options):
         del defaults["partial_rate"]  # the file has its own rate, checked only if one is given
     for name, value in vars(options).items():
         if value is None and name in defaults:
