@@ -503,7 +503,11 @@ SURROGATE = "\\ud800"
         ("a.jsonl", GOOD.replace("sea", SURROGATE), r"line 1: expected .* found '\\ud800'"),
         ("a.jsonl", GOOD.replace("sea", "a\\u2028b"), r"line 1: .* found 'a\\u2028b'"),
         ("a.jsonl", b'{"path": "\xff"}', "a.jsonl cannot be read: 'utf-8' .*; save it as UTF-8"),
-        ("a.json", "", "a.json must be COCO instances, .* but found: Expecting value"),
+        (
+            "a.json",
+            "",
+            "a.json must be COCO instances, .* but found: Expecting value.*; correct it",
+        ),
         ("a.json", "[]", "a.json must be COCO instances"),
         ("a.json", "[" * 100_000, "a.json must be COCO instances"),
         ("a.json", b"\xff", "a.json must be COCO instances"),

@@ -89,7 +89,7 @@ def read_instances(path: Path, every_image: bool = False) -> Instances:
 
     Args:
         path: of the .json.
-        every_image: keep images without annotation, whose targets are 0.
+        every_image: keep images without annotation, whose targets are 0, as in a user's own file.
 
     Raises:
         UserError: the file is missing or no COCO instances.
@@ -105,7 +105,7 @@ def read_instances(path: Path, every_image: bool = False) -> Instances:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise UserError(
             f"{path} must be COCO instances, with images, annotations and categories, but found: "
-            f"{reason}; download it again"
+            f"{reason}; {'correct it' if every_image else 'download it again'}"
         ) from error
 
 

@@ -266,7 +266,11 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
 
     for number, row in enumerate(rows):
         name, split = normalised(row.path), row.split.strip()
-        if name in paths or not is_line(name, "surrogateescape"):
+        if not is_line(name, "surrogateescape"):
+            raise UserError(
+                f"{row.where}: expected a path of readable characters, but found {name[:80]!r}"
+            )
+        if name in paths:
             raise UserError(
                 f"{row.where}: expected a path that no earlier line names, but found {name[:80]!r}"
             )
