@@ -61,9 +61,11 @@ def test_the_second_ctrl_c_ends_at_once_and_the_first_does_not(children, call, c
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
 def test_a_terminal_that_is_gone_ends_at_once(number, children, call):
+    before = signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
     with children.until_signalled():
         os.kill(os.getpid(), number)
         wait_for(lambda: call[1])
+    signal.signal(number, before)
     assert call[1] == [False]
 
 
