@@ -77,13 +77,10 @@ class Grid:
         stored, before = self.read_settings(path)
         differing = [name for name in asked | stored if stored.get(name) != asked.get(name)]
         if differing and self.has_runs("*"):
-            settings = (
-                ", ".join(f"{name} {described(held.get(name))}" for name in differing)
-                for held in (stored, asked)
-            )
             raise UserError(
-                f"{self.folder} holds runs with {next(settings)}, but {next(settings)} is asked "
-                "for: give the same flags again, or another --output_dir"
+                f"{self.folder} holds runs with {described(stored, differing)}, but "
+                f"{described(asked, differing)} is asked for: give the same flags again, or "
+                "another --output_dir"
             )
         for name, definition in added.items():
             if before.get(name, definition) != definition and self.has_runs(name):
@@ -187,19 +184,13 @@ class Grid:
             with self._making:
                 command = self.making_command(run)
                 if command and not children.call(command, environment, log, quiet=True):
-                    raise UserError(
-                        f"no {self.noise_file(run)} could be made{reason(log)}; when that is "
-                        "mended, the same command goes on there"
-                    )
+                    raise UserError(f"no {self.noise_file(run)} could be made{reason(log)}")
             trained = children.call(self.training_command(run), environment, log)
         if trained and self.result(run) is None:
             children.call(self.judging_command(run), environment, log, quiet=True)
         result = self.result(run)
         if result is None:
-            raise UserError(
-                f"stopped at {path}{reason(log)}; when that is mended, the same command goes on "
-                "there"
-            )
+            raise UserError(f"stopped at {path}{reason(log)}")
         return result
 
     def training_command(self, run: Run) -> list[str]:
@@ -258,20 +249,28 @@ class Grid:
             return None
 
 
-def described(setting: Any) -> str:
-    """For example '--lr 0.1' of flags in their list; 'none' of what is not set."""
-    if isinstance(setting, list):
-        setting = shlex.join(map(str, setting))
-    return str(setting or "none")
+def described(settings: dict[str, Any], names: list[str]) -> str:
+    """Some of the settings of compare.json in words.
+
+    >>> described({"dataset": "digits", "flags": ["--lr", "0.1"]}, ["flags", "noise"])
+    'flags --lr 0.1, noise none'
+    """
+    texts = []
+    for name in names:
+        value = settings.get(name)
+        text = shlex.join(map(str, value)) if isinstance(value, list) else value
+        texts.append(f"{name} {text or 'none'}")
+    return ", ".join(texts)
 
 
 def reason(log: Path | None) -> str:
-    """Why a script failed, and where all that it printed is."""
+    """How a message on a failed script ends: why, where all that it printed is, what to do."""
+    after = "; when that is mended, the same command goes on there"
     if log is None:
-        return ", see above"
+        return f", see above{after}"
     lines = log.read_text("utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f" ({last}), see {log}"
+    return f" ({last}), see {log}{after}"
 
 
 def data_flags(words: list[str]) -> list[str]:
