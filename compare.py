@@ -1,6 +1,8 @@
 """Compare methods over noise rates and seeds: tables, significance and a plot."""
 
 import argparse
+import contextlib
+import io
 import math
 import re
 import shlex
@@ -15,9 +17,17 @@ from utils.children import Children
 from utils.comparison import Run, csv_text, expected_seconds, markdown_report, spread
 from utils.defaults import ABLATIONS, LOSSES
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path, claimed
-from utils.grid import Grid
-from utils.options import COUNT, NATURAL, POSITIVE, RATE, add_noise_flags, check_noise_flags
+from utils.files import atomic_path, check_output_dir, claimed
+from utils.grid import SETTINGS, Grid
+from utils.options import (
+    COUNT,
+    NATURAL,
+    POSITIVE,
+    RATE,
+    TRAINING_SCRIPTS,
+    add_noise_flags,
+    check_noise_flags,
+)
 
 # Script and flags; {rate} stands for the column's noise rate.
 METHODS = {
@@ -38,7 +48,6 @@ for recipe, sign in ("paper", "+"), ("posterior", "-"):
         METHODS[f"{recipe}{sign}{part}"] = [*METHODS[recipe], "--ablate", part]
 ABLATED = [name for name in METHODS if name.startswith(("paper+", "posterior-"))]
 
-TRAINING_SCRIPTS = ("main_CoNeS.py", "main_real.py", "main_BCE.py")
 OWN_FLAGS = {"--dataset", "--seed", "--partial_rate", "--noise_file", "--output_dir", "--resume"}
 METHOD_FLAGS = {"--recipe", "--loss", "--noise_rate"}
 
@@ -58,18 +67,33 @@ def main() -> None:
     grid = Grid(
         folder, options.dataset, options.flags, definitions, options.jobs, options.noise, scorer
     )
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output_dir {folder} is a file: give a new folder")
+    runs = grid.runs(options.methods, options.rates, options.seeds)
+    check_commands(grid, runs)
+    if not (folder / SETTINGS).exists():
+        check_output_dir(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder):
         grid.check_settings(added)
-        finish(grid, options)
+        finish(grid, runs, options)
 
 
-def finish(grid: Grid, options: argparse.Namespace) -> None:
-    """Finish the runs that are asked for, or those that the budget allows, and print the table."""
+def check_commands(grid: Grid, runs: Sequence[Run]) -> None:
+    """Refuse what a training script would refuse, before days of others have been trained."""
+    for run in {run.method: run for run in runs}.values():
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(printed):
+                grid.options(run)
+        except SystemExit as stopped:
+            if not stopped.code:  # --help
+                raise
+            message = printed.getvalue().splitlines()[-1].replace(": error: ", ": ", 1)
+            raise UserError(f"{run.method}: {message}") from None
+
+
+def finish(grid: Grid, runs: Sequence[Run], options: argparse.Namespace) -> None:
+    """Finish `runs`, or those that the budget allows, and print the table."""
     folder = grid.folder
-    runs = grid.runs(options.methods, options.rates, options.seeds)
     results = {run: result for run in runs if (result := grid.result(run)) is not None}
     todo = [run for run in runs if run not in results]
     finished = [(run.method, result["seconds"]) for run, result in results.items()]
@@ -217,9 +241,10 @@ def added_method(text: str) -> tuple[str, list[str]]:
         words = shlex.split(command)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{name}: {error} in {command!r}") from None
-    if not words or words[0] not in TRAINING_SCRIPTS:
+    scripts = [f"{script}.py" for script in TRAINING_SCRIPTS]
+    if not words or words[0] not in scripts:
         raise argparse.ArgumentTypeError(
-            f"{name}: expected one of {', '.join(TRAINING_SCRIPTS)} first, but got {command!r}"
+            f"{name}: expected one of {', '.join(scripts)} first, but got {command!r}"
         )
     if taken := own_flags(words, OWN_FLAGS):
         raise argparse.ArgumentTypeError(f"{name}: {taken} is set for every run, leave it out")

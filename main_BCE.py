@@ -2,19 +2,13 @@
 
 import sys
 
-from utils.defaults import DATASETS
 from utils.errors import exit_status
-from utils.options import build_parser, parse_options
+from utils.options import parse_options
 
 
 @exit_status
 def main() -> None:
-    parser = build_parser(
-        "Train a baseline: BCE, or another --loss (--partial_rate 0: on clean labels).",
-        DATASETS,
-        method=False,
-    )
-    options = parse_options(parser, "main_BCE")
+    options = parse_options("main_BCE")
 
     from pipeline.experiment import train
     from pipeline.losses import make_method

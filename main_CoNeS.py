@@ -2,19 +2,13 @@
 
 import sys
 
-from utils.defaults import CLEAN_DATASETS
 from utils.errors import exit_status
-from utils.options import build_parser, parse_options
+from utils.options import parse_options
 
 
 @exit_status
 def main() -> None:
-    parser = build_parser(
-        "Train CoNeS on clean labels to which noise is added.",
-        CLEAN_DATASETS,
-        method=True,
-    )
-    options = parse_options(parser, "main_CoNeS")
+    options = parse_options("main_CoNeS")
 
     from pipeline.cones.build import make_method
     from pipeline.experiment import train

@@ -3,18 +3,12 @@
 import sys
 
 from utils.errors import exit_status
-from utils.options import build_parser, parse_options
+from utils.options import parse_options
 
 
 @exit_status
 def main() -> None:
-    parser = build_parser(
-        "Train CoNeS on labels whose noise is as found; none is added.",
-        ["nuswide", "files"],
-        method=True,
-        adds_noise=False,
-    )
-    options = parse_options(parser, "main_real")
+    options = parse_options("main_real")
 
     from pipeline.cones.build import make_method
     from pipeline.experiment import train

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, exit_status
+from utils.files import atomic_path, check_output_dir
 from utils.options import COUNT, SHARE, add_checkpoint_flags
 
 NAMED = ["voc07", "coco", "nuswide"]  # whose class names are known without their files
@@ -67,11 +68,6 @@ def main() -> None:
     if options.export is not None and not options.export.endswith(".onnx"):
         parser.error(f"--export {options.export}: expected a name that ends in .onnx")
 
-    from pipeline.evaluation import load_trained
-    from pipeline.model.checkpoint import read_thresholds
-    from pipeline.prediction import find_images
-    from utils.run import check_output_dir
-
     now = time.strftime("%Y%m%d-%H%M%S")
     folder = Path(options.output_dir or f"runs/predict-{now}-{os.getpid()}")
     if options.images:
@@ -80,6 +76,11 @@ def main() -> None:
             check_output_dir(Path(options.cam), "--cam")
     if options.export is not None and Path(options.export).exists():
         raise UserError(f"{options.export} exists: give another name, or move it away")
+
+    from pipeline.evaluation import load_trained
+    from pipeline.model.checkpoint import read_thresholds
+    from pipeline.prediction import find_images
+
     paths = find_images(options.images) if options.images else []
     trained = load_trained(options.load_from, vars(options))
     classes = class_names(options, trained)
@@ -140,7 +141,6 @@ def label(
 
     from pipeline.data.images import read_image
     from pipeline.prediction import predict
-    from utils.files import atomic_path
     from utils.machine import default_workers
     from utils.metrics import probabilities
     from utils.overlays import draw_maps

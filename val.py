@@ -9,6 +9,7 @@ from typing import Any
 
 from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
+from utils.files import atomic_path, check_output_dir, write_json
 from utils.options import NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
 
 OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
@@ -63,6 +64,8 @@ def main() -> None:
         parser.error("--candidates needs --split train and a run's own data, without --dataset")
     if options.dataset is not None:
         check_data_flags(parser, options)
+    if options.output_dir is not None:
+        check_output_dir(Path(options.output_dir))
 
     import numpy as np
 
@@ -71,12 +74,8 @@ def main() -> None:
     from pipeline.engine import format_metric
     from pipeline.evaluation import check_classes, format_table, judge, load_trained, score, tune
     from pipeline.model.checkpoint import read_thresholds, thresholds_path, weights_sha256
-    from utils.files import atomic_path, write_json
     from utils.plots import precision_recall_curves
-    from utils.run import check_output_dir
 
-    if options.output_dir is not None:
-        check_output_dir(Path(options.output_dir))
     trained = load_trained(options.load_from, vars(options))
     checkpoint = trained.checkpoint
     take_data_of_run(parser, options, checkpoint.options)

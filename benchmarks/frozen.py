@@ -29,14 +29,14 @@ from pipeline.disambiguation import judge_candidates
 from pipeline.experiment import build_classifier
 from pipeline.model.classifier import Classifier, Output
 from utils.comparison import Run, markdown_report
+from utils.defaults import CLEAN_DATASETS
 from utils.errors import exit_status
 from utils.grid import Grid
 from utils.metrics import multilabel_metrics
-from utils.options import NATURAL, RATE, build_parser, parse_options
+from utils.options import NATURAL, RATE
 from utils.progress import progress_bar
 
 EPOCHS, DROP_AFTER, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 14, 64, 0.05, 1e-4
-DATASETS = ["voc07", "coco", "vg256", "cub200", "digits", "files"]
 SCRIPTS = {"main_BCE": losses.make_method, "main_CoNeS": build.make_method}
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     flags = sys.argv[cut + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = ["clean", "bce", "paper", "posterior"]
-    parser.add_argument("--dataset", choices=DATASETS, default="digits")
+    parser.add_argument("--dataset", choices=CLEAN_DATASETS, default="digits")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=default)
     parser.add_argument("--rates", nargs="+", type=RATE, default=[0.05, 0.1, 0.2, 0.4])
     parser.add_argument("--seeds", nargs="+", type=NATURAL, default=[0, 1, 2])
@@ -54,7 +54,7 @@ def main() -> None:
 
     grid = Grid(Path(), arguments.dataset, flags, METHODS)
     runs = grid.runs(arguments.methods, arguments.rates, arguments.seeds)
-    options = options_of(grid.training_command(runs[0]))
+    options = grid.options(runs[0])
     train, test = load_data(options)
     classifier = build_classifier(options, len(train.classes)).eval()
     features, test_features = (
@@ -66,7 +66,7 @@ def main() -> None:
     scores: dict[Run, float] = {}
     candidate_scores: dict[Run, float] = {}
     for run in runs:
-        options = options_of(grid.training_command(run))
+        options = grid.options(run)
         candidates = uniform_noise(train.targets, options.partial_rate, run.seed)
         linear = fit(features, CandidateRows.from_dense(candidates), classifier, options, run.seed)
         with torch.inference_mode():
@@ -80,13 +80,6 @@ def main() -> None:
     rates, seeds = arguments.rates, arguments.seeds
     name = f"{options.dataset}, {options.model}, frozen"
     print(markdown_report(name, scores, candidate_scores, methods, rates, seeds, reference))
-
-
-def options_of(command: list[str]) -> argparse.Namespace:
-    """What the training script of a command line resolves its flags to."""
-    _, path, *flags = command
-    script = Path(path).stem
-    return parse_options(build_parser("", DATASETS, method=script == "main_CoNeS"), script, flags)
 
 
 @torch.inference_mode()

@@ -31,10 +31,10 @@ from pipeline.optimisation import make_optimizer, step_schedule
 from pipeline.precision import choose_precision
 from utils import distributed
 from utils.errors import LostProcess, UserError
-from utils.files import claimed
+from utils.files import check_output_dir, claimed
 from utils.machine import PRECISIONS, choose_device, default_workers, own_device
 from utils.progress import Interrupted
-from utils.run import CHECKPOINT, RunFolder, check_output_dir, new_folder
+from utils.run import CHECKPOINT, RunFolder, new_folder
 
 MakeMethod = Callable[[CandidateRows, Classifier, argparse.Namespace], Method]
 

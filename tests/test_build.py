@@ -8,14 +8,13 @@ from pipeline.cones.method import Steps
 from pipeline.cones.posterior import Posterior
 from pipeline.cones.rows import CandidateRows
 from utils.defaults import ABLATIONS
-from utils.options import build_parser, parse_options
+from utils.options import parse_options
 
 CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]))
 
 
 def make(flags):
-    parser = build_parser("test", ["digits"], method=True)
-    options = parse_options(parser, "main_CoNeS", ["--dataset", "digits", *flags.split()])
+    options = parse_options("main_CoNeS", ["--dataset", "digits", *flags.split()])
     classifier = SimpleNamespace(trunk=SimpleNamespace(feature_dim=4))
     return build.make_method(CANDIDATES, classifier, options)
 

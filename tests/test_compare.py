@@ -13,16 +13,15 @@ import pytest
 
 import compare
 from utils import files, grid
-from utils.options import build_parser, parse_options
+from utils.options import TRAINING_SCRIPTS, parse_options
 
-# Trains in no time: writes what a run leaves behind, or breaks off before the end.
+# Trains in no time, or PAUSE seconds: writes what a run leaves behind, or, with a --beta of 0,
+# breaks off before the end.
 TRAIN = """
 import argparse, json, os, pathlib, signal, sys, time
 parser = argparse.ArgumentParser(allow_abbrev=False)
-parser.add_argument("--pause", type=float, default=0)
-parser.add_argument("--broken", action="store_true")
-for name in ("dataset", "seed", "partial_rate", "noise_file", "recipe", "head", "loss",
-             "noise_rate", "num_cls", "amp", "output_dir", "resume"):
+for name in ("dataset", "seed", "partial_rate", "noise_file", "recipe", "head", "loss", "labels",
+             "noise_rate", "num_cls", "amp", "beta", "lam", "output_dir", "resume"):
     parser.add_argument("--" + name)
 options = parser.parse_args()
 folder = pathlib.Path(options.output_dir or options.resume)
@@ -38,8 +37,8 @@ def store(*_):
 signal.signal(signal.SIGINT, store)
 signal.signal(signal.SIGTERM, store)
 print("training", flush=True)
-time.sleep(options.pause)
-if options.broken:
+time.sleep(float(os.environ.get("PAUSE", 0)))
+if options.beta == "0":
     sys.exit("the disk is full")
 lines = [{"epoch": epoch, "seconds": 1.5} for epoch in (1, 2)]
 (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\\n" for line in lines))
@@ -74,8 +73,8 @@ def scripts(tmp_path, monkeypatch):
     """Stand-ins for training and evaluation, in their own folder."""
     folder = tmp_path / "scripts"
     folder.mkdir()
-    for name in compare.TRAINING_SCRIPTS:
-        (folder / name).write_text(TRAIN)
+    for name in TRAINING_SCRIPTS:
+        (folder / f"{name}.py").write_text(TRAIN)
     (folder / "val.py").write_text(JUDGE)
     (folder / "make_candidates.py").write_text(MAKE)
     monkeypatch.setattr(grid, "SCRIPTS", folder)
@@ -178,13 +177,13 @@ def test_all_runs_take_the_precision_that_the_first_chose(call, scripts, tmp_pat
 
 def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(call, scripts, tmp_path):
     call(
-        *"--dataset voc07 --methods paper bce-forward-known asl --rates 0 0.2 --seeds 3".split(),
+        *"--dataset files --methods paper bce-forward-known asl --rates 0 0.2 --seeds 3".split(),
         "--add",
         "real=main_real.py --head gap",
-        *"-- --head csra --amp off".split(),
+        *"-- --labels a.csv --head csra --amp off".split(),
     )
     found = {Path(command[-1]).name: command for command, _ in calls(tmp_path)}
-    common = "--dataset voc07 --seed 3 --head csra --amp off"
+    common = "--dataset files --seed 3 --labels a.csv --head csra --amp off"
     noise = tmp_path / "c" / "candidates-rate0.2-seed3.npy"
     at = f"{common} --partial_rate 0.2 --noise_file {noise}"
     for name, flags in {
@@ -200,7 +199,7 @@ def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(call, scri
 
 def test_other_noise_is_made_once_for_all_methods(call, scripts, tmp_path):
     flags = "--noise cooccurrence --methods clean bce asl --rates 0.2 --seeds 0 1 --jobs 2".split()
-    status, _, err = call(*flags, "--", *"--head gap --num_cls=10 --pause 0".split())
+    status, _, err = call(*flags, "--", *"--head gap --num_cls=10 --lam 0".split())
     assert status == 0, err
     lines = (tmp_path / "c" / "made.txt").read_text().splitlines()
     made = {command[command.index("--seed") + 1]: command for command in map(json.loads, lines)}
@@ -215,7 +214,7 @@ def test_other_noise_is_made_once_for_all_methods(call, scripts, tmp_path):
 
 
 def test_a_partial_table_is_there_when_a_run_fails(call, scripts, tmp_path):
-    status, _, err = call(*FOUR, "--add", "worse=main_CoNeS.py --broken")
+    status, _, err = call(*FOUR, "--add", "worse=main_CoNeS.py --beta 0")
     assert status == 1
     place = tmp_path / "c" / "worse-rate0.1-seed1"
     assert err.splitlines() == [
@@ -233,7 +232,8 @@ def test_a_partial_table_is_there_when_a_run_fails(call, scripts, tmp_path):
 def test_jobs_share_the_cores_and_write_logs(call, scripts, tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    status, out, _ = call(*FOUR, "--jobs", "3", "--", "--pause", "1")
+    monkeypatch.setenv("PAUSE", "1")
+    status, out, _ = call(*FOUR, "--jobs", "3")
     assert status == 0
     assert [line.endswith(" starts") for line in out.splitlines()[:4]] == [True, True, True, False]
     assert {threads for _, threads in calls(tmp_path)} == {"2"}
@@ -241,14 +241,15 @@ def test_jobs_share_the_cores_and_write_logs(call, scripts, tmp_path, monkeypatc
     assert (tmp_path / "c" / "bce-rate0.1-seed1.log").read_text() == "training\njudged\n"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     (tmp_path / "c" / "clean-seed1" / "result.json").unlink()
-    assert call(*FOUR, "--jobs", "3", "--", "--pause", "1")[0] == 0
+    assert call(*FOUR, "--jobs", "3")[0] == 0
     assert calls(tmp_path)[-1][1] == "5"
 
 
-def test_after_a_failure_what_runs_ends_and_nothing_starts(call, scripts, tmp_path):
+def test_after_a_failure_what_runs_ends_and_nothing_starts(call, scripts, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAUSE", "0.5")
     status, _, err = call(
         *"--methods bce --rates 0.1 --seeds 0 1 2 --jobs 2".split(),
-        *("--add", "worse=main_CoNeS.py --broken", "--", "--pause", "0.5"),
+        *("--add", "worse=main_CoNeS.py --beta 0"),
     )
     assert status == 1
     log = tmp_path / "c" / "worse-rate0.1-seed0.log"
@@ -261,19 +262,21 @@ def test_after_a_failure_what_runs_ends_and_nothing_starts(call, scripts, tmp_pa
     assert len(calls(tmp_path)) <= 3
 
 
-def test_when_the_budget_is_over_what_runs_is_stored(call, scripts, tmp_path):
-    status, out, _ = call(*FOUR, "--budget", "0.05", "--", "--pause", "60")
+def test_when_the_budget_is_over_what_runs_is_stored(call, scripts, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAUSE", "60")
+    status, out, _ = call(*FOUR, "--budget", "0.05")
     assert status == 0
     assert (tmp_path / "c" / "clean-seed1" / "stored").exists()
     left = "the budget of 0.05 minutes is over: 6 of 6 runs are left; the same command goes on"
     assert out.splitlines()[-1] == f"{left} with them"
     assert not (tmp_path / "c" / "table.md").exists()
-    call(*FOUR, "--budget", "0.05", "--", "--pause", "60")
+    call(*FOUR, "--budget", "0.05")
     assert "--resume" in calls(tmp_path)[1][0]
 
 
-def test_after_the_budget_the_same_command_goes_on(call, scripts, tmp_path):
-    flags = [*FOUR, "--budget", "0.1", "--", "--pause", "1.6"]  # 6 seconds
+def test_after_the_budget_the_same_command_goes_on(call, scripts, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAUSE", "1.6")
+    flags = [*FOUR, "--budget", "0.1"]  # 6 seconds
     status, out, _ = call(*flags)
     assert status == 0
     finished = len(records(tmp_path))
@@ -291,12 +294,13 @@ def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, script
         f"signal.signal({number:d}, signal.SIG_IGN)  # as in a script's background jobs\n"
         f"grid.SCRIPTS = Path({str(scripts)!r})\nsys.exit(compare.main())"
     )
-    flags = [*FOUR, "--output_dir", str(tmp_path / "c"), "--jobs", "2", "--", "--pause", "60"]
+    flags = [*FOUR, "--output_dir", str(tmp_path / "c"), "--jobs", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", script, *flags],
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(compare.__file__).parent,
+        env=os.environ | {"PAUSE": "60"},
     )
     logs = [tmp_path / "c" / f"{name}.log" for name in ("clean-seed1", "bce-rate0.1-seed1")]
     deadline = time.monotonic() + 60
@@ -318,10 +322,10 @@ def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, script
 
 def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
     assert call(*FOUR)[0] == 0
-    status, _, err = call(*FOUR, "--", "--pause", "0.1")
+    status, _, err = call(*FOUR, "--", "--lam", "0.2")
     assert status == 1
-    assert "c holds runs with flags none, but flags --pause 0.1 is asked for: give the same" in err
-    assert call(*FOUR, "--dataset", "voc07")[0] == 1
+    assert "c holds runs with flags none, but flags --lam 0.2 is asked for: give the same" in err
+    assert call(*FOUR, *"--dataset files -- --labels a.csv".split())[0] == 1
     more = ["--add", "gap=main_CoNeS.py --head gap"]
     assert call(*FOUR, *more)[0] == 0
     assert call(*FOUR)[0] == 0  # leaves the definition in
@@ -340,8 +344,7 @@ def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(call, scripts,
     status, _, err = call(*FOUR)
     assert (status, err) == (
         1,
-        f"error: {tmp_path / 'c'} exists and is not a comparison: give a new or empty "
-        "--output_dir\n",
+        f"error: {tmp_path / 'c'} is not empty: give a new or empty --output_dir\n",
     )
     assert [path.read_text() for path in (tmp_path / "c").iterdir()] == ["notes"]
     (tmp_path / "file").touch()
@@ -356,11 +359,11 @@ def test_settings_that_cannot_be_read_are_not_replaced(call, scripts, tmp_path):
     assert (status, "compare.json is damaged: bring it back, or give another" in err) == (1, True)
 
 
-def test_flags_that_made_no_run_bind_nobody(call, scripts):
-    status, _, err = call(*FOUR, "--", "--typo")
-    assert status == 1
-    assert "unrecognized arguments: --typo" in err
-    assert call(*FOUR)[0] == 0
+def test_flags_that_made_no_run_bind_nobody(call, scripts, tmp_path):
+    (tmp_path / "c").mkdir()
+    other = {"dataset": "voc07", "flags": ["--lr", "1"], "added": {"gap": ["main_BCE.py"]}}
+    (tmp_path / "c" / "compare.json").write_text(json.dumps(other))
+    assert call(*FOUR, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
 
 
 def test_an_old_folder_goes_on(call, scripts, tmp_path):
@@ -467,12 +470,30 @@ def test_the_reference_is_the_best_known_method(methods, reference):
     assert compare.parse([*flags, "--reference", first]).reference == first
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--", "--typo"], "clean: main_BCE.py: unrecognized arguments: --typo"),
+        (["--", "--tau", "0.3"], "clean: main_BCE.py: unrecognized arguments: --tau 0.3"),
+        (["--add", "a=main_CoNeS.py --mu 2"], "a: main_CoNeS.py: argument --mu: expected a number"),
+        (["--add", "a=main_real.py"], "a: main_real.py: argument --dataset: invalid choice"),
+        (["--dataset", "coco"], "clean: main_BCE.py: --path_images is needed"),
+        (["--dataset", "cocoa"], "clean: main_BCE.py: argument --dataset: invalid choice"),
+    ],
+)
+def test_what_a_script_would_refuse_is_refused_before_any_run(flags, message, call, tmp_path):
+    status, _, err = call(*FOUR, *flags)
+    assert status == 1
+    assert err.startswith(f"error: {message}")
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "c").exists()
+
+
 @pytest.mark.parametrize("method", compare.METHODS)
 def test_every_method_is_a_command_line_of_its_script(method):
     script, *flags = compare.METHODS[method]
-    parser = build_parser("test", ["digits"], method=script == "main_CoNeS.py")
     words = [flag.replace("{rate}", "0.1") for flag in flags]
-    options = parse_options(parser, script.removesuffix(".py"), ["--dataset", "digits", *words])
+    options = parse_options(script.removesuffix(".py"), ["--dataset", "digits", *words])
     for flag, word in zip(words[::2], words[1::2]):
         assert word in str(getattr(options, flag.removeprefix("--")))
 
@@ -512,7 +533,8 @@ def test_the_scripts_themselves(call, tmp_path):
 
 
 def test_a_run_that_fails_names_its_place(call):
-    status, _, err = call(*"--dataset coco --methods clean bce --seeds 1 --rates 0.4".split())
+    flags = "--dataset coco --methods clean bce --seeds 1 --rates 0.4 -- --path_images nowhere"
+    status, _, err = call(*flags.split())
     assert status == 1
-    assert "--path_images is needed" in err
+    assert "nowhere" in err
     assert "clean-seed1, see above; when that is mended, the same command goes on" in err

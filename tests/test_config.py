@@ -6,12 +6,11 @@ import pytest
 
 from utils.config import read_config
 from utils.errors import UserError
-from utils.options import build_parser, parse_options
+from utils.options import parse_options
 
 
 def parse(*argv, script="main_CoNeS"):
-    parser = build_parser("test", ["digits", "files"], method=script == "main_CoNeS")
-    return parse_options(parser, script, argv)
+    return parse_options(script, argv)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ import sys
 import pytest
 
 from utils.defaults import LOSSES
-from utils.options import build_parser, parse_options
+from utils.options import parse_options
 
 
-def parse(*argv, method=True, script="main_CoNeS"):
-    parser = build_parser("test", ["voc07", "coco", "digits", "files"], method)
+def parse(*argv, script="main_CoNeS"):
     folder = ["--path_images", "Dataset"] if set(argv) & {"voc07", "coco"} else []
-    return parse_options(parser, script, [*folder, *argv])
+    return parse_options(script, [*folder, *argv])
 
 
 def test_defaults_are_the_paper_s_for_each_data_set():
@@ -79,16 +78,16 @@ def test_bad_usage_exits_with_2(argv, capsys):
 
 def test_baselines_do_not_take_flags_that_would_do_nothing(capsys):
     with pytest.raises(SystemExit):
-        parse("--dataset", "voc07", "--tau", "0.2", method=False)
+        parse("--dataset", "voc07", "--tau", "0.2", script="main_BCE")
     assert "--tau" in capsys.readouterr().err
 
 
 def test_the_loss_of_a_baseline_is_bce_unless_it_is_said():
-    options = parse("--dataset", "voc07", method=False)
+    options = parse("--dataset", "voc07", script="main_BCE")
     assert (options.loss, options.noise_rate) == ("bce", None)
     assert not hasattr(parse("--dataset", "voc07"), "loss")
     flags = "--loss bce-forward --noise_rate 0.25".split()
-    options = parse("--dataset", "voc07", *flags, method=False)
+    options = parse("--dataset", "voc07", *flags, script="main_BCE")
     assert (options.loss, options.noise_rate) == ("bce-forward", 0.25)
 
 
@@ -111,7 +110,7 @@ def test_a_flag_that_would_do_nothing_in_the_recipe_is_refused(flags, message, c
 
 def test_help_says_what_each_loss_is(capsys):
     with pytest.raises(SystemExit):
-        parse("--help", method=False)
+        parse("--help", script="main_BCE")
     lines = capsys.readouterr().out.splitlines()
     for name in LOSSES:
         assert any(line.startswith(f"  {name} ") for line in lines)

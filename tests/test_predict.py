@@ -315,7 +315,7 @@ def test_a_long_caption_keeps_its_ends():
         ("photos --load_from r --dataset coco", 1, "scores 20 classes, but coco has 80"),
         ("photos --load_from r --classes c.txt", 1, "scores 20 classes, but c.txt has 2"),
         ("photos/b/broken.jpg --load_from r", 1, "none of the 1 images can be read"),
-        ("photos --load_from r --cam photos", 1, "photos exists and is not a run: give a new or"),
+        ("photos --load_from r --cam photos", 1, "photos is not empty: give a new or"),
         ("photos --load_from r --cam c.txt", 1, "--cam c.txt is a file: give a new folder"),
         ("photos --load_from r --output_dir c.txt", 1, "--output_dir c.txt is a file"),
         ("--load_from r --export old.onnx", 1, "old.onnx exists: give another name, or move it"),
@@ -342,5 +342,5 @@ def test_predictions_are_never_overwritten(run, trained, photos, tmp_path):
     status, _, err = run("predict", photos, *flags)
     assert (status, last_line(err)) == (
         1,
-        "error: p exists and is not a run: give a new or empty --output_dir",
+        "error: p is not empty: give a new or empty --output_dir",
     )

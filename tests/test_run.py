@@ -53,7 +53,7 @@ def test_a_run_without_a_defined_map_still_finishes(tmp_path):
 def test_existing_folders_are_not_touched(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").touch()
-    with pytest.raises(UserError, match="exists and is not a run"):
+    with pytest.raises(UserError, match="is not empty"):
         RunFolder.create(tmp_path / "photos", OPTIONS, DATA)
     RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     remedy = "give a new --output_dir, or train it further by --resume"

@@ -235,7 +235,7 @@ PHOTO = "VOC2007/JPEGImages/000003.jpg"
         (None, "--device tpu", "--device tpu cannot be used here"),
         (None, "--device meta", "--device meta cannot be used here: expected cpu or cuda"),
         (None, "--batch_size 1", "batches of 1 at 32 px leave batch norm a single value"),
-        (None, "--output_dir VOCdevkit", "VOCdevkit exists and is not a run"),
+        (None, "--output_dir VOCdevkit", "VOCdevkit is not empty"),
         (None, "--noise_file VOCdevkit", "VOCdevkit cannot be read: Is a directory"),
         (None, "--resume nowhere", "nowhere is no run: expected a readable"),
         (lambda kit: (kit / PHOTO).unlink(), "", "lacks 1, first 000003.jpg"),

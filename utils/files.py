@@ -48,6 +48,22 @@ def write_json(path: str | Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
+def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
+    """Refuse a folder that holds something: what is written would overwrite it or mix with it.
+
+    Raises:
+        UserError: it does, or is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{flag} {path} is a file: give a new folder")
+    if (path / "config.json").exists():
+        raise UserError(
+            f"{path} already holds a run: give a new {flag}, or train it further by --resume {path}"
+        )
+    if path.is_dir() and any(path.iterdir()):
+        raise UserError(f"{path} is not empty: give a new or empty {flag}")
+
+
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Keep other runs on this machine from writing to a folder; they must claim it too.

@@ -3,6 +3,7 @@
 Nothing here imports torch: training and evaluation are scripts of their own.
 """
 
+import argparse
 import json
 import os
 import shlex
@@ -19,8 +20,10 @@ from utils.children import Children
 from utils.comparison import Run
 from utils.errors import UserError
 from utils.files import write_json
+from utils.options import parse_options
 
 SCRIPTS = Path(__file__).resolve().parents[1]
+SETTINGS = "compare.json"
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Grid:
         Raises:
             UserError: there are runs with other settings; mixed, they would mean nothing.
         """
-        path = self.folder / "compare.json"
+        path = self.folder / SETTINGS
         asked: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags}
         if self.noise != "uniform":
             asked["noise"] = self.noise
@@ -95,17 +98,12 @@ class Grid:
         """What all runs share, and added definitions, from compare.json; empty in a new folder.
 
         Raises:
-            UserError: the folder holds something else, or the file is damaged.
+            UserError: the file is damaged.
         """
         try:
             stored = dict(json.loads(path.read_text("utf-8")))
             return stored, dict(stored.pop("added", {}))
         except FileNotFoundError:
-            if any(self.folder.iterdir()):
-                raise UserError(
-                    f"{self.folder} exists and is not a comparison: give a new or empty "
-                    "--output_dir"
-                ) from None
             return {}, {}
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(
@@ -193,22 +191,36 @@ class Grid:
             raise UserError(f"stopped at {path}{reason(log)}")
         return result
 
+    def options(self, run: Run) -> argparse.Namespace:
+        """What a run's script resolves its flags to, as if it began anew.
+
+        Raises:
+            SystemExit: the script does not take them; it has said why.
+        """
+        script, *_ = self.definitions[run.method]
+        return parse_options(script.removesuffix(".py"), self.training_flags(run))
+
+    def training_flags(self, run: Run) -> list[str]:
+        """A run's flags, but for its folder and a precision that another run chose."""
+        _, *own = self.definitions[run.method]
+        flags = ["--dataset", self.dataset, "--seed", str(run.seed), *self.flags]
+        if run.rate is not None:
+            own = [flag.replace("{rate}", f"{run.rate:g}") for flag in own]
+            flags += ["--partial_rate", f"{run.rate:g}"]
+            # Uniform noise of digits is made anew by every run.
+            if self.dataset != "digits" or self.noise != "uniform":
+                flags += ["--noise_file", str(self.noise_file(run))]
+        return [*flags, *own]
+
     def training_command(self, run: Run) -> list[str]:
         """The command line that begins a run, or resumes it."""
         path = self.folder / str(run)
-        script, *own = self.definitions[run.method]
-        command = [sys.executable, str(SCRIPTS / script), "--dataset", self.dataset]
-        command += ["--seed", str(run.seed), *self.flags]
-        if run.rate is not None:
-            own = [flag.replace("{rate}", f"{run.rate:g}") for flag in own]
-            command += ["--partial_rate", f"{run.rate:g}"]
-            # Uniform noise of digits is made anew by every run.
-            if self.dataset != "digits" or self.noise != "uniform":
-                command += ["--noise_file", str(self.noise_file(run))]
+        script, *_ = self.definitions[run.method]
+        command = [sys.executable, str(SCRIPTS / script), *self.training_flags(run)]
         begun = (path / "config.json").exists()
         if not begun and self.chooses(run.method) and (chosen := self.precision()):
             command += ["--amp", chosen]
-        return [*command, *own, "--resume" if begun else "--output_dir", str(path)]
+        return [*command, "--resume" if begun else "--output_dir", str(path)]
 
     def noise_file(self, run: Run) -> Path:
         return self.folder / f"candidates-rate{run.rate:g}-seed{run.seed}.npy"

@@ -9,10 +9,19 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from utils.config import options_of_run
-from utils.defaults import ABLATIONS, CHOICES, DATASET_DEFAULTS, DEFAULTS, LOSSES, RECIPE_DEFAULTS
+from utils.defaults import (
+    ABLATIONS,
+    CHOICES,
+    CLEAN_DATASETS,
+    DATASET_DEFAULTS,
+    DATASETS,
+    DEFAULTS,
+    LOSSES,
+    RECIPE_DEFAULTS,
+)
 from utils.errors import UserError
 
 
@@ -50,6 +59,39 @@ POSITIVE = number(float, 0, open_low=True, high=1e9)
 SHARE = number(float, 0, 1)
 RATE = number(float, 0, 0.99)
 NOT_NEGATIVE = number(float, 0, high=1e9)
+
+
+class Script(NamedTuple):
+    """A training script.
+
+    description: first line of --help.
+    datasets: values of --dataset.
+    method: whether it has the flags of CoNeS; otherwise those of the baselines.
+    adds_noise: whether it has the flags of noise; without them labels are taken as found.
+    """
+
+    description: str
+    datasets: list[str]
+    method: bool
+    adds_noise: bool = True
+
+
+TRAINING_SCRIPTS = {
+    "main_CoNeS": Script(
+        "Train CoNeS on clean labels to which noise is added.", CLEAN_DATASETS, method=True
+    ),
+    "main_real": Script(
+        "Train CoNeS on labels whose noise is as found; none is added.",
+        ["nuswide", "files"],
+        method=True,
+        adds_noise=False,
+    ),
+    "main_BCE": Script(
+        "Train a baseline: BCE, or another --loss (--partial_rate 0: on clean labels).",
+        DATASETS,
+        method=False,
+    ),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -208,18 +250,11 @@ def check_noise_flags(parser: argparse.ArgumentParser, options: argparse.Namespa
         parser.error("--noise instance and --load_from belong together")
 
 
-def build_parser(
-    description: str, datasets: list[str], method: bool, adds_noise: bool = True
-) -> Parser:
-    """The flags of a training script.
-
-    Args:
-        description: first line of --help.
-        datasets: values of --dataset.
-        method: add the flags of CoNeS; otherwise those of the baselines.
-        adds_noise: add the flags of noise; without them labels are taken as found.
-    """
+def build_parser(script: str) -> Parser:
+    """The flags of one of `TRAINING_SCRIPTS`."""
+    description, datasets, method, adds_noise = TRAINING_SCRIPTS[script]
     parser = Parser(
+        prog=f"{script}.py",
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,  # the losses stand in lines
@@ -378,12 +413,11 @@ def build_parser(
     return parser
 
 
-def parse_options(parser: Parser, script: str, argv: list[str] | None = None) -> argparse.Namespace:
+def parse_options(script: str, argv: list[str] | None = None) -> argparse.Namespace:
     """Parse and resolve: every option has its value, from the flag, the run or the defaults.
 
     Args:
-        parser: from `build_parser`.
-        script: name of the script, kept in the options and checked on resume.
+        script: one of `TRAINING_SCRIPTS`, kept in the options and checked on resume.
         argv: arguments; those of the process when None.
 
     Raises:
@@ -391,6 +425,7 @@ def parse_options(parser: Parser, script: str, argv: list[str] | None = None) ->
             or main_real's --noise_file does not exist.
         SystemExit: 2, bad usage.
     """
+    parser = build_parser(script)
     options = parser.parse_args(argv)
     if options.cutmix is not None:
         if options.weights not in (None, options.cutmix):

@@ -20,7 +20,7 @@ import torchvision
 
 from utils import distributed
 from utils.errors import UserError
-from utils.files import atomic_path, write_json
+from utils.files import atomic_path, check_output_dir, write_json
 
 CHECKPOINT, WEIGHTS = "last.pt", "model.safetensors"
 
@@ -180,15 +180,3 @@ def new_folder(output_dir: str | None, script: str, dataset: str) -> Path:
     if distributed.rank() == 0:
         path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
-    """Refuse a folder that holds something: what is written would overwrite it or mix with it."""
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{flag} {path} is a file: give a new folder")
-    if (path / "config.json").exists():
-        raise UserError(
-            f"{path} already holds a run: give a new {flag}, or train it further by --resume {path}"
-        )
-    if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{path} exists and is not a run: give a new or empty {flag}")
