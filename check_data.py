@@ -6,7 +6,7 @@ from typing import Any
 
 from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
-from utils.options import COUNT, NATURAL, add_data_flags, check_data_flags
+from utils.flags import COUNT, NATURAL, add_data_flags, check_data_flags
 
 SHOWN = 5
 

@@ -18,16 +18,9 @@ from utils.comparison import Run, csv_text, expected_seconds, markdown_report, s
 from utils.defaults import ABLATIONS, LOSSES
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_output_dir, claimed
+from utils.flags import COUNT, NATURAL, POSITIVE, RATE, add_noise_flags, check_noise_flags
 from utils.grid import SETTINGS, Grid
-from utils.options import (
-    COUNT,
-    NATURAL,
-    POSITIVE,
-    RATE,
-    TRAINING_SCRIPTS,
-    add_noise_flags,
-    check_noise_flags,
-)
+from utils.options import TRAINING_SCRIPTS
 
 # Script and flags; {rate} stands for the column's noise rate.
 METHODS = {

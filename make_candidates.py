@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.defaults import CLEAN_DATASETS
 from utils.errors import UserError, exit_status
-from utils.options import (
+from utils.flags import (
     NATURAL,
     RATE,
     add_data_flags,

@@ -12,7 +12,7 @@ from typing import Any
 
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_output_dir
-from utils.options import COUNT, SHARE, add_checkpoint_flags
+from utils.flags import COUNT, SHARE, add_checkpoint_flags
 
 NAMED = ["voc07", "coco", "nuswide"]  # whose class names are known without their files
 

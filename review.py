@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.config import DATA_PLACES
 from utils.errors import UserError, exit_status
-from utils.options import NATURAL, SHARE, add_machine_flags, number
+from utils.flags import NATURAL, SHARE, add_machine_flags, number
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import Any
 from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_output_dir, write_json
-from utils.options import NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
+from utils.flags import NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
 
 OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
 

@@ -31,9 +31,9 @@ from pipeline.model.classifier import Classifier, Output
 from utils.comparison import Run, markdown_report
 from utils.defaults import CLEAN_DATASETS
 from utils.errors import exit_status
+from utils.flags import NATURAL, RATE
 from utils.grid import Grid
 from utils.metrics import multilabel_metrics
-from utils.options import NATURAL, RATE
 from utils.progress import progress_bar
 
 EPOCHS, DROP_AFTER, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 14, 64, 0.05, 1e-4

@@ -53,7 +53,7 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
 
     Args:
         path: a run's folder or a weight file.
-        flags: those of `utils.options.add_checkpoint_flags` and dataset and num_cls, by name;
+        flags: those of `utils.flags.add_checkpoint_flags` and dataset and num_cls, by name;
             None and what is left out mean not given.
 
     Raises:

@@ -29,7 +29,7 @@ def load_splits(
 
     Args:
         options: dataset, num_cls, path_images, labels, classes, seed and allow_missing, from
-            `utils.options`.
+            `utils.flags.add_data_flags`.
         wanted: which.
 
     Raises:
