@@ -2,7 +2,6 @@ import json
 import os
 import pickle
 import shutil
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -405,35 +404,10 @@ def test_a_pickle_is_refused_and_not_run(formatted, name, bare, tmp_path):
     assert not bomb.path.exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "descr", "shape", "content"),
-    [
-        (FILES[0], "<U0", (2**31,), b""),
-        (FILES[0], "<U13", (2**31,), b"VG"),
-        (FILES[1], "<f8", (2**31, 3), bytes(24)),
-        (FILES[1], "<f8", (2**64, 3), bytes(24)),
-        (FILES[1], "<f8", (-1, 3), bytes(24)),
-    ],
-    ids=["no size", "texts", "numbers", "beyond 64 bits", "negative"],
-)
-def test_a_forged_header_does_not_cost_memory(formatted, name, descr, shape, content):
-    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode()
-    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
-    (formatted / name).write_bytes(start + content)
-    tracemalloc.start()
-    try:
-        with pytest.raises(UserError, match=r"npy must hold .*, but found: .+; download"):
-            vg256.load(formatted, "train")
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 1e6
-
-
 def test_another_version_of_the_format_is_refused(formatted):
     with open(formatted / FILES[1], "wb") as file:
-        np.lib.format.write_array(file, ROWS, version=(2, 0))
-    with pytest.raises(UserError, match="labels.npy must hold .*found: another version .*; downl"):
+        np.lib.format.write_array(file, ROWS, version=(3, 0))
+    with pytest.raises(UserError, match=r"labels.npy must hold .*found: version \(3, 0\) .*; down"):
         vg256.load(formatted, "train")
 
 

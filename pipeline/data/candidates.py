@@ -2,37 +2,25 @@
 
 Two formats are read. Ours is a plain uint8 (N, C) array with a JSON beside it that says what
 it belongs to. The one the method's authors released is np.save of a dict
-{'partial_labels': int (N, C)}, thus a pickle, which must not be trusted: unpickling can run
-any code, and numpy's own unpickling can be led to wild pointers by a forged dtype. So names in
-the pickle stand for inert recorders here, and the array is built from its bytes alone.
+{'partial_labels': int (N, C)}, thus a pickle (`pipeline.data.pickled`).
 """
 
 import hashlib
-import io
 import json
-import math
-import pickle
-import pickletools
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
+from pipeline.data.arrays import read_array
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
+from pipeline.data.pickled import LABEL_KINDS, unpickle_labels
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
 
-# numpy refuses headers above 10,000 characters; the rest is room for the magic and the length.
-HEADER_BYTES = 10_100
-MAPPED_BYTES = 2**30  # of a file, above which it is mapped to memory and not read
-# np.save of one array in a dict takes at most 122 opcodes, 6 of which copy an earlier value.
-MAX_OPCODES = 300
-MAX_COPIES = 20
 REVIEWED = "reviewed"  # the noise model of labels that were cleaned: they may lack true ones
 REVIEW_MARK = ".review"  # a file in the folder of a review
 REMEDY = "check --dataset and --path_images, or give another file; make_candidates.py makes one"
@@ -187,7 +175,7 @@ def read_candidates(path: str | Path) -> tuple[np.ndarray, dict[str, Any] | None
     """
     path = Path(path)
     try:
-        labels = _read_labels(path)
+        labels = read_array(path, LABEL_KINDS, 2, unpickle_labels)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; check its name") from error
     except Exception as error:  # parsers of headers and pickles raise of any kind
@@ -196,6 +184,8 @@ def read_candidates(path: str | Path) -> tuple[np.ndarray, dict[str, Any] | None
             f"dict of one under 'partial_labels', but found {_one_line(error)}; delete it to "
             "regenerate, or download it again"
         ) from error
+    if labels.dtype.kind == "b":
+        labels = labels.view(np.uint8)  # a forged boolean may hold any byte
     _check_binary(labels, path)  # before the cast, under which 256 would pass as 0
     if not labels.flags.writeable or labels.dtype != np.uint8:
         labels = labels.astype(np.uint8)
@@ -294,130 +284,3 @@ def _read_metadata(path: Path) -> dict[str, Any] | None:
 def _one_line(found: Any) -> str:
     first_line = str(found).split("\n")[0]  # numpy's second one advises to trust the file
     return " ".join(first_line.split())[:200] or type(found).__name__
-
-
-def _read_labels(path: Path) -> np.ndarray:
-    """(N, C) integers of an .npy file of either format.
-
-    Memory is bounded by the file's size, or, of a large plain array, by what of it is in use: it
-    is mapped, and must stay as it is.
-    """
-    with open(path, "rb") as file:
-        header = io.BytesIO(file.read(HEADER_BYTES))
-        version = npy.read_magic(header)
-        if version == (1, 0):
-            shape, fortran_order, dtype = npy.read_array_header_1_0(header)
-        elif version == (2, 0):
-            shape, fortran_order, dtype = npy.read_array_header_2_0(header)
-        else:
-            raise ValueError(f"version {version} of the .npy format")
-        file.seek(header.tell())
-        if dtype.hasobject:
-            return _unpickle_labels(file.read())
-        content: bytes | np.ndarray
-        if path.stat().st_size > MAPPED_BYTES:
-            content = np.memmap(file, np.uint8, "c", offset=header.tell())
-        else:
-            content = file.read()
-    return _label_array(content, dtype, shape, fortran_order)
-
-
-def _label_array(
-    content: bytes | np.ndarray, dtype: np.dtype, shape: tuple[int, ...], fortran_order: bool
-) -> np.ndarray:
-    """View bytes as an (N, C) array of integers, after checking that they are one."""
-    if dtype.kind not in "biu":
-        raise ValueError(f"values of type {dtype}")
-    if dtype.kind == "b":
-        dtype = np.dtype(np.uint8)  # a forged boolean may hold any byte
-    if len(shape) != 2 or not all(0 < side <= len(content) for side in shape):
-        raise ValueError(f"shape {shape} in {len(content)} bytes")
-    if len(content) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{len(content)} bytes for shape {shape} of {dtype}")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
-
-
-def _unpickle_labels(content: bytes) -> np.ndarray:
-    _refuse_bombs(content)
-    match _ArrayUnpickler(io.BytesIO(content)).load():
-        # np.save wraps the dict in an object array, whose content is the list of its elements.
-        case _PickledArray(content=[{"partial_labels": _PickledArray() as labels}]):
-            return _label_array(
-                labels.content, labels.kind.dtype(), labels.shape, labels.fortran_order
-            )
-        case _:
-            raise ValueError("a pickle of something else")
-
-
-def _refuse_bombs(content: bytes) -> None:
-    """Refuse pickles that grow when loaded.
-
-    A few bytes can ask for gigabytes of memo, or for a dict key of tuples of copies of tuples,
-    whose hash takes years. Lengths beyond the end of the file are refused by genops.
-    """
-    copies = 0
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-        copies += opcode.name in {"DUP", "GET", "BINGET", "LONG_BINGET"}
-        far_memo = opcode.name.endswith("PUT") and int(argument or 0) > MAX_OPCODES
-        if count > MAX_OPCODES or copies > MAX_COPIES or far_memo:
-            raise ValueError("a pickle too intricate for one array")
-
-
-class _PickledType:
-    """Stands for numpy.dtype: keeps its code and byte order."""
-
-    def __init__(self, code: str, *flags: object) -> None:
-        self.code, self.byte_order = code, "|"
-
-    def __setstate__(self, state: tuple) -> None:
-        self.byte_order = state[1]
-
-    def dtype(self) -> np.dtype:
-        name = self.byte_order + self.code
-        if not re.fullmatch(r"[<>|=][biuf]\d", name):
-            raise ValueError(f"values of type {name}")
-        return np.dtype(name)
-
-
-class _PickledArray:
-    """Stands for numpy.ndarray and for the function that makes an empty one, to be filled."""
-
-    def __init__(self, *empty: object) -> None:
-        self.content: Any = None
-
-    def __setstate__(self, state: tuple) -> None:
-        _, self.shape, self.kind, self.fortran_order, self.content = state
-
-
-class _PickledBuffer(_PickledArray):
-    """Stands for the function that protocol 5 makes arrays with."""
-
-    def __init__(
-        self, content: bytes, kind: _PickledType, shape: tuple, order: str, *axes: object
-    ) -> None:
-        self.__setstate__((1, shape, kind, order == "F", content))
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Stands for codecs.encode, by which protocols below 3 write bytes, always as latin1."""
-    return text.encode("latin1")
-
-
-STAND_INS = {
-    "numpy.ndarray": _PickledArray,
-    "numpy.core.multiarray._reconstruct": _PickledArray,
-    "numpy.core.numeric._frombuffer": _PickledBuffer,
-    "numpy.dtype": _PickledType,
-    "_codecs.encode": _encode,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admits numpy arrays, as recorders, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # numpy 2 renamed numpy.core to numpy._core.
-        full_name = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
-        if full_name not in STAND_INS:
-            raise pickle.UnpicklingError(f"a pickle that asks for {full_name}")
-        return STAND_INS[full_name]

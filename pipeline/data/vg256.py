@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
+from pipeline.data.arrays import read_array
 from pipeline.data.images import open_images
 from pipeline.data.labelled import LabelledImages, Split
 from utils.errors import UserError
@@ -214,7 +214,7 @@ def _check_entry(number: int, entry: Any) -> tuple[int, list[frozenset[int]]]:
 def _read_names(path: Path) -> list[str]:
     """The file names of one part."""
     with _refuse_array(path, "an (N,) array of file names"):
-        names = _load_array(path, "U", 1).tolist()
+        names = read_array(path, "U", 1).tolist()
         odd = [name for name in names if not name.isprintable() or not name]
         if odd:
             raise ValueError(f"the name {ascii(odd[0])[:80]}")
@@ -227,31 +227,11 @@ def _read_names(path: Path) -> list[str]:
 def _read_targets(path: Path) -> np.ndarray:
     """The targets (N, C) int8 in {0, 1} of one part."""
     with _refuse_array(path, "an (N, C) array of 0 and 1"):
-        labels = _load_array(path, "iuf", 2)
+        labels = read_array(path, "iuf", 2)
         wrong = (labels != 0) & (labels != 1)  # before the cast, under which 256 would pass as 0
         if wrong.any():
             raise ValueError(f"{wrong.sum()} other values, first {labels[wrong][0]}")
         return labels.astype(np.int8)
-
-
-def _load_array(path: Path, kinds: str, sides: int) -> np.ndarray:
-    """An array of plain values, never unpickled, in memory bounded by the file's size.
-
-    numpy's own reader trusts the header: 2 ** 31 texts of no length fit in any file.
-
-    Args:
-        kinds: numpy's letters for the types admitted.
-        sides: number of dimensions.
-    """
-    with open(path, "rb") as file:
-        if npy.read_magic(file) != (1, 0):
-            raise ValueError("another version of the .npy format")
-        shape, fortran_order, dtype = npy.read_array_header_1_0(file)
-        content = file.read()
-    if dtype.kind not in kinds or len(shape) != sides or min(shape) < 1:
-        raise ValueError(f"shape {shape} of {dtype}")
-    # Both refuse a shape that the content does not fill, and types of no size.
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
 @contextlib.contextmanager

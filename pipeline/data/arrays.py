@@ -1,0 +1,77 @@
+"""Arrays from .npy files that nobody vouches for.
+
+numpy's own reader trusts the header, and in any file there is room for 2 ** 31 texts of no length;
+it runs what a pickle asks for, too. Here an array is a view of the bytes that the file holds.
+"""
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+# numpy refuses headers above 10,000 characters; the rest is room for the magic and the length.
+HEADER_BYTES = 10_100
+MAPPED_BYTES = 2**30  # of a file, above which it is mapped to memory and not read
+
+
+def read_array(
+    path: str | Path,
+    kinds: str,
+    sides: int,
+    unpickle: Callable[[bytes], np.ndarray] | None = None,
+) -> np.ndarray:
+    """The array in an .npy file.
+
+    Memory is bounded by the file's size, or, of a large file, by what of it is in use: it is
+    mapped, and must stay as it is.
+
+    Args:
+        kinds: numpy's letters for the types admitted.
+        sides: number of dimensions, each of at least 1.
+        unpickle: reads the content of an object array, which is a pickle; None refuses it.
+
+    Raises:
+        OSError: the file cannot be read.
+        Exception: it holds something else; parsers of headers raise of any kind.
+    """
+    with open(path, "rb") as file:
+        header = io.BytesIO(file.read(HEADER_BYTES))
+        version = npy.read_magic(header)
+        if version == (1, 0):
+            shape, fortran_order, dtype = npy.read_array_header_1_0(header)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = npy.read_array_header_2_0(header)
+        else:
+            raise ValueError(f"version {version} of the .npy format")
+        file.seek(header.tell())
+        if dtype.hasobject and unpickle is not None:
+            return unpickle(file.read())
+        content: bytes | np.ndarray
+        if Path(path).stat().st_size > MAPPED_BYTES:
+            content = np.memmap(file, np.uint8, "c", offset=header.tell())
+        else:
+            content = file.read()
+    return array_of(content, dtype, shape, fortran_order, kinds, sides)
+
+
+def array_of(
+    content: bytes | np.ndarray,
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    fortran_order: bool,
+    kinds: str,
+    sides: int,
+) -> np.ndarray:
+    """View bytes as an array, after checking that they are one of the kinds and sides asked for.
+
+    >>> array_of(bytes([1, 0]), np.dtype("u1"), (1, 2), False, "u", 2)
+    array([[1, 0]], dtype=uint8)
+    """
+    if dtype.kind not in kinds or len(shape) != sides or not all(side > 0 for side in shape):
+        raise ValueError(f"shape {shape} of {dtype}")
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{len(content)} bytes for shape {shape} of {dtype}")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
