@@ -477,6 +477,11 @@ SURROGATE = "\\ud800"
         ("a.csv", HEAD + f"1.jpg,sea,{'x' * 999}\n", "expected split .* 'x{80}'"),
         ("a.csv", HEAD + '1.jpg,"sea"x,\n', "a.csv, line 2: .*',' expected after '\"'"),
         ("a.csv", HEAD + '1.jpg,sea,\n2.jpg,"sea,\n', "a.csv, line 3: .*unexpected end of data"),
+        (
+            "a.csv",
+            HEAD + '1.jpg,"sea,\n2.jpg,sea,\n3.jpg,sea,\n',
+            "a.csv, line 2: .*unexpected end of data",
+        ),
         ("a.csv", HEAD + f"1.jpg,{'x' * 140_000},\n", "a.csv, line 2: .*field larger than field"),
         ("a.csv", b"path,labels\n1.jpg,\xe4\n", "a.csv cannot be read: 'utf-8' .* 0xe4 .*; save"),
         ("a.csv", HEAD.encode("utf-16"), "a.csv cannot be read: 'utf-8' .*; save it as UTF-8"),

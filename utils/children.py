@@ -34,17 +34,17 @@ class Children:
         """
         interrupts = 0
 
-        def interrupt(number: int, frame: Any) -> None:
+        def stop(number: int, frame: Any) -> None:
             nonlocal interrupts
-            interrupts += 1
+            interrupts += number == signal.SIGINT
             self.terminate(at_once=interrupts > 1)
-            if interrupts == 1:
+            if interrupts < 2:
                 again = "Ctrl-C again ends it at once"
                 print(f"\nstopping when what runs is stored; {again}", file=sys.stderr)
 
         handlers: dict[int, Any] = {
-            signal.SIGINT: interrupt,
-            signal.SIGTERM: lambda number, frame: self.terminate(),
+            signal.SIGINT: stop,
+            signal.SIGTERM: stop,
             signal.SIGHUP: lambda number, frame: self.terminate(at_once=True),
             signal.SIGQUIT: lambda number, frame: self.terminate(at_once=True),
         }

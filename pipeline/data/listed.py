@@ -201,12 +201,14 @@ def read_cells(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Where a row of a CSV file ends, and its cells."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
+        first = 1  # line of the row: a quote that is not closed takes in those that follow
         try:
             for cells in lines:
                 yield f"{path}, line {lines.line_num}", cells
+                first = lines.line_num + 1
         except csv.Error as error:
             raise UserError(
-                f"{path}, line {lines.line_num}: expected comma-separated values, but found: "
+                f"{path}, line {first}: expected comma-separated values, but found: "
                 f"{error}; close every quote, and double those inside a cell"
             ) from error
 
