@@ -61,7 +61,7 @@ def main() -> None:
         folder, options.dataset, options.flags, definitions, options.jobs, options.noise, scorer
     )
     runs = grid.runs(options.methods, options.rates, options.seeds)
-    check_commands(grid, runs)
+    check_flags(grid, [run for run in runs if grid.result(run) is None])
     if not (folder / SETTINGS).exists():
         check_output_dir(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,14 @@ def main() -> None:
         finish(grid, runs, options)
 
 
-def check_commands(grid: Grid, runs: Sequence[Run]) -> None:
-    """Refuse what a training script would refuse, before days of others have been trained."""
-    for run in {run.method: run for run in runs}.values():
+def check_flags(grid: Grid, runs: Sequence[Run]) -> None:
+    """Refuse flags that a run's script does not take, before days of others have been trained.
+
+    Raises:
+        SystemExit: 2 and one line, bad usage; 0, --help is among them.
+        UserError: the script would raise it.
+    """
+    for run in runs:
         printed = io.StringIO()
         try:
             with contextlib.redirect_stderr(printed):
@@ -80,8 +85,10 @@ def check_commands(grid: Grid, runs: Sequence[Run]) -> None:
         except SystemExit as stopped:
             if not stopped.code:  # --help
                 raise
-            message = printed.getvalue().splitlines()[-1].replace(": error: ", ": ", 1)
-            raise UserError(f"{run.method}: {message}") from None
+            reason = printed.getvalue().partition(": error: ")[2]
+            row = f"{run.method} ({grid.definitions[run.method][0]})"
+            print(f"error: {row}: {' '.join(reason.split())}", file=sys.stderr)
+            raise
 
 
 def finish(grid: Grid, runs: Sequence[Run], options: argparse.Namespace) -> None:

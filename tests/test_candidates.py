@@ -286,6 +286,8 @@ def test_a_corrupt_file_gives_zeros_and_ones_or_a_user_error(path, data):
         (released(CANDIDATES.tolist()), "something else"),
         (object_npy({"labels": CANDIDATES}), "something else"),
         (object_npy([CANDIDATES]), "something else"),
+        (object_npy(print), "asks for"),
+        (npy_header("|O", ()) + b"\x80\x04" + b"(" * 1000 + b".", "too intricate"),
         (npy_header("|O", ()) + pickle.dumps({"partial_labels": CANDIDATES}), "something else"),
     ],
 )

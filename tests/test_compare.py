@@ -347,6 +347,10 @@ def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(call, scripts,
         f"error: {tmp_path / 'c'} is not empty: give a new or empty --output_dir\n",
     )
     assert [path.read_text() for path in (tmp_path / "c").iterdir()] == ["notes"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").touch()
+    status, _, err = call(*FOUR, "--output_dir", "run")
+    assert (status, "run already holds a run: give a new --output_dir" in err) == (1, True)
     (tmp_path / "file").touch()
     status, _, err = call(*FOUR, "--output_dir", "file")
     assert (status, "file is a file: give a new folder" in err) == (1, True)
@@ -364,6 +368,13 @@ def test_flags_that_made_no_run_bind_nobody(call, scripts, tmp_path):
     other = {"dataset": "voc07", "flags": ["--lr", "1"], "added": {"gap": ["main_BCE.py"]}}
     (tmp_path / "c" / "compare.json").write_text(json.dumps(other))
     assert call(*FOUR, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
+
+
+def test_what_is_finished_is_summed_up_whatever_its_flags(call, scripts, monkeypatch):
+    flags = [*FOUR, "--add", "gap=main_CoNeS.py --head gap"]
+    assert call(*flags)[0] == 0
+    monkeypatch.setattr(grid, "parse_options", lambda *_: 1 / 0)  # as if --head were no more
+    assert call(*flags)[0] == 0
 
 
 def test_an_old_folder_goes_on(call, scripts, tmp_path):
@@ -473,19 +484,36 @@ def test_the_reference_is_the_best_known_method(methods, reference):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--", "--typo"], "clean: main_BCE.py: unrecognized arguments: --typo"),
-        (["--", "--tau", "0.3"], "clean: main_BCE.py: unrecognized arguments: --tau 0.3"),
-        (["--add", "a=main_CoNeS.py --mu 2"], "a: main_CoNeS.py: argument --mu: expected a number"),
-        (["--add", "a=main_real.py"], "a: main_real.py: argument --dataset: invalid choice"),
-        (["--dataset", "coco"], "clean: main_BCE.py: --path_images is needed"),
-        (["--dataset", "cocoa"], "clean: main_BCE.py: argument --dataset: invalid choice"),
+        (["--", "--typo"], "clean (main_BCE.py): unrecognized arguments: --typo"),
+        (["--", "--ty\npo", "3"], "clean (main_BCE.py): unrecognized arguments: --ty po 3"),
+        (["--", "--tau", "0.3"], "clean (main_BCE.py): unrecognized arguments: --tau 0.3"),
+        (["--add", "a=main_CoNeS.py --mu 2"], "a (main_CoNeS.py): argument --mu: expected a"),
+        (
+            ["--add", "a=main_BCE.py --lr {rate}", "--rates", "0", "0.2"],
+            "a (main_BCE.py): arg",
+        ),
+        (
+            ["--add", "a=main_BCE.py --lr {rate}", "--rates", "0.2", "0"],
+            "a (main_BCE.py): arg",
+        ),
+        (["--add", "a=main_real.py"], "a (main_real.py): argument --dataset: invalid choice"),
+        (["--dataset", "coco"], "clean (main_BCE.py): --path_images is needed"),
+        (["--dataset", "cocoa"], "clean (main_BCE.py): argument --dataset: invalid choice"),
     ],
 )
-def test_what_a_script_would_refuse_is_refused_before_any_run(flags, message, call, tmp_path):
+def test_what_a_script_would_refuse_is_refused_before_any_run(
+    flags, message, call, scripts, tmp_path
+):
     status, _, err = call(*FOUR, *flags)
-    assert status == 1
+    assert status == 2
     assert err.startswith(f"error: {message}")
     assert len(err.splitlines()) == 1
+    assert not (tmp_path / "c").exists()
+
+
+def test_help_may_be_asked_for_the_scripts(call, scripts, tmp_path):
+    status, out, _ = call(*FOUR, "--", "--help")
+    assert (status, out.splitlines()[0]) == (0, "usage: main_BCE.py [-h]")
     assert not (tmp_path / "c").exists()
 
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import pickletools
 import struct
+import time
 import tracemalloc
 
 import numpy as np
@@ -111,6 +112,18 @@ def test_bombs_are_refused_without_their_memory(bomb):
     finally:
         tracemalloc.stop()
     assert peak_bytes < 50 * 2**20
+
+
+def test_sides_of_a_million_digits_are_neither_multiplied_nor_printed():
+    class Forged:
+        def __reduce__(self):
+            function, arguments, _ = CANDIDATES.__reduce__()
+            state = (1, (2**16_000_000, -(2**16_000_000)), np.dtype("u1"), False, b"1")
+            return function, arguments, state
+
+    began = time.monotonic()
+    assert "a shape beyond 64 bits" in refusal(pickled({"partial_labels": Forged()}))
+    assert time.monotonic() - began < 10
 
 
 def test_the_opcode_limits_leave_room_for_every_protocol():

@@ -56,7 +56,7 @@ def test_existing_folders_are_not_touched(tmp_path):
     with pytest.raises(UserError, match="is not empty"):
         RunFolder.create(tmp_path / "photos", OPTIONS, DATA)
     RunFolder.create(tmp_path / "run", OPTIONS, DATA)
-    remedy = "give a new --output_dir, or train it further by --resume"
+    remedy = "give a new --output_dir; the --resume of a training script trains it further"
     with pytest.raises(UserError, match=f"already holds a run: {remedy}"):
         RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     with pytest.raises(UserError, match="is a file"):

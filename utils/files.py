@@ -58,7 +58,8 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
         raise UserError(f"{flag} {path} is a file: give a new folder")
     if (path / "config.json").exists():
         raise UserError(
-            f"{path} already holds a run: give a new {flag}, or train it further by --resume {path}"
+            f"{path} already holds a run: give a new {flag}; the --resume of a training script "
+            "trains it further"
         )
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{path} is not empty: give a new or empty {flag}")

@@ -1,7 +1,8 @@
 """Arrays from .npy files that nobody vouches for.
 
 numpy's own reader trusts the header, and in any file there is room for 2 ** 31 texts of no length;
-it runs what a pickle asks for, too. Here an array is a view of the bytes that the file holds.
+where pickles are allowed, it runs what they ask for. Here an array is a view of the bytes that the
+file holds.
 """
 
 import io
@@ -32,6 +33,9 @@ def read_array(
         kinds: numpy's letters for the types admitted.
         sides: number of dimensions, each of at least 1.
         unpickle: reads the content of an object array, which is a pickle; None refuses it.
+
+    Returns:
+        A view of the file's bytes: of booleans, any byte may stand for one.
 
     Raises:
         OSError: the file cannot be read.
@@ -67,9 +71,15 @@ def array_of(
 ) -> np.ndarray:
     """View bytes as an array, after checking that they are one of the kinds and sides asked for.
 
+    Raises:
+        ValueError: they are not.
+
     >>> array_of(bytes([1, 0]), np.dtype("u1"), (1, 2), False, "u", 2)
     array([[1, 0]], dtype=uint8)
     """
+    # Sides of a million digits, which a pickle may hold, are neither multiplied nor printed.
+    if any(abs(side) >= 2**63 for side in shape):
+        raise ValueError("a shape beyond 64 bits")
     if dtype.kind not in kinds or len(shape) != sides or not all(side > 0 for side in shape):
         raise ValueError(f"shape {shape} of {dtype}")
     if len(content) != math.prod(shape) * dtype.itemsize:
