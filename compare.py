@@ -42,7 +42,7 @@ for recipe, sign in ("paper", "+"), ("posterior", "-"):
 ABLATED = [name for name in METHODS if name.startswith(("paper+", "posterior-"))]
 
 OWN_FLAGS = {"--dataset", "--seed", "--partial_rate", "--noise_file", "--output_dir", "--resume"}
-METHOD_FLAGS = {"--recipe", "--loss", "--noise_rate"}
+METHOD_FLAGS = {"--recipe", "--loss", "--noise_rate", "--ablate"}
 
 
 @exit_status
@@ -195,7 +195,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         type=POSITIVE,
         default=math.inf,
         metavar="MINUTES",
-        help="stop then, and store what runs: the same command goes on (default: no limit)",
+        help="stop then, with status 0, and store what runs: the same command goes on (default: no "
+        "limit)",
     )
     add("--output_dir", metavar="DIR", help="of all runs (default runs/compare-<dataset>)")
 
@@ -216,7 +217,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options.seeds = list(dict.fromkeys(options.seeds))
     # As the folders' names write them, so that two rates never share one.
     options.rates = list(dict.fromkeys(float(f"{rate:g}") for rate in options.rates))
-    check_noise_flags(parser, options)
+    check_noise_flags(parser, options, options.rates)
     if options.reference is None:
         usual = [name for name in ("posterior", "paper") if name in options.methods]
         options.reference = (usual or options.methods[-1:])[0]

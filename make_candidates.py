@@ -8,6 +8,7 @@ from typing import Any
 
 from utils.defaults import CLEAN_DATASETS
 from utils.errors import UserError, exit_status
+from utils.files import check_writable
 from utils.flags import (
     NATURAL,
     RATE,
@@ -50,7 +51,7 @@ def main() -> None:
     check_data_flags(parser, options)
     if options.class_rates is not None and options.noise != "class":
         parser.error("--class_rates belongs to --noise class")
-    check_noise_flags(parser, options)
+    check_noise_flags(parser, options, [options.partial_rate or 0])
     if (options.partial_rate is None) == (options.class_rates is None):
         parser.error("give --partial_rate, or instead of it, for --noise class, --class_rates")
     path = Path(options.output or f"pre-processed-data/{file_name(options)}")
@@ -58,11 +59,13 @@ def main() -> None:
         raise UserError(f"--output {path}: expected a name that ends with .npy")
     if path.exists():
         raise UserError(f"{path} exists: give another --output, or move it away")
+    check_writable(path, "--output")
 
     from pipeline.data import candidates as candidate_files
     from pipeline.data.noise import draw
     from pipeline.data.sources import load_data
 
+    candidate_files.check_place(path)
     data, _ = load_data(options)
     candidates = draw(data.targets, probability(options, data), options.seed)
     candidate_files.write_candidates(
@@ -130,7 +133,8 @@ def read_class_rates(path: str, classes: list[str]) -> list[float]:
     try:
         rates = json.loads(Path(path).read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"--class_rates {path} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--class_rates {path} cannot be read: {reason}") from error
     if not isinstance(rates, dict) or set(rates) != set(classes):
         names = set(rates) if isinstance(rates, dict) else set()
         other = [repr(name) for name in sorted(names ^ set(classes))[:3]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path, check_output_dir
+from utils.files import atomic_path, check_output_dir, check_writable
 from utils.flags import COUNT, SHARE, add_checkpoint_flags
 
 NAMED = ["voc07", "coco", "nuswide"]  # whose class names are known without their files
@@ -74,8 +74,10 @@ def main() -> None:
         check_output_dir(folder)
         if options.cam is not None:
             check_output_dir(Path(options.cam), "--cam")
-    if options.export is not None and Path(options.export).exists():
-        raise UserError(f"{options.export} exists: give another name, or move it away")
+    if options.export is not None:
+        if Path(options.export).exists():
+            raise UserError(f"{options.export} exists: give another name, or move it away")
+        check_writable(Path(options.export), "--export")
 
     from pipeline.evaluation import load_trained
     from pipeline.model.checkpoint import read_thresholds

@@ -9,7 +9,7 @@ from typing import Any
 
 from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path, check_output_dir, write_json
+from utils.files import atomic_path, check_output_dir, check_writable, write_json
 from utils.flags import NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
 
 OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
@@ -60,6 +60,7 @@ def main() -> None:
             parser.error(f"--save_scores {options.save_scores}: expected a name that ends in .npz")
         if Path(options.save_scores).exists():
             raise UserError(f"{options.save_scores} exists: give another name, or move it away")
+        check_writable(Path(options.save_scores), "--save_scores")
     if options.candidates and (options.split != "train" or options.dataset is not None):
         parser.error("--candidates needs --split train and a run's own data, without --dataset")
     if options.dataset is not None:

@@ -266,8 +266,8 @@ def test_a_corrupt_file_gives_zeros_and_ones_or_a_user_error(path, data):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"", "magic"),
-        (b"one two three\n" * 50, "magic string is not correct"),
+        (b"", "no .npy file, it begins with b''"),
+        (b"one two three\n" * 50, "no .npy file, it begins with b'one two '"),
         (npy_header("|u1", (10**9, 10**9)), "0 bytes for shape (1000000000, 1000000000)"),
         (npy_header("|u1", (-2, -2)) + bytes(4), "shape (-2, -2)"),
         (npy_header("|u1", (2, 2)) + bytes(5), "5 bytes for shape (2, 2)"),
@@ -408,7 +408,23 @@ def test_the_file_wins_over_the_seed_and_says_so(path, data, capsys):
     capsys.readouterr()
     read = load_or_make(path, data, dataset="voc07", rate=0.4, seed=2)
     np.testing.assert_array_equal(read, made)
-    assert "seed 1, not --seed 2: delete it to regenerate" in capsys.readouterr().out
+    assert "seed 1, not --seed 2: move it away to have another made" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ['{"images": []}', "[1]", "7", "{", "ids_sha256"])
+def test_a_json_that_is_something_else_is_not_replaced(path, data, content):
+    path.with_suffix(".json").write_text(content)
+    with pytest.raises(UserError, match=r"voc07_0.1.json is something else: give another name"):
+        load_or_make(path, data, dataset="voc07", rate=0.4, seed=1)
+    assert [file.name for file in path.parent.iterdir()] == ["voc07_0.1.json"]
+    assert path.with_suffix(".json").read_text() == content
+
+
+def test_a_json_without_its_array_is_replaced(path, data):
+    write(path, data)
+    path.unlink()
+    write(path, data, seed=4)
+    assert read_candidates(path)[1]["seed"] == 4
 
 
 def test_a_file_that_belongs_elsewhere_is_neither_used_nor_replaced(path, data):

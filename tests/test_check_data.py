@@ -268,7 +268,7 @@ def test_digits_are_checked_without_files(check):
         (["digits", "--labels", "photos.csv"], "--labels is for --dataset files"),
         (["files"], "--labels is needed"),
         (["voc07"], "--path_images is needed"),
-        (["digits", "--workers", "0"], "expected a number of at least 1, but got 0"),
+        (["digits", "--workers", "0"], "expected a whole number of at least 1, but got 0"),
     ],
 )
 def test_bad_usage_exits_with_2(check, dataset, message):

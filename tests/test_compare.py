@@ -206,7 +206,7 @@ def test_other_noise_is_made_once_for_all_methods(call, scripts, tmp_path):
     assert (len(lines), sorted(made)) == (2, ["0", "1"])
     noise = str(tmp_path / "c" / "candidates-rate0.2-seed1.npy")
     common = "--dataset digits --noise cooccurrence --partial_rate 0.2 --seed 1"
-    assert made["1"] == [*common.split(), "--output", noise, "--num_cls=10"]
+    assert made["1"] == [*common.split(), "--output", noise, "--num_cls", "10"]
     for command, _ in calls(tmp_path):
         assert ("--noise_file" in command) == ("clean" not in command[-1])
     status, _, err = call(*flags[2:], "--", "--num_cls=10")
@@ -220,7 +220,7 @@ def test_a_partial_table_is_there_when_a_run_fails(call, scripts, tmp_path):
     assert err.splitlines() == [
         "the disk is full",
         f"error: stopped at {place}, see above; when that is mended, the same command goes on "
-        "there",
+        f"there, or, if you delete {place}, begins it anew",
     ]
     table = (tmp_path / "c" / "table.md").read_text()
     assert "| clean | 91.0 (1 of 2) | 91.0 (1 of 2) |" in table
@@ -324,7 +324,7 @@ def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
     assert call(*FOUR)[0] == 0
     status, _, err = call(*FOUR, "--", "--lam", "0.2")
     assert status == 1
-    assert "c holds runs with flags none, but flags --lam 0.2 is asked for: give the same" in err
+    assert "c holds runs with no --lam, but --lam 0.2 is asked for: give the same" in err
     assert call(*FOUR, *"--dataset files -- --labels a.csv".split())[0] == 1
     more = ["--add", "gap=main_CoNeS.py --head gap"]
     assert call(*FOUR, *more)[0] == 0
@@ -336,6 +336,36 @@ def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
         "asked for: give it another name"
     ) in err
     assert call(*FOUR, "--add", "gap-2=main_CoNeS.py --head csra")[0] == 0
+
+
+def test_flags_may_be_written_otherwise(call, scripts):
+    more = ["--add", "gap=main_CoNeS.py --recipe paper --head=gap"]
+    assert call(*FOUR, *more, "--", *"--lam 0.2 --num_cls=10".split())[0] == 0
+    more = ["--add", "gap=main_CoNeS.py --head gap --recipe=paper"]
+    assert call(*FOUR, *more, "--", *"--num_cls 10 --lam=0.2".split())[0] == 0
+    status, _, err = call(*FOUR, "--noise", "class", "--", *"--num_cls 9 --lam 0.2".split())
+    assert status == 1
+    assert (
+        "holds runs with --noise uniform, --num_cls 10, but --noise class, --num_cls 9 is asked"
+    ) in err
+
+
+def test_runs_on_other_labels_are_not_mixed(call, scripts, tmp_path):
+    (tmp_path / "a.csv").write_text("path,labels")
+    flags = [*FOUR, *"--dataset files -- --labels a.csv".split()]
+    assert call(*flags)[0] == 0
+    assert call(*flags)[0] == 0
+    (tmp_path / "a.csv").write_text("path,labels,split")
+    status, _, err = call(*flags)
+    assert (status, "error: a.csv is not what it was for the runs in" in err) == (1, True)
+
+
+def test_a_judging_that_broke_off_is_done_again(call, scripts, tmp_path):
+    call(*FOUR)
+    judged = tmp_path / "c" / "bce-rate0.1-seed1" / "train"
+    (judged / "evaluation.json").rename(judged / ".evaluation.1.json")
+    assert call(*FOUR)[0] == 0
+    assert [path.name for path in judged.iterdir()] == ["evaluation.json"]
 
 
 def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(call, scripts, tmp_path):
@@ -386,7 +416,8 @@ def test_an_old_folder_goes_on(call, scripts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flag", ["--seed", "--partial_rate=0.3", "--output_dir", "--loss", "--noise_rate=0.1"]
+    "flag",
+    ["--seed", "--partial_rate=0.3", "--output_dir", "--loss", "--noise_rate=0.1", "--ablate"],
 )
 def test_what_is_compared_cannot_be_set_for_all(flag, call):
     status, _, err = call("--", flag, "3")
@@ -460,6 +491,7 @@ def test_a_folder_serves_one_comparison_at_a_time(call, scripts, tmp_path, monke
         (["--budget", "0"], "above 0"),
         (["--noise", "instance"], "--noise instance and --load_from belong together"),
         (["--load_from", "run"], "--noise instance and --load_from belong together"),
+        (["--noise", "class", "--rates", "0.1", "0.6"], "--noise class needs rates of at most 0.5"),
         (["digits"], "unrecognized arguments: digits"),
     ],
 )

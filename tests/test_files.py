@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,18 @@ def test_an_error_of_another_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "c.txt"):
         (tmp_path / "other" / "d.txt").write_text("")
     assert caught.value.filename == str(tmp_path / "other" / "d.txt")
+
+
+def test_a_place_below_a_file_is_refused_before_work_goes_into_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    files.check_writable(Path("a/b/c.txt"), "--output")
+    with pytest.raises(UserError, match="^--output file/b/c.txt cannot be made: .*/file is a file"):
+        files.check_writable(Path("file/b/c.txt"), "--output")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UserError, match="^--cam maps cannot be made: .* is not yours to write to"):
+        files.check_output_dir(Path("maps"), "--cam")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_folder_is_claimed_by_one_at_a_time(tmp_path, monkeypatch):

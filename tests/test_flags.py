@@ -40,9 +40,9 @@ def test_a_value_is_taken_where_it_lies_in_its_range(value):
 @pytest.mark.parametrize(
     ("kind", "text", "message"),
     [
-        (COUNT, "0", "expected a number of at least 1, but got 0"),
-        (COUNT, "2.0", "expected a number, but got '2.0'"),
-        (NATURAL, "-1", "expected a number of at least 0 and at most 9.22337e+18, but got -1"),
+        (COUNT, "0", "expected a whole number of at least 1, but got 0"),
+        (COUNT, "2.0", "expected a whole number, but got '2.0'"),
+        (NATURAL, "-1", "expected a whole number of at least 0, but got -1"),
         (POSITIVE, "0", "expected a number above 0 and at most 1e+09, but got 0"),
         (RATE, "", "expected a number, but got ''"),
     ],
@@ -65,6 +65,7 @@ def test_of_alternatives_the_first_is_taken(capsys):
         ("--dataset voc07", "--path_images is needed: the folder that holds voc07"),
         ("--dataset digits --classes names.txt", "--classes is for --dataset files"),
         ("--dataset digits --noise instance", "--noise instance and --load_from belong together"),
+        ("--dataset digits --noise class", "--noise class needs rates of at most 0.5"),
         ("--dataset digits --load_from run", "--noise instance and --load_from belong together"),
     ],
 )
@@ -75,7 +76,7 @@ def test_what_is_needed_or_would_do_nothing_is_bad_usage(flags, message, capsys)
         add_noise_flags(parser)
         options = parser.parse_args(flags.split())
         check_data_flags(parser, options)
-        check_noise_flags(parser, options)
+        check_noise_flags(parser, options, [0.1, 0.6])
 
     with pytest.raises(SystemExit) as stopped:
         parse()

@@ -317,6 +317,8 @@ def test_a_long_caption_keeps_its_ends():
         ("photos/b/broken.jpg --load_from r", 1, "none of the 1 images can be read"),
         ("photos --load_from r --cam photos", 1, "photos is not empty: give a new or"),
         ("photos --load_from r --cam c.txt", 1, "--cam c.txt is a file: give a new folder"),
+        ("photos --load_from r --cam c.txt/maps", 1, "--cam c.txt/maps cannot be made: "),
+        ("--load_from r --export c.txt/m.onnx", 1, "--export c.txt/m.onnx cannot be made: "),
         ("photos --load_from r --output_dir c.txt", 1, "--output_dir c.txt is a file"),
         ("--load_from r --export old.onnx", 1, "old.onnx exists: give another name, or move it"),
         ("photos --load_from w.pth --img_size 64 --normalize none", 1, "give --dataset or --clas"),

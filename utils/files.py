@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +53,9 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
     """Refuse a folder that holds something: what is written would overwrite it or mix with it.
 
     Raises:
-        UserError: it does, or is a file.
+        UserError: it does, is a file, or cannot be made.
     """
+    check_writable(path, flag)
     if path.exists() and not path.is_dir():
         raise UserError(f"{flag} {path} is a file: give a new folder")
     if (path / "config.json").exists():
@@ -63,6 +65,19 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
         )
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{path} is not empty: give a new or empty {flag}")
+
+
+def check_writable(path: Path, flag: str) -> None:
+    """Refuse a place for a file or folder that cannot be written to, before work goes into it.
+
+    Raises:
+        UserError: what is there on the way to it is no folder, or a folder of others.
+    """
+    parent = next(place for place in path.absolute().parents if place.exists())
+    if not parent.is_dir():
+        raise UserError(f"{flag} {path} cannot be made: {parent} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"{flag} {path} cannot be made: {parent} is not yours to write to")
 
 
 @contextlib.contextmanager
@@ -93,17 +108,21 @@ def lock(folder: Path) -> int:
         UserError: another process has it locked, and still has after SECONDS_TO_CLAIM.
     """
     descriptor = os.open(folder, os.O_RDONLY)
-    deadline = time.monotonic() + SECONDS_TO_CLAIM
+    began, said = time.monotonic(), False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return descriptor
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > SECONDS_TO_CLAIM:
                 os.close(descriptor)
                 raise UserError(
                     f"another process writes to {folder}: wait until it has ended, or stop it"
                 ) from None
+            if waited > 1 and not said:
+                print(f"waiting for another process that writes to {folder}", file=sys.stderr)
+                said = True
             time.sleep(0.2)
         except OSError:
             return descriptor

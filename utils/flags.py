@@ -23,16 +23,18 @@ def number(
     Alternatives as the authors' README writes them, '224/448', stand for the first of them.
     """
 
+    noun = "a whole number" if kind is int else "a number"
+
     def parse(text: str) -> Any:
         first, *others = text.split("/")
         try:
             value = kind(first)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a number, but got {text!r}") from None
+            raise argparse.ArgumentTypeError(f"expected {noun}, but got {text!r}") from None
         if not (low < value if open_low else low <= value) or not value <= high:
             left = f"above {low:g}" if open_low else f"of at least {low:g}"
-            right = "" if high == math.inf else f" and at most {high:g}"
-            raise argparse.ArgumentTypeError(f"expected a number {left}{right}, but got {text}")
+            right = "" if high > 1e9 else f" and at most {high:g}"
+            raise argparse.ArgumentTypeError(f"expected {noun} {left}{right}, but got {text}")
         if others:
             print(f"{text} lists alternatives: taking the first, {first}", file=sys.stderr)
         return value
@@ -170,7 +172,11 @@ def add_noise_flags(group: Any) -> None:
     )
 
 
-def check_noise_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse what `add_noise_flags` takes and does not go together."""
+def check_noise_flags(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, rates: list[float]
+) -> None:
+    """Refuse what `add_noise_flags` takes and does not go together, or not with `rates`."""
+    if options.noise == "class" and max(rates) > 0.5:
+        parser.error("--noise class needs rates of at most 0.5: those of classes go up to twice it")
     if (options.noise == "instance") != (options.load_from is not None):
         parser.error("--noise instance and --load_from belong together")

@@ -4,9 +4,11 @@ Nothing here imports torch: training and evaluation are scripts of their own.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
+import shutil
 import sys
 import threading
 import time
@@ -24,6 +26,7 @@ from utils.options import parse_options
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 SETTINGS = "compare.json"
+AGAIN = "when that is mended, the same command goes on there"
 
 
 @dataclass
@@ -72,43 +75,37 @@ class Grid:
             UserError: there are runs with other settings; mixed, they would mean nothing.
         """
         path = self.folder / SETTINGS
-        asked: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags}
-        if self.noise != "uniform":
-            asked["noise"] = self.noise
+        asked: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags, "noise": self.noise}
         if self.scorer is not None:
             asked["load_from"] = self.scorer
-        stored, before = self.read_settings(path)
-        differing = [name for name in asked | stored if stored.get(name) != asked.get(name)]
-        if differing and self.has_runs("*"):
-            raise UserError(
-                f"{self.folder} holds runs with {described(stored, differing)}, but "
-                f"{described(asked, differing)} is asked for: give the same flags again, or "
-                "another --output_dir"
-            )
-        for name, definition in added.items():
-            if before.get(name, definition) != definition and self.has_runs(name):
+        labels = [*by_flag(self.flags).get("--labels", []), ""][0]
+        if Path(labels).is_file():
+            asked["labels_sha256"] = hashlib.sha256(Path(labels).read_bytes()).hexdigest()
+        stored, before = read_settings(path)
+        if stored and self.has_runs("*"):
+            shared, now = as_flags(stored), as_flags(asked)
+            differing = [name for name in now | shared if shared.get(name) != now.get(name)]
+            if differing:
                 raise UserError(
-                    f"{self.folder} holds runs of {name} as '{shlex.join(before[name])}', but "
+                    f"{self.folder} holds runs with {described(shared, differing)}, but "
+                    f"{described(now, differing)} is asked for: give the same flags again, or "
+                    "another --output_dir"
+                )
+            kept = stored.get("labels_sha256", asked.get("labels_sha256"))
+            if kept != asked.get("labels_sha256"):
+                raise UserError(
+                    f"{labels} is not what it was for the runs in {self.folder}: bring it back, or "
+                    "give another --output_dir"
+                )
+        for name, definition in added.items():
+            old = before.get(name, definition)
+            if by_flag(old) != by_flag(definition) and self.has_runs(name):
+                raise UserError(
+                    f"{self.folder} holds runs of {name} as '{shlex.join(old)}', but "
                     f"'{shlex.join(definition)}' is asked for: give it another name, or another "
                     "--output_dir"
                 )
         write_json(path, asked | {"added": before | added})
-
-    def read_settings(self, path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        """What all runs share, and added definitions, from compare.json; empty in a new folder.
-
-        Raises:
-            UserError: the file is damaged.
-        """
-        try:
-            stored = dict(json.loads(path.read_text("utf-8")))
-            return stored, dict(stored.pop("added", {}))
-        except FileNotFoundError:
-            return {}, {}
-        except (ValueError, TypeError, RecursionError) as error:
-            raise UserError(
-                f"{path} is damaged: bring it back, or give another --output_dir"
-            ) from error
 
     def has_runs(self, method: str) -> bool:
         """Whether a run of it was begun; "*" stands for any method."""
@@ -182,13 +179,18 @@ class Grid:
             with self._making:
                 command = self.making_command(run)
                 if command and not children.call(command, environment, log, quiet=True):
-                    raise UserError(f"no {self.noise_file(run)} could be made{reason(log)}")
+                    raise UserError(
+                        f"no {self.noise_file(run)} could be made{reason(log)}; {AGAIN}"
+                    )
             trained = children.call(self.training_command(run), environment, log)
         if trained and self.result(run) is None:
+            shutil.rmtree(path / "train", ignore_errors=True)  # left by a judging that broke off
             children.call(self.judging_command(run), environment, log, quiet=True)
         result = self.result(run)
         if result is None:
-            raise UserError(f"stopped at {path}{reason(log)}")
+            raise UserError(
+                f"stopped at {path}{reason(log)}; {AGAIN}, or, if you delete {path}, begins it anew"
+            )
         return result
 
     def options(self, run: Run) -> argparse.Namespace:
@@ -234,7 +236,9 @@ class Grid:
         command += ["--seed", str(run.seed), "--output", str(self.noise_file(run))]
         if self.scorer is not None:
             command += ["--load_from", self.scorer]
-        return command + data_flags(self.flags)
+        named = ("--path_images", "--labels", "--classes", "--num_cls", "--allow_missing")
+        of_data = {name: words for name, words in by_flag(self.flags).items() if name in named}
+        return [*command, *(word for name in of_data for word in (name, *of_data[name]))]
 
     def judging_command(self, run: Run) -> list[str]:
         """The command line that tells how well a finished run knows its candidates."""
@@ -261,44 +265,67 @@ class Grid:
             return None
 
 
-def described(settings: dict[str, Any], names: list[str]) -> str:
-    """Some of the settings of compare.json in words.
+def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What all runs share, and added definitions, from compare.json; empty where there is none.
 
-    >>> described({"dataset": "digits", "flags": ["--lr", "0.1"]}, ["flags", "noise"])
-    'flags --lr 0.1, noise none'
+    Raises:
+        UserError: the file is damaged.
     """
-    texts = []
-    for name in names:
-        value = settings.get(name)
-        text = shlex.join(map(str, value)) if isinstance(value, list) else value
-        texts.append(f"{name} {text or 'none'}")
+    try:
+        stored = dict(json.loads(path.read_text("utf-8")))
+        added = dict(stored.pop("added", {}))
+        as_flags(stored)
+        return stored, added
+    except FileNotFoundError:
+        return {}, {}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is damaged: bring it back, or give another --output_dir"
+        ) from error
+
+
+def by_flag(words: list[str]) -> dict[str, list[str]]:
+    """The values of each flag; what stands before the first belongs to "".
+
+    >>> by_flag(["--lr=0.1", "--ablate", "scale", "weights", "--allow_missing"])
+    {'--lr': ['0.1'], '--ablate': ['scale', 'weights'], '--allow_missing': []}
+    """
+    values: dict[str, list[str]] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            values[name] = [value] if equals else []
+        else:
+            values.setdefault(name, []).append(word)
+    return values
+
+
+def as_flags(settings: dict[str, Any]) -> dict[str, list[str]]:
+    """The settings of compare.json as values of flags."""
+    noise = [settings.get("noise", "uniform")]
+    if "load_from" in settings:
+        noise += ["--load_from", settings["load_from"]]
+    return {"--dataset": [settings["dataset"]], "--noise": noise} | by_flag(settings["flags"])
+
+
+def described(flags: dict[str, list[str]], names: list[str]) -> str:
+    """Some flags as they are written.
+
+    >>> described({"--lr": ["0.1"]}, ["--lr", "--img_size"])
+    '--lr 0.1, no --img_size'
+    """
+    texts = [shlex.join([name, *flags[name]]) if name in flags else f"no {name}" for name in names]
     return ", ".join(texts)
 
 
 def reason(log: Path | None) -> str:
-    """How a message on a failed script ends: why, where all that it printed is, what to do."""
-    after = "; when that is mended, the same command goes on there"
+    """Of a failed script: why, and where all that it printed is."""
     if log is None:
-        return f", see above{after}"
+        return ", see above"
     lines = log.read_text("utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f" ({last}), see {log}{after}"
-
-
-def data_flags(words: list[str]) -> list[str]:
-    """Those of a training script's flags that name its data, with their values.
-
-    >>> data_flags(["--lr", "0.1", "--labels=a.csv", "--path_images", "photos", "--allow_missing"])
-    ['--labels=a.csv', '--path_images', 'photos', '--allow_missing']
-    """
-    named = {"--path_images", "--labels", "--classes", "--num_cls", "--allow_missing"}
-    found, wanted = [], False
-    for word in words:
-        if word.startswith("--"):
-            wanted = word.split("=")[0] in named
-        if wanted:
-            found.append(word)
-    return found
+    return f" ({last}), see {log}"
 
 
 def read_training(path: Path) -> dict[str, Any] | None:

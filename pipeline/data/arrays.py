@@ -43,6 +43,9 @@ def read_array(
     """
     with open(path, "rb") as file:
         header = io.BytesIO(file.read(HEADER_BYTES))
+        start = header.getvalue()[: npy.MAGIC_LEN]
+        if not start.startswith(npy.MAGIC_PREFIX):
+            raise ValueError(f"no .npy file, it begins with {start!r}")
         version = npy.read_magic(header)
         if version == (1, 0):
             shape, fortran_order, dtype = npy.read_array_header_1_0(header)

@@ -87,7 +87,7 @@ def load_or_make(
         file_seed = "unknown" if metadata is None else _one_line(metadata.get("seed"))
         origin = f"from file, seed {file_seed}"
         if metadata is not None and metadata.get("seed") != seed:
-            origin += f", not --seed {seed}: delete it to regenerate"
+            origin += f", not --seed {seed}: move it away to have another made"
     else:
         if (path.parent / REVIEW_MARK).exists():
             raise UserError(
@@ -136,7 +136,11 @@ def write_candidates(
         model: of the noise, e.g. "uniform".
         ids: N image ids in the order of the rows; their fingerprint is kept.
         targets: (N, C), for the realised rate.
+
+    Raises:
+        UserError: the JSON would replace another file.
     """
+    check_place(path)
     metadata = {
         "dataset": dataset,
         "split": split,
@@ -152,6 +156,26 @@ def write_candidates(
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, candidates.astype(np.uint8), allow_pickle=False)
     write_json(metadata_path(path), metadata)
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse to write candidates where the JSON beside them would replace something else.
+
+    Raises:
+        UserError: there is a file of its name, which holds no candidates' metadata.
+    """
+    beside = metadata_path(path)
+    try:
+        replaceable = "ids_sha256" in json.loads(beside.read_text("utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, RecursionError):
+        replaceable = False
+    if not replaceable:
+        raise UserError(
+            f"candidates at {path} need a JSON of that name beside them, but {beside} is something "
+            "else: give another name, or move it away"
+        )
 
 
 def metadata_path(path: str | Path) -> Path:
@@ -181,8 +205,8 @@ def read_candidates(path: str | Path) -> tuple[np.ndarray, dict[str, Any] | None
     except Exception as error:  # parsers of headers and pickles raise of any kind
         raise UserError(
             f"{path} is not a candidate file: expected an (N, C) array of integers, or a pickled "
-            f"dict of one under 'partial_labels', but found {_one_line(error)}; delete it to "
-            "regenerate, or download it again"
+            f"dict of one under 'partial_labels', but found {_one_line(error)}; give another "
+            "file, or download it again"
         ) from error
     if labels.dtype.kind == "b":
         labels = labels.view(np.uint8)  # a forged boolean may hold any byte
@@ -237,7 +261,7 @@ def _check_binary(labels: np.ndarray, path: str | Path) -> None:
         wrong = (labels != 0) & (labels != 1)
         raise UserError(
             f"{path} must hold only 0 and 1, but {wrong.sum()} values differ, first "
-            f"{labels[wrong][0]}; delete it to regenerate"
+            f"{labels[wrong][0]}; give another file, or download it again"
         )
 
 
@@ -275,8 +299,8 @@ def _read_metadata(path: Path) -> dict[str, Any] | None:
         metadata = error
     if not isinstance(metadata, dict):
         raise UserError(
-            f"{path} must be a JSON object, but found {_one_line(metadata)}; delete it and its "
-            "array to regenerate"
+            f"{path} must be a JSON object, but found {_one_line(metadata)}; move it away, "
+            "with its array if that is to be made anew"
         )
     return metadata
 
