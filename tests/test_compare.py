@@ -386,9 +386,21 @@ def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(call, scripts,
     assert (status, "file is a file: give a new folder" in err) == (1, True)
 
 
-def test_settings_that_cannot_be_read_are_not_replaced(call, scripts, tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"dataset": "dig',
+        "[]",
+        "{}",
+        '{"dataset": "digits", "flags": 3}',
+        '{"dataset": "digits", "flags": [3]}',
+        '{"dataset": "digits", "flags": [], "noise": 3}',
+        '{"dataset": "digits", "flags": [], "added": {"gap": null}}',
+    ],
+)
+def test_settings_that_cannot_be_read_are_not_replaced(content, call, scripts, tmp_path):
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "compare.json").write_text('{"dataset": "dig')
+    (tmp_path / "c" / "compare.json").write_text(content)
     status, _, err = call(*FOUR)
     assert (status, "compare.json is damaged: bring it back, or give another" in err) == (1, True)
 

@@ -274,7 +274,8 @@ def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
     try:
         stored = dict(json.loads(path.read_text("utf-8")))
         added = dict(stored.pop("added", {}))
-        as_flags(stored)
+        for words in as_flags(stored), *map(by_flag, added.values()):
+            described(words, list(words))
         return stored, added
     except FileNotFoundError:
         return {}, {}
