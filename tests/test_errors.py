@@ -1,5 +1,7 @@
 import errno
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,32 @@ def test_bugs_keep_their_traceback(error):
 
 def test_a_finished_script_has_status_0():
     assert exit_status(lambda: None)() == 0
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_has_seen_enough_gets_no_traceback(lines):
+    script = (
+        "import sys; from utils.errors import exit_status\n"
+        "def main():\n"
+        "    input()\n"
+        f"    for _ in range({lines}): print('a line')\n"
+        "sys.exit(exit_status(main)())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    process.stdout.close()
+    _, err = process.communicate(b"go on\n", timeout=60)
+    assert (process.returncode, err) == (1, b"")
+
+
+def test_another_broken_pipe_keeps_its_traceback():
+    with pytest.raises(BrokenPipeError):
+        status_of(BrokenPipeError())
 
 
 def test_an_error_of_a_loader_worker_is_unwrapped_to_its_message():

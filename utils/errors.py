@@ -2,6 +2,8 @@
 
 import errno
 import functools
+import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,11 +36,18 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
             if distributed.launched() > 1 and not Path(sys.argv[0]).name.startswith("main_"):
                 raise UserError("only training runs in several processes: start this with python")
             main()
+            sys.stdout.flush()
             return 0
         except UserError as error:
             message, at_once = str(error), isinstance(error, LostProcess)
         except KeyboardInterrupt:
             message = "interrupted"
+        except BrokenPipeError:
+            if not has_lost_reader(sys.stdout.fileno()):
+                raise
+            # Such as head, which has seen enough. The rest, written at exit, goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 message = f"no space left on the disk of {error.filename}: free some and repeat"
@@ -65,3 +74,10 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
             raise
 
     return wrapper
+
+
+def has_lost_reader(descriptor: int) -> bool:
+    """Whether it is a pipe that nobody reads from any more."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
