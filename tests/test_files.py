@@ -3,13 +3,18 @@ import json
 import multiprocessing
 import os
 import time
-from pathlib import Path
 
 import pytest
 
 from utils import distributed, files
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path, claimed, write_json
+from utils.files import (
+    atomic_path,
+    check_output_dir,
+    check_writable,
+    claimed,
+    write_json,
+)
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
@@ -55,16 +60,22 @@ def test_an_error_of_another_file_keeps_its_name(tmp_path):
     assert caught.value.filename == str(tmp_path / "other" / "d.txt")
 
 
-def test_a_place_below_a_file_is_refused_before_work_goes_into_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("file").touch()
-    files.check_writable(Path("a/b/c.txt"), "--output")
-    with pytest.raises(UserError, match="^--output file/b/c.txt cannot be made: .*/file is a file"):
-        files.check_writable(Path("file/b/c.txt"), "--output")
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(UserError, match="^--cam maps cannot be made: .* is not yours to write to"):
-        files.check_output_dir(Path("maps"), "--cam")
+def test_a_place_below_a_file_is_refused_before_work_goes_into_it(tmp_path):
+    (tmp_path / "file").touch()
+    check_writable(tmp_path / "a" / "b" / "c.txt", "--output")
+    with pytest.raises(UserError, match="^--output .*/file/b/c.txt cannot be made: .*/file is a f"):
+        check_writable(tmp_path / "file" / "b" / "c.txt", "--output")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_of_one_s_own_may_lie_in_one_of_others(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: own in (path, *path.parents))
+    check_output_dir(own)
+    check_output_dir(own / "new")
+    with pytest.raises(UserError, match="^--cam .*/maps cannot be written: .* is not yours to wri"):
+        check_output_dir(tmp_path / "maps", "--cam")
 
 
 def test_a_folder_is_claimed_by_one_at_a_time(tmp_path, monkeypatch):

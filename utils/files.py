@@ -55,9 +55,9 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
     Raises:
         UserError: it does, is a file, or cannot be made.
     """
-    check_writable(path, flag)
     if path.exists() and not path.is_dir():
         raise UserError(f"{flag} {path} is a file: give a new folder")
+    check_writable(path, flag)
     if (path / "config.json").exists():
         raise UserError(
             f"{path} already holds a run: give a new {flag}; the --resume of a training script "
@@ -68,16 +68,17 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
 
 
 def check_writable(path: Path, flag: str) -> None:
-    """Refuse a place for a file or folder that cannot be written to, before work goes into it.
+    """Refuse a folder, or a new file, that cannot be written, before work goes into it.
 
     Raises:
-        UserError: what is there on the way to it is no folder, or a folder of others.
+        UserError: what there is of the way to it ends in a file, or in a folder of others.
     """
-    parent = next(place for place in path.absolute().parents if place.exists())
-    if not parent.is_dir():
-        raise UserError(f"{flag} {path} cannot be made: {parent} is a file")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"{flag} {path} cannot be made: {parent} is not yours to write to")
+    whole = path.absolute()
+    there = next(place for place in (whole, *whole.parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"{flag} {path} cannot be made: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{flag} {path} cannot be written: {there} is not yours to write to")
 
 
 @contextlib.contextmanager
