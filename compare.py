@@ -19,7 +19,7 @@ from utils.defaults import ABLATIONS, LOSSES
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_output_dir, claimed
 from utils.flags import COUNT, NATURAL, POSITIVE, RATE, add_noise_flags, check_noise_flags
-from utils.grid import SETTINGS, Grid
+from utils.grid import SETTINGS, Grid, by_flag
 from utils.options import TRAINING_SCRIPTS
 
 # Script and flags; {rate} stands for the column's noise rate.
@@ -254,7 +254,7 @@ def added_method(text: str) -> tuple[str, list[str]]:
 
 def own_flags(words: Sequence[str], own: set[str]) -> str | None:
     """The first in the alphabet of the flags in `words` that are among `own`."""
-    return min(own & {word.split("=")[0] for word in words}, default=None)
+    return min(own & by_flag(words).keys(), default=None)
 
 
 def folded(name: str) -> str:

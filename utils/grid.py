@@ -12,7 +12,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +149,7 @@ class Grid:
 
     def chooses(self, method: str) -> bool:
         """Whether no flag gives the method's precision."""
-        words = [*self.flags, *self.definitions[method]]
-        return not any(word.split("=")[0] == "--amp" for word in words)
+        return "--amp" not in by_flag([*self.flags, *self.definitions[method]])
 
     def precision(self) -> str | None:
         """--amp that the first run to choose it chose; None before it has."""
@@ -275,7 +274,7 @@ def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
         stored = dict(json.loads(path.read_text("utf-8")))
         added = dict(stored.pop("added", {}))
         for words in as_flags(stored), *map(by_flag, added.values()):
-            described(words, list(words))
+            described(words, list(words))  # fails where one is no text
         return stored, added
     except FileNotFoundError:
         return {}, {}
@@ -285,7 +284,7 @@ def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
         ) from error
 
 
-def by_flag(words: list[str]) -> dict[str, list[str]]:
+def by_flag(words: Sequence[str]) -> dict[str, list[str]]:
     """The values of each flag; what stands before the first belongs to "".
 
     >>> by_flag(["--lr=0.1", "--ablate", "scale", "weights", "--allow_missing"])
