@@ -18,7 +18,15 @@ from utils.comparison import Run, csv_text, expected_seconds, markdown_report, s
 from utils.defaults import ABLATIONS, LOSSES
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_output_dir, claimed
-from utils.flags import COUNT, NATURAL, POSITIVE, RATE, add_noise_flags, check_noise_flags
+from utils.flags import (
+    COUNT,
+    NATURAL,
+    POSITIVE,
+    RATE,
+    add_noise_flags,
+    check_noise_flags,
+    check_places,
+)
 from utils.grid import SETTINGS, Grid, by_flag
 from utils.options import TRAINING_SCRIPTS
 
@@ -52,11 +60,8 @@ def main() -> None:
     folder = Path(options.output_dir or f"runs/compare-{options.dataset}{kind}").resolve()
     added = dict(options.add)
     definitions = METHODS | added
+    check_places(options)
     scorer = options.load_from and str(Path(options.load_from).resolve())
-    if scorer and not Path(scorer).exists():
-        raise UserError(
-            f"--load_from {scorer} does not exist: give a run's folder or a weight file"
-        )
     grid = Grid(
         folder, options.dataset, options.flags, definitions, options.jobs, options.noise, scorer
     )
@@ -105,6 +110,7 @@ def finish(grid: Grid, runs: Sequence[Run], options: argparse.Namespace) -> None
     timer.daemon = True  # ends with this process
     with children.until_signalled():
         timer.start()
+        grid.make_candidates(todo, children)
         for run, result, seconds in grid.finish_all(todo, children):
             todo.remove(run)
             results[run] = result

@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.defaults import CLEAN_DATASETS
 from utils.errors import UserError, exit_status
-from utils.files import check_writable
+from utils.files import check_new_file
 from utils.flags import (
     NATURAL,
     RATE,
@@ -16,6 +16,7 @@ from utils.flags import (
     add_noise_flags,
     check_data_flags,
     check_noise_flags,
+    check_places,
 )
 
 
@@ -40,6 +41,9 @@ def main() -> None:
         metavar="FILE",
         help="of --noise class, instead of --partial_rate: JSON, {class name: rate}",
     )
+    noise.add_argument(
+        "--device", help="of --noise instance: auto, cpu, cuda, ... (default auto: cuda if there)"
+    )
     noise.add_argument("--seed", type=NATURAL, default=0, help="fixes the draw (default 0)")
     parser.add_argument(
         "--output",
@@ -51,15 +55,16 @@ def main() -> None:
     check_data_flags(parser, options)
     if options.class_rates is not None and options.noise != "class":
         parser.error("--class_rates belongs to --noise class")
+    if options.device is not None and options.noise != "instance":
+        parser.error("--device belongs to --noise instance")
     check_noise_flags(parser, options, [options.partial_rate or 0])
     if (options.partial_rate is None) == (options.class_rates is None):
         parser.error("give --partial_rate, or instead of it, for --noise class, --class_rates")
     path = Path(options.output or f"pre-processed-data/{file_name(options)}")
     if path.suffix != ".npy":
         raise UserError(f"--output {path}: expected a name that ends with .npy")
-    if path.exists():
-        raise UserError(f"{path} exists: give another --output, or move it away")
-    check_writable(path, "--output")
+    check_new_file(path, "--output")
+    check_places(options)
 
     from pipeline.data import candidates as candidate_files
     from pipeline.data.noise import draw
@@ -109,18 +114,19 @@ def probability(options: argparse.Namespace, data: Any) -> Any:
         if options.noise == "cooccurrence":
             weights = noise.cooccurrence_weights(data.targets)
         else:
-            weights = noise.score_weights(scores_by(options.load_from, options.dataset, data))
+            weights = noise.score_weights(scores_by_classifier(options, data))
         return noise.scale_to_rate(weights, data.targets, rate)
     except ValueError as error:
         raise UserError(f"--partial_rate cannot be had by {options.noise} noise: {error}") from None
 
 
-def scores_by(path: str, dataset: str, data: Any) -> Any:
-    """Logits (N, C) of the images of `data` by the classifier stored at `path`."""
+def scores_by_classifier(options: argparse.Namespace, data: Any) -> Any:
+    """Logits (N, C) of the images of `data` by the classifier stored at --load_from."""
     from pipeline.evaluation import check_classes, load_trained, score
 
-    trained = load_trained(path, {"dataset": dataset})
-    check_classes(trained, data.classes, dataset)
+    flags = {"dataset": options.dataset, "device": options.device}
+    trained = load_trained(options.load_from, flags)
+    check_classes(trained, data.classes, options.dataset)
     return score(trained, data)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path, check_output_dir, check_writable
-from utils.flags import COUNT, SHARE, add_checkpoint_flags
+from utils.files import atomic_path, check_new_file, check_output_dir
+from utils.flags import COUNT, SHARE, add_checkpoint_flags, check_places
 
 NAMED = ["voc07", "coco", "nuswide"]  # whose class names are known without their files
 
@@ -75,9 +75,8 @@ def main() -> None:
         if options.cam is not None:
             check_output_dir(Path(options.cam), "--cam")
     if options.export is not None:
-        if Path(options.export).exists():
-            raise UserError(f"{options.export} exists: give another name, or move it away")
-        check_writable(Path(options.export), "--export")
+        check_new_file(Path(options.export), "--export")
+    check_places(options)
 
     from pipeline.evaluation import load_trained
     from pipeline.model.checkpoint import read_thresholds

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from utils.defaults import DATASETS
-from utils.errors import UserError, exit_status
-from utils.files import atomic_path, check_output_dir, check_writable, write_json
-from utils.flags import NATURAL, add_checkpoint_flags, add_data_flags, check_data_flags
+from utils.errors import exit_status
+from utils.files import atomic_path, check_new_file, check_output_dir, write_json
+from utils.flags import (
+    NATURAL,
+    add_checkpoint_flags,
+    add_data_flags,
+    check_data_flags,
+    check_places,
+)
 
 OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
 
@@ -58,13 +64,12 @@ def main() -> None:
     if options.save_scores is not None:
         if not options.save_scores.endswith(".npz"):
             parser.error(f"--save_scores {options.save_scores}: expected a name that ends in .npz")
-        if Path(options.save_scores).exists():
-            raise UserError(f"{options.save_scores} exists: give another name, or move it away")
-        check_writable(Path(options.save_scores), "--save_scores")
+        check_new_file(Path(options.save_scores), "--save_scores")
     if options.candidates and (options.split != "train" or options.dataset is not None):
         parser.error("--candidates needs --split train and a run's own data, without --dataset")
     if options.dataset is not None:
         check_data_flags(parser, options)
+    check_places(options)
     if options.output_dir is not None:
         check_output_dir(Path(options.output_dir))
 

@@ -21,7 +21,7 @@ TRAIN = """
 import argparse, json, os, pathlib, signal, sys, time
 parser = argparse.ArgumentParser(allow_abbrev=False)
 for name in ("dataset", "seed", "partial_rate", "noise_file", "recipe", "head", "loss", "labels",
-             "noise_rate", "num_cls", "amp", "beta", "lam", "output_dir", "resume"):
+             "noise_rate", "num_cls", "amp", "device", "beta", "lam", "output_dir", "resume"):
     parser.add_argument("--" + name)
 options = parser.parse_args()
 folder = pathlib.Path(options.output_dir or options.resume)
@@ -176,6 +176,7 @@ def test_all_runs_take_the_precision_that_the_first_chose(call, scripts, tmp_pat
 
 
 def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(call, scripts, tmp_path):
+    (tmp_path / "a.csv").touch()
     call(
         *"--dataset files --methods paper bce-forward-known asl --rates 0 0.2 --seeds 3".split(),
         "--add",
@@ -325,7 +326,9 @@ def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
     status, _, err = call(*FOUR, "--", "--lam", "0.2")
     assert status == 1
     assert "c holds runs with no --lam, but --lam 0.2 is asked for: give the same" in err
-    assert call(*FOUR, *"--dataset files -- --labels a.csv".split())[0] == 1
+    (tmp_path / "a.csv").touch()
+    status, _, err = call(*FOUR, *"--dataset files -- --labels a.csv".split())
+    assert (status, "holds runs with --dataset digits, no --labels" in err) == (1, True)
     more = ["--add", "gap=main_CoNeS.py --head gap"]
     assert call(*FOUR, *more)[0] == 0
     assert call(*FOUR)[0] == 0  # leaves the definition in
@@ -445,6 +448,7 @@ def test_a_trained_run_draws_the_noise_of_instances(call, scripts, tmp_path):
     made = json.loads((tmp_path / "c" / "made.txt").read_text())
     assert made[made.index("--noise") + 1] == "instance"
     assert made[made.index("--load_from") + 1] == str(tmp_path / "run")
+    assert "--device" not in made
     flags[3] = "other"
     status, _, err = call(*flags)
     assert (status, "holds runs with" in err) == (1, True)
@@ -453,23 +457,45 @@ def test_a_trained_run_draws_the_noise_of_instances(call, scripts, tmp_path):
 def test_a_missing_run_that_is_to_draw_the_noise_is_said_at_once(call, scripts, tmp_path):
     status, _, err = call("--noise", "instance", "--load_from", "nowhere")
     assert status == 1
-    missing = tmp_path / "nowhere"
     assert err == (
-        f"error: --load_from {missing} does not exist: give a run's folder or a weight file\n"
+        "error: --load_from nowhere does not exist: give a run's folder or a weight file\n"
     )
     assert not (tmp_path / "c").exists()
 
 
-def test_candidates_that_cannot_be_made_are_no_fault_of_a_run(call, scripts, tmp_path):
+def test_the_noise_of_instances_is_drawn_on_the_device_asked_for(call, scripts, tmp_path):
+    (tmp_path / "run").mkdir()
+    flags = "--methods bce --rates 0.2 --seeds 0 --noise instance --load_from run".split()
+    assert call(*flags, "--", "--device", "cpu")[0] == 0
+    made = json.loads((tmp_path / "c" / "made.txt").read_text())
+    assert made[-2:] == ["--device", "cpu"]
+
+
+def test_candidates_that_cannot_be_made_are_said_before_any_run(call, scripts, tmp_path):
     (scripts / "make_candidates.py").write_text("import sys; sys.exit('no such class')")
-    status, _, err = call(*"--noise class --methods bce --rates 0.2 --seeds 0".split())
+    status, _, err = call(*"--noise class --methods clean bce --rates 0.2 --seeds 0".split())
     assert status == 1
     noise = tmp_path / "c" / "candidates-rate0.2-seed0.npy"
     assert err.splitlines() == [
         "no such class",
-        f"error: no {noise} could be made, see above; when that is mended, the same command goes "
-        "on there",
+        f"error: no {noise} could be made, see above: mend that, and give the command again",
     ]
+    assert not (tmp_path / "c" / "calls.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--dataset", "files", "--", "--labels", "no.csv"],
+        ["--", "--weights", "no.csv"],
+        ["--add", "a=main_CoNeS.py --load_from no.csv"],
+    ],
+)
+def test_files_that_are_not_there_are_said_before_any_run(flags, call, scripts, tmp_path):
+    status, _, err = call(*FOUR, *flags)
+    assert (status, " no.csv does not exist: give " in err) == (1, True)
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_folder_serves_one_comparison_at_a_time(call, scripts, tmp_path, monkeypatch):
@@ -605,8 +631,8 @@ def test_the_scripts_themselves(call, tmp_path):
 
 
 def test_a_run_that_fails_names_its_place(call):
-    flags = "--dataset coco --methods clean bce --seeds 1 --rates 0.4 -- --path_images nowhere"
+    flags = "--dataset coco --methods clean bce --seeds 1 --rates 0.4 -- --path_images ."
     status, _, err = call(*flags.split())
     assert status == 1
-    assert "nowhere" in err
+    assert "instances_train2014.json" in err
     assert "clean-seed1, see above; when that is mended, the same command goes on" in err

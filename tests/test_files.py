@@ -10,6 +10,7 @@ from utils import distributed, files
 from utils.errors import UserError, exit_status
 from utils.files import (
     atomic_path,
+    check_new_file,
     check_output_dir,
     check_writable,
     claimed,
@@ -66,6 +67,13 @@ def test_a_place_below_a_file_is_refused_before_work_goes_into_it(tmp_path):
     with pytest.raises(UserError, match="^--output .*/file/b/c.txt cannot be made: .*/file is a f"):
         check_writable(tmp_path / "file" / "b" / "c.txt", "--output")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_new_file_replaces_none(tmp_path):
+    check_new_file(tmp_path / "new" / "a.npy", "--output")
+    (tmp_path / "a.npy").touch()
+    with pytest.raises(UserError, match="^--output .*a.npy exists: give another name, or move it "):
+        check_new_file(tmp_path / "a.npy", "--output")
 
 
 def test_a_folder_of_one_s_own_may_lie_in_one_of_others(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utils.errors import UserError
 from utils.flags import (
     COUNT,
     NATURAL,
@@ -18,6 +19,7 @@ from utils.flags import (
     add_noise_flags,
     check_data_flags,
     check_noise_flags,
+    check_places,
 )
 
 
@@ -55,6 +57,16 @@ def test_a_refusal_says_what_was_expected(kind, text, message):
 def test_of_alternatives_the_first_is_taken(capsys):
     assert COUNT("224/448") == 224
     assert capsys.readouterr().err == "224/448 lists alternatives: taking the first, 224\n"
+
+
+@pytest.mark.parametrize("name", ["no.csv", "a\0b", "x" * 300, "file/below"])
+def test_what_is_to_be_read_must_be_there(name, tmp_path):
+    (tmp_path / "file").touch()
+    there = argparse.Namespace(labels=str(tmp_path / "file"), classes=None, weights="imagenet")
+    check_places(there)
+    there.labels = str(tmp_path / name)
+    with pytest.raises(UserError, match="^--labels .* does not exist: give the file that lists "):
+        check_places(there)
 
 
 @pytest.mark.parametrize(

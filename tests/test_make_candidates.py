@@ -189,11 +189,13 @@ def test_instance_noise_adds_what_the_run_takes_for_true(run, photos, tmp_path, 
     taken = np.random.default_rng(1).random(targets.shape) < 0.5
     scores = np.where(taken, 20, -20).astype(np.float32)
     asked = []
-    monkeypatch.setattr(make_candidates, "scores_by", lambda *of: asked.append(of[0]) or scores)
-    flags = ["--noise", "instance", "--partial_rate", "0.4", "--load_from", "r"]
+    take = "scores_by_classifier"
+    monkeypatch.setattr(make_candidates, take, lambda options, _: asked.append(options) or scores)
+    (tmp_path / "r").mkdir()
+    flags = "--noise instance --partial_rate 0.4 --load_from r --device cpu".split()
     assert run(*files(photos), *flags, "--output", "n.npy")[0] == 0
     candidates, _ = read_candidates(tmp_path / "n.npy")
-    assert asked == ["r"]
+    assert [(options.load_from, options.device) for options in asked] == [("r", "cpu")]
     assert candidates[taken].mean() > 0.75
     np.testing.assert_array_equal(candidates[~taken], targets[~taken])
 
@@ -340,5 +342,5 @@ def test_an_existing_file_is_never_overwritten(run, photos, tmp_path):
     before = (tmp_path / "a.npy").read_bytes()
     status, _, err = run(*flags, "--seed", "5")
     assert status == 1
-    assert last_line(err) == "error: a.npy exists: give another --output, or move it away"
+    assert last_line(err) == "error: --output a.npy exists: give another name, or move it away"
     assert (tmp_path / "a.npy").read_bytes() == before

@@ -12,7 +12,16 @@ def parse(*argv, script="main_CoNeS"):
     return parse_options(script, [*folder, *argv])
 
 
-def test_defaults_are_the_paper_s_for_each_data_set():
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """What the flags of these tests name, in the working folder."""
+    (tmp_path / "Dataset" / "VOCdevkit").mkdir(parents=True)
+    for name in ("a.csv", "x.pth", "n.npy"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_are_the_paper_s_for_each_data_set(places):
     voc, coco = parse("--dataset", "voc07"), parse("--dataset", "coco")
     assert (voc.model, voc.lr, voc.lr_head, voc.batch_size) == ("resnet101", 0.01, 0.1, 16)
     assert (voc.step_epoch, coco.step_epoch) == (4, 5)
@@ -21,13 +30,13 @@ def test_defaults_are_the_paper_s_for_each_data_set():
     assert (voc.tau, voc.clusters, voc.beta, voc.mu, voc.gamma) == (0.1, 5, 0.1, 0.99, 0.99)
 
 
-def test_released_recipe_pools_and_has_one_learning_rate():
+def test_released_recipe_pools_and_has_one_learning_rate(places):
     options = parse("--dataset", "voc07", "--recipe", "released")
     assert (options.head, options.lr_head) == ("gap", options.lr)
     assert parse("--dataset", "voc07", "--recipe", "released", "--head", "csra").head == "csra"
 
 
-def test_the_authors_commands_run_as_written(capsys):
+def test_the_authors_commands_run_as_written(places, capsys):
     options = parse(
         *"--dataset voc07 --num_cls 20 --img_size 224/448 --batch_size 16 --partial_rate "
         "0.1/0.2/0.4 --path_images Dataset/VOCdevkit --r_ws 3".split()
@@ -36,15 +45,14 @@ def test_the_authors_commands_run_as_written(capsys):
     assert "224/448 lists alternatives: taking the first, 224" in capsys.readouterr().err
 
 
-def test_the_noise_of_own_labels_is_said_or_lies_in_a_file(tmp_path):
-    (tmp_path / "n.npy").touch()
+def test_the_noise_of_own_labels_is_said_or_lies_in_a_file(places):
     flags = ["--dataset", "files", "--labels", "a.csv"]
-    assert parse(*flags, "--noise_file", str(tmp_path / "n.npy")).partial_rate is None
+    assert parse(*flags, "--noise_file", "n.npy").partial_rate is None
     with pytest.raises(SystemExit):
-        parse(*flags, "--noise_file", str(tmp_path / "missing.npy"))
+        parse(*flags, "--noise_file", "missing.npy")
 
 
-def test_cutmix_means_weights():
+def test_cutmix_means_weights(places):
     assert parse("--dataset", "coco", "--cutmix", "x.pth").weights == "x.pth"
 
 
@@ -82,7 +90,7 @@ def test_baselines_do_not_take_flags_that_would_do_nothing(capsys):
     assert "--tau" in capsys.readouterr().err
 
 
-def test_the_loss_of_a_baseline_is_bce_unless_it_is_said():
+def test_the_loss_of_a_baseline_is_bce_unless_it_is_said(places):
     options = parse("--dataset", "voc07", script="main_BCE")
     assert (options.loss, options.noise_rate) == ("bce", None)
     assert not hasattr(parse("--dataset", "voc07"), "loss")

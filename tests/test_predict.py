@@ -320,7 +320,7 @@ def test_a_long_caption_keeps_its_ends():
         ("photos --load_from r --cam c.txt/maps", 1, "--cam c.txt/maps cannot be made: "),
         ("--load_from r --export c.txt/m.onnx", 1, "--export c.txt/m.onnx cannot be made: "),
         ("photos --load_from r --output_dir c.txt", 1, "--output_dir c.txt is a file"),
-        ("--load_from r --export old.onnx", 1, "old.onnx exists: give another name, or move it"),
+        ("--load_from r --export old.onnx", 1, "--export old.onnx exists: give another"),
         ("photos --load_from w.pth --img_size 64 --normalize none", 1, "give --dataset or --clas"),
     ],
 )

@@ -228,10 +228,10 @@ PHOTO = "VOC2007/JPEGImages/000003.jpg"
 @pytest.mark.parametrize(
     ("damage", "flags", "message"),
     [
-        (None, "--path_images nowhere", "expected nowhere/VOC2007/ImageSets/Main, but there is"),
+        (None, "--path_images nowhere", "--path_images nowhere does not exist: give its folder"),
         (None, "--num_cls 80", "--num_cls 80, but voc07 has 20 classes: leave the flag out"),
         (None, "--model resnet100", "unknown model 'resnet100': did you mean resnet200"),
-        (None, "--weights no.pth", "no weight file no.pth: give a .pth or .safetensors file"),
+        (None, "--weights no.pth", "--weights no.pth does not exist: give imagenet, none, or a"),
         (None, "--device tpu", "--device tpu cannot be used here"),
         (None, "--device meta", "--device meta cannot be used here: expected cpu or cuda"),
         (None, "--batch_size 1", "batches of 1 at 32 px leave batch norm a single value"),

@@ -75,7 +75,7 @@ def test_scores_are_saved_with_what_they_belong_to(run, trained, tmp_path):
     status, _, err = run("val", "--load_from", "r", "--save_scores", "s.npz")
     assert (status, last_line(err)) == (
         1,
-        "error: s.npz exists: give another name, or move it away",
+        "error: --save_scores s.npz exists: give another name, or move it away",
     )
 
 
@@ -143,7 +143,7 @@ def test_labels_as_found_give_way_to_known_truth(run, tmp_path):
         ("--load_from r --num_heads 4", "--num_heads 4, but r/model.safetensors has num_heads 2"),
         ("--load_from r --model resnet50", "has model test_resnet: give that, or leave"),
         ("--load_from r --num_cls 80", "--num_cls 80, but r/model.safetensors has num_cls 20"),
-        ("--load_from nowhere", "no run or weight file nowhere"),
+        ("--load_from nowhere", "--load_from nowhere does not exist: give a run's folder"),
         ("--load_from r --output_dir r", "r already holds a run"),
         ("--load_from r --output_dir lone.safetensors/x/y", "lone.safetensors is a file"),
         ("--load_from r --save_scores lone.safetensors/s.npz", "lone.safetensors is a file"),

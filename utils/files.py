@@ -67,6 +67,17 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
         raise UserError(f"{path} is not empty: give a new or empty {flag}")
 
 
+def check_new_file(path: Path, flag: str) -> None:
+    """Refuse a file that exists, or that cannot be written, before work goes into it.
+
+    Raises:
+        UserError: it does, or cannot.
+    """
+    if path.exists():
+        raise UserError(f"{flag} {path} exists: give another name, or move it away")
+    check_writable(path, flag)
+
+
 def check_writable(path: Path, flag: str) -> None:
     """Refuse a folder, or a new file, that cannot be written, before work goes into it.
 

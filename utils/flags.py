@@ -5,11 +5,13 @@ Nothing here imports torch, so that --help answers at once.
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from utils.defaults import CHOICES
+from utils.errors import UserError
 
 
 def number(
@@ -48,6 +50,15 @@ POSITIVE = number(float, 0, open_low=True, high=1e9)
 SHARE = number(float, 0, 1)
 RATE = number(float, 0, 0.99)
 NOT_NEGATIVE = number(float, 0, high=1e9)
+
+# Of flags that name a file or folder to read: what to give.
+READ = {
+    "path_images": "its folder",
+    "labels": "the file that lists your images",
+    "classes": "the file of class names",
+    "load_from": "a run's folder or a weight file",
+    "weights": "imagenet, none, or a .pth or .safetensors file",
+}
 
 
 def add_data_flags(
@@ -106,6 +117,18 @@ def check_data_flags(parser: argparse.ArgumentParser, options: argparse.Namespac
         parser.error("--labels is needed: the file that lists your images and their labels")
     if options.dataset not in ("files", "digits") and options.path_images is None:
         parser.error(f"--path_images is needed: the folder that holds {options.dataset}")
+
+
+def check_places(options: argparse.Namespace) -> None:
+    """Refuse what is to be read and is not there, before anything is loaded.
+
+    Raises:
+        UserError: a flag of `READ` names nothing that exists.
+    """
+    for name, expected in READ.items():
+        place = getattr(options, name, None)
+        if place not in (None, "imagenet", "none") and not os.path.exists(place):
+            raise UserError(f"--{name} {place} does not exist: give {expected}")
 
 
 def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:

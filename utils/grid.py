@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -26,7 +25,6 @@ from utils.options import parse_options
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 SETTINGS = "compare.json"
-AGAIN = "when that is mended, the same command goes on there"
 
 
 @dataclass
@@ -50,9 +48,6 @@ class Grid:
     jobs: int = 1
     noise: str = "uniform"
     scorer: str | None = None
-
-    def __post_init__(self) -> None:
-        self._making = threading.Lock()  # runs at the same rate and seed share a candidate file
 
     def runs(self, methods: list[str], rates: list[float], seeds: list[int]) -> list[Run]:
         """Each once, seed by seed and rate by rate: what is cut short has whole columns."""
@@ -111,6 +106,23 @@ class Grid:
         """Whether a run of it was begun; "*" stands for any method."""
         names = (f"{method}-rate*-seed*", f"{method}-seed*")
         return any(True for name in names for _ in self.folder.glob(f"{name}/config.json"))
+
+    def make_candidates(self, runs: list[Run], children: Children) -> None:
+        """Make the candidates that `runs` lack, all before the first of them is trained.
+
+        Raises:
+            UserError: a file could not be made, unless `children` are stopped.
+        """
+        for run in runs:
+            command = self.making_command(run)
+            if not command or children.stopped:
+                continue
+            print(f"{self.noise_file(run).name} is made", flush=True)
+            if not children.call(command, {}, None, quiet=True) and not children.stopped:
+                raise UserError(
+                    f"no {self.noise_file(run)} could be made, see above: mend that, and give the "
+                    "command again"
+                )
 
     def finish_all(
         self, runs: list[Run], children: Children
@@ -173,22 +185,17 @@ class Grid:
         environment = {}
         if self.jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.jobs))
-        trained = read_training(path) is not None
-        if not trained:
-            with self._making:
-                command = self.making_command(run)
-                if command and not children.call(command, environment, log, quiet=True):
-                    raise UserError(
-                        f"no {self.noise_file(run)} could be made{reason(log)}; {AGAIN}"
-                    )
-            trained = children.call(self.training_command(run), environment, log)
+        trained = read_training(path) is not None or children.call(
+            self.training_command(run), environment, log
+        )
         if trained and self.result(run) is None:
             shutil.rmtree(path / "train", ignore_errors=True)  # left by a judging that broke off
             children.call(self.judging_command(run), environment, log, quiet=True)
         result = self.result(run)
         if result is None:
             raise UserError(
-                f"stopped at {path}{reason(log)}; {AGAIN}, or, if you delete {path}, begins it anew"
+                f"stopped at {path}{reason(log)}; when that is mended, the same command goes on "
+                f"there, or, if you delete {path}, begins it anew"
             )
         return result
 
@@ -233,11 +240,12 @@ class Grid:
         command = [sys.executable, str(SCRIPTS / "make_candidates.py"), "--dataset", self.dataset]
         command += ["--noise", self.noise, "--partial_rate", f"{run.rate:g}"]
         command += ["--seed", str(run.seed), "--output", str(self.noise_file(run))]
+        named = {"--path_images", "--labels", "--classes", "--num_cls", "--allow_missing"}
         if self.scorer is not None:
             command += ["--load_from", self.scorer]
-        named = ("--path_images", "--labels", "--classes", "--num_cls", "--allow_missing")
-        of_data = {name: words for name, words in by_flag(self.flags).items() if name in named}
-        return [*command, *(word for name in of_data for word in (name, *of_data[name]))]
+            named.add("--device")
+        shared = {name: words for name, words in by_flag(self.flags).items() if name in named}
+        return [*command, *(word for name in shared for word in (name, *shared[name]))]
 
     def judging_command(self, run: Run) -> list[str]:
         """The command line that tells how well a finished run knows its candidates."""

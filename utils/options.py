@@ -30,6 +30,7 @@ from utils.flags import (
     SHARE,
     add_data_flags,
     check_data_flags,
+    check_places,
     number,
 )
 
@@ -267,7 +268,7 @@ def parse_options(script: str, argv: list[str] | None = None) -> argparse.Namesp
 
     Raises:
         UserError: --resume names no run, one of another script, or options that differ from it;
-            or main_real's --noise_file does not exist.
+            or a file that a flag names does not exist.
         SystemExit: 2, bad usage.
     """
     parser = build_parser(script)
@@ -304,6 +305,7 @@ def parse_options(script: str, argv: list[str] | None = None) -> argparse.Namesp
         parser.error(f"--noise_rate is for --{flag} {user}")
     if is_cones:
         check_recipe_flags(parser, options)
+    check_places(options)
     return resolve(options)
 
 
