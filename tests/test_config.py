@@ -44,8 +44,9 @@ def test_resume_takes_the_run_s_options(stored_run):
 
 
 def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
-    flags = "--dataset files --labels a/l.csv --partial_rate 0.1".split()
-    options = vars(parse(*flags))
+    labels = tmp_path / "l.csv"
+    labels.touch()
+    options = vars(parse("--dataset", "files", "--labels", str(labels), "--partial_rate", "0.1"))
     (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     assert parse("--resume", str(tmp_path), "--labels", "b/l.csv").labels == "b/l.csv"
     with pytest.raises(UserError, match="--classes c.txt differs from the None"):
