@@ -210,6 +210,11 @@ def test_a_run_whose_config_names_other_classes_is_refused(folder):
         read_checkpoint(folder)
 
 
+def test_what_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no run or weight file .*nowhere: give a run's folder, or"):
+        read_checkpoint(tmp_path / "nowhere")
+
+
 def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds neither model.safetensors nor last.pt"):
         read_checkpoint(tmp_path)
