@@ -1,4 +1,6 @@
 import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +89,30 @@ def test_a_second_process_shows_its_traceback_after_the_first_has_had_its_say(ca
     with pytest.raises(RuntimeError):
         status_of(RuntimeError("CUDA error"))
     assert sys.stderr is sys.__stderr__
+
+
+def test_a_terminated_script_leaves_no_half_of_a_file(tmp_path):
+    script = (
+        "import sys, time\n"
+        "from utils.errors import exit_status\n"
+        "from utils.files import atomic_path\n"
+        "def main():\n"
+        "    with atomic_path('new/file.npy') as temporary:\n"
+        "        temporary.write_text('half')\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(60)\n"
+        "sys.exit(exit_status(main)())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    assert process.communicate()[1] == ""
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())

@@ -318,4 +318,4 @@ def test_bad_usage(run):
     status, _, err = run(
         "main_real", "--dataset", "nuswide", "--path_images", "p", "--noise_file", "n"
     )
-    assert (status, "no file n: give one that review.py wrote" in err) == (1, True)
+    assert (status, "--noise_file n does not exist: give one that" in err) == (1, True)

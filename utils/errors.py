@@ -4,6 +4,7 @@ import errno
 import functools
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,10 @@ class LostProcess(UserError):
 
 
 def exit_status(main: Callable[[], None]) -> Callable[[], int]:
-    """Wrap a script's main: 0 when it returns, 1 and one line when the user can mend it."""
+    """Wrap a script's main: 0 when it returns, 1 and one line when the user can mend it.
+
+    A scheduler's SIGTERM ends it with what it was writing removed.
+    """
 
     def report() -> int:
         at_once = False
@@ -67,6 +71,8 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
     @functools.wraps(main)
     def wrapper() -> int:
         distributed.quiet_others()
+        if distributed.launched() == 1:  # others may wait in C++, where no handler of Python's runs
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
             return report()
         except BaseException:

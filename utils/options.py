@@ -288,7 +288,9 @@ def parse_options(script: str, argv: list[str] | None = None) -> argparse.Namesp
         if options.noise_file is None:
             options.partial_rate = 0.0
         elif not Path(options.noise_file).exists():
-            raise UserError(f"no file {options.noise_file}: give one that review.py wrote")
+            raise UserError(
+                f"--noise_file {options.noise_file} does not exist: give one that review.py wrote"
+            )
     if (
         script == "main_CoNeS"
         and options.dataset == "files"
