@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -79,6 +80,20 @@ def test_under_nohup_a_closed_terminal_ends_nothing(children):
         os.kill(os.getpid(), signal.SIGHUP)
     assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
     assert not children.stopped
+
+
+def test_a_signal_that_comes_while_a_child_is_started_ends_it(children, tmp_path, monkeypatch):
+    start = subprocess.Popen
+
+    def interrupted(*arguments, **named):
+        process = start(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with children.until_signalled():
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        assert not children.call(command, {}, tmp_path / "log")
 
 
 def test_once_stopped_nothing_is_started(children, tmp_path):

@@ -91,6 +91,8 @@ class Children:
                     start_new_session=True,
                 )
                 self._running.add(process)
+                if self.stopped:  # by a signal while it was started, which passed it by
+                    process.terminate()
             status = process.wait()
             with self._lock:
                 self._running.discard(process)
