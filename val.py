@@ -9,13 +9,13 @@ from typing import Any
 
 from utils.defaults import DATASETS
 from utils.errors import exit_status
-from utils.files import atomic_path, check_new_file, check_output_dir, write_json
+from utils.files import atomic_path, check_new_file, check_output_dir, check_writable, write_json
 from utils.flags import (
     NATURAL,
     add_checkpoint_flags,
     add_data_flags,
     check_data_flags,
-    check_places,
+    check_inputs,
 )
 
 OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
@@ -69,9 +69,7 @@ def main() -> None:
         parser.error("--candidates needs --split train and a run's own data, without --dataset")
     if options.dataset is not None:
         check_data_flags(parser, options)
-    check_places(options)
-    if options.output_dir is not None:
-        check_output_dir(Path(options.output_dir))
+    check_inputs(options)
 
     import numpy as np
 
@@ -85,6 +83,11 @@ def main() -> None:
     trained = load_trained(options.load_from, vars(options))
     checkpoint = trained.checkpoint
     take_data_of_run(parser, options, checkpoint.options)
+    now = time.strftime("%Y%m%d-%H%M%S")
+    folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}-{os.getpid()}")
+    check_output_dir(folder)
+    if options.tune_thresholds:
+        check_writable(thresholds_path(checkpoint).parent, "--tune_thresholds")
     splits = load_splits(options, ["train", "test"] if options.candidates else [options.split])
     images = splits[options.split]
     classes, targets = images.classes, images.targets
@@ -126,8 +129,6 @@ def main() -> None:
             ids, names = np.array(list(images.ids)), np.array(classes)
             np.savez(temporary, scores=scores, targets=targets, ids=ids, classes=names)
         print(f"scores      {options.save_scores}")
-    now = time.strftime("%Y%m%d-%H%M%S")
-    folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}-{os.getpid()}")
     named = {"checkpoint": str(checkpoint.path), "dataset": options.dataset, "split": options.split}
     write_json(folder / "evaluation.json", named | trained.settings | evaluation)
     with atomic_path(folder / "precision_recall.png") as temporary:

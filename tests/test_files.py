@@ -82,7 +82,7 @@ def test_a_folder_of_one_s_own_may_lie_in_one_of_others(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, _: own in (path, *path.parents))
     check_output_dir(own)
     check_output_dir(own / "new")
-    with pytest.raises(UserError, match="^--cam .*/maps cannot be written: .* is not yours to wri"):
+    with pytest.raises(UserError, match="^--cam .*/maps needs .*, which you may not write to: gi"):
         check_output_dir(tmp_path / "maps", "--cam")
 
 

@@ -1,6 +1,7 @@
 """The evaluation script from the shell's side."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -158,6 +159,15 @@ def test_what_contradicts_the_weights_is_one_line(flags, message, run, trained, 
     assert status == 1
     assert message in last_line(err)
     assert not (tmp_path / "runs").exists()
+
+
+def test_thresholds_that_could_not_be_stored_are_said_before_the_work(run, trained, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, _: place.name != trained)
+    status, _, err = run("val", "--load_from", "r", "--tune_thresholds")
+    assert (status, "--tune_thresholds r needs " in last_line(err)) == (1, True)
+    monkeypatch.setattr(os, "access", lambda place, _: place.name == trained)
+    status, _, err = run("val", "--load_from", "r")
+    assert (status, "--output_dir runs/val-voc07-" in last_line(err)) == (1, True)
 
 
 def test_damaged_thresholds_are_named_and_tuning_replaces_them(run, trained, tmp_path):

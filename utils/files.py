@@ -55,7 +55,7 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
     Raises:
         UserError: it does, is a file, or cannot be made.
     """
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not path.is_dir():
         raise UserError(f"{flag} {path} is a file: give a new folder")
     check_writable(path, flag)
     if (path / "config.json").exists():
@@ -73,7 +73,7 @@ def check_new_file(path: Path, flag: str) -> None:
     Raises:
         UserError: it does, or cannot.
     """
-    if path.exists():
+    if os.path.exists(path):
         raise UserError(f"{flag} {path} exists: give another name, or move it away")
     check_writable(path, flag)
 
@@ -85,11 +85,13 @@ def check_writable(path: Path, flag: str) -> None:
         UserError: what there is of the way to it ends in a file, or in a folder of others.
     """
     whole = path.absolute()
-    there = next(place for place in (whole, *whole.parents) if place.exists())
-    if not there.is_dir():
-        raise UserError(f"{flag} {path} cannot be made: {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"{flag} {path} cannot be written: {there} is not yours to write to")
+    nearest = next(place for place in (whole, *whole.parents) if os.path.exists(place))
+    if not nearest.is_dir():
+        raise UserError(f"{flag} {path} cannot be made: {nearest} is a file: give another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{flag} {path} needs {nearest}, which you may not write to: give another place"
+        )
 
 
 @contextlib.contextmanager
