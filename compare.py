@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from utils import settings
 from utils.children import Children
 from utils.comparison import Run, csv_text, expected_seconds, markdown_report, spread
 from utils.defaults import ABLATIONS, LOSSES
@@ -24,10 +25,10 @@ from utils.flags import (
     POSITIVE,
     RATE,
     add_noise_flags,
+    check_inputs,
     check_noise_flags,
-    check_places,
 )
-from utils.grid import SETTINGS, Grid, by_flag
+from utils.grid import Grid
 from utils.options import TRAINING_SCRIPTS
 
 # Script and flags; {rate} stands for the column's noise rate.
@@ -60,29 +61,31 @@ def main() -> None:
     folder = Path(options.output_dir or f"runs/compare-{options.dataset}{kind}").resolve()
     added = dict(options.add)
     definitions = METHODS | added
-    check_places(options)
     scorer = options.load_from and str(Path(options.load_from).resolve())
     grid = Grid(
         folder, options.dataset, options.flags, definitions, options.jobs, options.noise, scorer
     )
     runs = grid.runs(options.methods, options.rates, options.seeds)
-    check_flags(grid, [run for run in runs if grid.result(run) is None])
-    if not (folder / SETTINGS).exists():
+    if any(grid.making_command(run) for run in runs if grid.result(run) is None):
+        check_inputs(options)  # the run that scores images for them
+    check_flags(grid, [run for run in runs if not grid.begun(run)])
+    if not (folder / settings.SETTINGS).exists():
         check_output_dir(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder):
-        grid.check_settings(added)
+        settings.keep(folder, grid.shared(), added)
         finish(grid, runs, options)
 
 
 def check_flags(grid: Grid, runs: Sequence[Run]) -> None:
-    """Refuse flags that a run's script does not take, before days of others have been trained.
+    """Refuse what a run's script would refuse, before days of others have been trained.
 
     Raises:
         SystemExit: 2 and one line, bad usage; 0, --help is among them.
-        UserError: the script would raise it.
+        UserError: an input that it names does not exist.
     """
     for run in runs:
+        row = f"{run.method} ({grid.definitions[run.method][0]})"
         printed = io.StringIO()
         try:
             with contextlib.redirect_stderr(printed):
@@ -91,9 +94,10 @@ def check_flags(grid: Grid, runs: Sequence[Run]) -> None:
             if not stopped.code:  # --help
                 raise
             reason = printed.getvalue().partition(": error: ")[2]
-            row = f"{run.method} ({grid.definitions[run.method][0]})"
             print(f"error: {row}: {' '.join(reason.split())}", file=sys.stderr)
             raise
+        except UserError as error:
+            raise UserError(f"{row}: {error}") from None
 
 
 def finish(grid: Grid, runs: Sequence[Run], options: argparse.Namespace) -> None:
@@ -201,8 +205,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         type=POSITIVE,
         default=math.inf,
         metavar="MINUTES",
-        help="stop then, with status 0, and store what runs: the same command goes on (default: no "
-        "limit)",
+        help="stop then, with status 0, and store what runs, though not candidates half made: the "
+        "same command goes on (default: no limit)",
     )
     add("--output_dir", metavar="DIR", help="of all runs (default runs/compare-<dataset>)")
 
@@ -260,7 +264,7 @@ def added_method(text: str) -> tuple[str, list[str]]:
 
 def own_flags(words: Sequence[str], own: set[str]) -> str | None:
     """The first in the alphabet of the flags in `words` that are among `own`."""
-    return min(own & by_flag(words).keys(), default=None)
+    return min(own & settings.by_flag(words).keys(), default=None)
 
 
 def folded(name: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ TRAIN = """
 import argparse, json, os, pathlib, signal, sys, time
 parser = argparse.ArgumentParser(allow_abbrev=False)
 for name in ("dataset", "seed", "partial_rate", "noise_file", "recipe", "head", "loss", "labels",
-             "noise_rate", "num_cls", "amp", "device", "beta", "lam", "output_dir", "resume"):
+             "noise_rate", "num_cls", "weights", "amp", "device", "beta", "lam", "output_dir",
+             "resume"):
     parser.add_argument("--" + name)
 options = parser.parse_args()
 folder = pathlib.Path(options.output_dir or options.resume)
@@ -60,7 +62,8 @@ pathlib.Path(options.output_dir, "evaluation.json").write_text(json.dumps(evalua
 print("judged")
 """
 MAKE = """
-import json, pathlib, sys
+import json, os, pathlib, sys, time
+time.sleep(float(os.environ.get("PAUSE", 0)))
 path = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
 path.write_text("")
 with open(path.parent / "made.txt", "a") as made:
@@ -463,6 +466,43 @@ def test_a_missing_run_that_is_to_draw_the_noise_is_said_at_once(call, scripts, 
     assert not (tmp_path / "c").exists()
 
 
+def test_candidates_of_another_run_are_not_taken(call, scripts, tmp_path):
+    """Those of the first rate were made, those of the second could not be."""
+    for name in ("run", "other"):
+        (tmp_path / name).mkdir()
+    (scripts / "make_candidates.py").write_text(f"{MAKE}\nassert '0.4' not in sys.argv\n")
+    flags = "--noise instance --load_from run --methods bce --rates 0.2 0.4 --seeds 0".split()
+    assert call(*flags)[0] == 1
+    flags[3] = "other"
+    status, _, err = call(*flags)
+    assert (status, "holds runs with" in err, "/other is asked for" in err) == (1, True, True)
+
+
+def test_what_goes_on_needs_no_input_of_its_start(call, scripts, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "w.pth").touch()
+    flags = "--noise instance --load_from run --methods bce --rates 0.2 --seeds 0".split()
+    flags += ["--", "--weights", "w.pth"]
+    assert call(*flags)[0] == 0
+    (tmp_path / "run").rmdir()
+    (tmp_path / "w.pth").unlink()
+    (tmp_path / "c" / "bce-rate0.2-seed0" / "result.json").unlink()
+    status, _, err = call(*flags)
+    assert (status, err) == (0, "")
+
+
+def test_the_budget_may_end_while_candidates_are_made(call, scripts, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAUSE", "60")
+    flags = "--noise class --methods clean bce --rates 0.2 --seeds 0 --budget 0.02".split()
+    status, out, err = call(*flags)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "making candidates-rate0.2-seed0.npy",
+        "the budget of 0.02 minutes is over: 2 of 2 runs are left; the same command goes on with "
+        "them",
+    ]
+
+
 def test_the_noise_of_instances_is_drawn_on_the_device_asked_for(call, scripts, tmp_path):
     (tmp_path / "run").mkdir()
     flags = "--methods bce --rates 0.2 --seeds 0 --noise instance --load_from run".split()
@@ -478,7 +518,8 @@ def test_candidates_that_cannot_be_made_are_said_before_any_run(call, scripts, t
     noise = tmp_path / "c" / "candidates-rate0.2-seed0.npy"
     assert err.splitlines() == [
         "no such class",
-        f"error: no {noise} could be made, see above: mend that, and give the command again",
+        f"error: no {noise} could be made, see above; when that is mended, the same command "
+        "goes on there",
     ]
     assert not (tmp_path / "c" / "calls.txt").exists()
 
@@ -488,13 +529,13 @@ def test_candidates_that_cannot_be_made_are_said_before_any_run(call, scripts, t
     [
         ["--dataset", "files", "--", "--labels", "no.csv"],
         ["--", "--weights", "no.csv"],
-        ["--add", "a=main_CoNeS.py --load_from no.csv"],
+        ["--add", "bce-2=main_BCE.py --load_from no.csv"],
     ],
 )
 def test_files_that_are_not_there_are_said_before_any_run(flags, call, scripts, tmp_path):
     status, _, err = call(*FOUR, *flags)
-    assert (status, " no.csv does not exist: give " in err) == (1, True)
-    assert len(err.splitlines()) == 1
+    assert status == 1
+    assert re.fullmatch(r"error: \S+ \(main_BCE.py\): --\w+ no.csv does not exist: give .*\n", err)
     assert not (tmp_path / "c").exists()
 
 

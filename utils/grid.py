@@ -7,11 +7,10 @@ import argparse
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from typing import Any
 from utils.children import Children
 from utils.comparison import Run
 from utils.errors import UserError
-from utils.files import write_json
 from utils.options import parse_options
+from utils.settings import by_flag
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-SETTINGS = "compare.json"
 
 
 @dataclass
@@ -60,52 +58,15 @@ class Grid:
         script, *flags = self.definitions[method]
         return script != "main_real.py" and "--partial_rate" not in flags
 
-    def check_settings(self, added: dict[str, list[str]]) -> None:
-        """Keep in compare.json what all runs share, or refuse what differs from earlier runs'.
-
-        Args:
-            added: definitions of methods that are not built in; later calls may bring others.
-
-        Raises:
-            UserError: there are runs with other settings; mixed, they would mean nothing.
-        """
-        path = self.folder / SETTINGS
-        asked: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags, "noise": self.noise}
+    def shared(self) -> dict[str, Any]:
+        """What all runs have in common, for `settings.keep`."""
+        shared: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags, "noise": self.noise}
         if self.scorer is not None:
-            asked["load_from"] = self.scorer
+            shared["load_from"] = self.scorer
         labels = [*by_flag(self.flags).get("--labels", []), ""][0]
         if Path(labels).is_file():
-            asked["labels_sha256"] = hashlib.sha256(Path(labels).read_bytes()).hexdigest()
-        stored, before = read_settings(path)
-        if stored and self.has_runs("*"):
-            shared, now = as_flags(stored), as_flags(asked)
-            differing = [name for name in now | shared if shared.get(name) != now.get(name)]
-            if differing:
-                raise UserError(
-                    f"{self.folder} holds runs with {described(shared, differing)}, but "
-                    f"{described(now, differing)} is asked for: give the same flags again, or "
-                    "another --output_dir"
-                )
-            kept = stored.get("labels_sha256", asked.get("labels_sha256"))
-            if kept != asked.get("labels_sha256"):
-                raise UserError(
-                    f"{labels} is not what it was for the runs in {self.folder}: bring it back, or "
-                    "give another --output_dir"
-                )
-        for name, definition in added.items():
-            old = before.get(name, definition)
-            if by_flag(old) != by_flag(definition) and self.has_runs(name):
-                raise UserError(
-                    f"{self.folder} holds runs of {name} as '{shlex.join(old)}', but "
-                    f"'{shlex.join(definition)}' is asked for: give it another name, or another "
-                    "--output_dir"
-                )
-        write_json(path, asked | {"added": before | added})
-
-    def has_runs(self, method: str) -> bool:
-        """Whether a run of it was begun; "*" stands for any method."""
-        names = (f"{method}-rate*-seed*", f"{method}-seed*")
-        return any(True for name in names for _ in self.folder.glob(f"{name}/config.json"))
+            shared["labels_sha256"] = hashlib.sha256(Path(labels).read_bytes()).hexdigest()
+        return shared
 
     def make_candidates(self, runs: list[Run], children: Children) -> None:
         """Make the candidates that `runs` lack, all before the first of them is trained.
@@ -117,11 +78,11 @@ class Grid:
             command = self.making_command(run)
             if not command or children.stopped:
                 continue
-            print(f"{self.noise_file(run).name} is made", flush=True)
+            print(f"making {self.noise_file(run).name}", flush=True)
             if not children.call(command, {}, None, quiet=True) and not children.stopped:
                 raise UserError(
-                    f"no {self.noise_file(run)} could be made, see above: mend that, and give the "
-                    "command again"
+                    f"no {self.noise_file(run)} could be made, see above; when that is mended, the "
+                    "same command goes on there"
                 )
 
     def finish_all(
@@ -134,7 +95,7 @@ class Grid:
         Raises:
             UserError: the first failure, when those that ran beside it have ended.
         """
-        waiting, failure = list(runs), None
+        waiting, failure = [] if children.stopped else list(runs), None
         running: dict[Future, tuple[Run, float]] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             while True:
@@ -199,8 +160,12 @@ class Grid:
             )
         return result
 
+    def begun(self, run: Run) -> bool:
+        """Whether it has begun, so that `training_command` resumes it."""
+        return (self.folder / str(run) / "config.json").exists()
+
     def options(self, run: Run) -> argparse.Namespace:
-        """What a run's script resolves its flags to, as if it began anew.
+        """What a run's script resolves its flags to, as it begins.
 
         Raises:
             SystemExit: the script does not take them; it has said why.
@@ -222,13 +187,12 @@ class Grid:
 
     def training_command(self, run: Run) -> list[str]:
         """The command line that begins a run, or resumes it."""
-        path = self.folder / str(run)
         script, *_ = self.definitions[run.method]
         command = [sys.executable, str(SCRIPTS / script), *self.training_flags(run)]
-        begun = (path / "config.json").exists()
+        begun = self.begun(run)
         if not begun and self.chooses(run.method) and (chosen := self.precision()):
             command += ["--amp", chosen]
-        return [*command, "--resume" if begun else "--output_dir", str(path)]
+        return [*command, "--resume" if begun else "--output_dir", str(self.folder / str(run))]
 
     def noise_file(self, run: Run) -> Path:
         return self.folder / f"candidates-rate{run.rate:g}-seed{run.seed}.npy"
@@ -270,61 +234,6 @@ class Grid:
             return result | {"candidate_AP": judged["candidate_AP"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-
-def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """What all runs share, and added definitions, from compare.json; empty where there is none.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    try:
-        stored = dict(json.loads(path.read_text("utf-8")))
-        added = dict(stored.pop("added", {}))
-        for words in as_flags(stored), *map(by_flag, added.values()):
-            described(words, list(words))  # fails where one is no text
-        return stored, added
-    except FileNotFoundError:
-        return {}, {}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{path} is damaged: bring it back, or give another --output_dir"
-        ) from error
-
-
-def by_flag(words: Sequence[str]) -> dict[str, list[str]]:
-    """The values of each flag; what stands before the first belongs to "".
-
-    >>> by_flag(["--lr=0.1", "--ablate", "scale", "weights", "--allow_missing"])
-    {'--lr': ['0.1'], '--ablate': ['scale', 'weights'], '--allow_missing': []}
-    """
-    values: dict[str, list[str]] = {}
-    name = ""
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word.partition("=")
-            values[name] = [value] if equals else []
-        else:
-            values.setdefault(name, []).append(word)
-    return values
-
-
-def as_flags(settings: dict[str, Any]) -> dict[str, list[str]]:
-    """The settings of compare.json as values of flags."""
-    noise = [settings.get("noise", "uniform")]
-    if "load_from" in settings:
-        noise += ["--load_from", settings["load_from"]]
-    return {"--dataset": [settings["dataset"]], "--noise": noise} | by_flag(settings["flags"])
-
-
-def described(flags: dict[str, list[str]], names: list[str]) -> str:
-    """Some flags as they are written.
-
-    >>> described({"--lr": ["0.1"]}, ["--lr", "--img_size"])
-    '--lr 0.1, no --img_size'
-    """
-    texts = [shlex.join([name, *flags[name]]) if name in flags else f"no {name}" for name in names]
-    return ", ".join(texts)
 
 
 def reason(log: Path | None) -> str:
