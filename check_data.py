@@ -6,7 +6,7 @@ from typing import Any
 
 from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
-from utils.flags import COUNT, NATURAL, add_data_flags, check_data_flags, check_places
+from utils.flags import COUNT, NATURAL, add_data_flags, check_data_flags, check_inputs
 
 SHOWN = 5
 
@@ -32,7 +32,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     check_data_flags(parser, options)
-    check_places(options)
+    check_inputs(options, noise_file="candidate labels, .npy")
 
     from pipeline.data.candidates import check_candidates, read_candidates
     from pipeline.data.checks import Finding, check_files, check_labels

@@ -15,8 +15,8 @@ from utils.flags import (
     add_data_flags,
     add_noise_flags,
     check_data_flags,
+    check_inputs,
     check_noise_flags,
-    check_places,
 )
 
 
@@ -64,13 +64,13 @@ def main() -> None:
     if path.suffix != ".npy":
         raise UserError(f"--output {path}: expected a name that ends with .npy")
     check_new_file(path, "--output")
-    check_places(options)
+    check_inputs(options)
 
     from pipeline.data import candidates as candidate_files
     from pipeline.data.noise import draw
     from pipeline.data.sources import load_data
 
-    candidate_files.check_place(path)
+    candidate_files.check_metadata_path(path)
     data, _ = load_data(options)
     candidates = draw(data.targets, probability(options, data), options.seed)
     candidate_files.write_candidates(

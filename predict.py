@@ -12,7 +12,7 @@ from typing import Any
 
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir
-from utils.flags import COUNT, SHARE, add_checkpoint_flags, check_places
+from utils.flags import COUNT, SHARE, add_checkpoint_flags, check_inputs
 
 NAMED = ["voc07", "coco", "nuswide"]  # whose class names are known without their files
 
@@ -76,7 +76,7 @@ def main() -> None:
             check_output_dir(Path(options.cam), "--cam")
     if options.export is not None:
         check_new_file(Path(options.export), "--export")
-    check_places(options)
+    check_inputs(options)
 
     from pipeline.evaluation import load_trained
     from pipeline.model.checkpoint import read_thresholds

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.config import DATA_PLACES
 from utils.errors import UserError, exit_status
-from utils.flags import NATURAL, SHARE, add_machine_flags, number
+from utils.flags import NATURAL, SHARE, add_machine_flags, check_inputs, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +67,12 @@ def main() -> None:
     decides = [options.precision, options.budget, options.folds]
     if options.apply is not None and (options.threshold != 0.5 or any(map(bool, decides))):
         parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
+    check_inputs(
+        options,
+        load_from="a run's folder",
+        apply="review.json, as exported by the page",
+        noise_file="the run's candidate labels",
+    )
 
     from pipeline.data.sources import load_splits
     from pipeline.disambiguation import candidates_of_run

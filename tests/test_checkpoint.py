@@ -211,7 +211,7 @@ def test_a_run_whose_config_names_other_classes_is_refused(folder):
 
 
 def test_what_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no run or weight file .*nowhere: give a run's folder, or"):
+    with pytest.raises(UserError, match="no weight file .*nowhere: give a .pth or"):
         read_checkpoint(tmp_path / "nowhere")
 
 

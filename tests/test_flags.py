@@ -1,6 +1,8 @@
 """Kinds of values, and flags that several scripts have."""
 
 import argparse
+import errno
+import os
 import re
 
 import pytest
@@ -18,8 +20,8 @@ from utils.flags import (
     add_data_flags,
     add_noise_flags,
     check_data_flags,
+    check_inputs,
     check_noise_flags,
-    check_places,
 )
 
 
@@ -63,10 +65,19 @@ def test_of_alternatives_the_first_is_taken(capsys):
 def test_what_is_to_be_read_must_be_there(name, tmp_path):
     (tmp_path / "file").touch()
     there = argparse.Namespace(labels=str(tmp_path / "file"), classes=None, weights="imagenet")
-    check_places(there)
+    check_inputs(there)
     there.labels = str(tmp_path / name)
     with pytest.raises(UserError, match="^--labels .* does not exist: give the file that lists "):
-        check_places(there)
+        check_inputs(there)
+
+
+def test_what_lies_in_a_folder_of_others_is_not_said_to_be_missing(monkeypatch):
+    def refuse(place):
+        raise PermissionError(errno.EACCES, "Permission denied", place)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(UserError, match="^--labels a.csv lies in a folder that you may not read"):
+        check_inputs(argparse.Namespace(labels="a.csv"))
 
 
 @pytest.mark.parametrize(

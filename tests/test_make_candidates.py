@@ -192,12 +192,20 @@ def test_instance_noise_adds_what_the_run_takes_for_true(run, photos, tmp_path, 
     take = "scores_by_classifier"
     monkeypatch.setattr(make_candidates, take, lambda options, _: asked.append(options) or scores)
     (tmp_path / "r").mkdir()
-    flags = "--noise instance --partial_rate 0.4 --load_from r --device cpu".split()
+    flags = "--noise instance --partial_rate 0.4 --load_from r".split()
     assert run(*files(photos), *flags, "--output", "n.npy")[0] == 0
     candidates, _ = read_candidates(tmp_path / "n.npy")
-    assert [(options.load_from, options.device) for options in asked] == [("r", "cpu")]
+    assert [options.load_from for options in asked] == ["r"]
     assert candidates[taken].mean() > 0.75
     np.testing.assert_array_equal(candidates[~taken], targets[~taken])
+
+
+def test_the_device_of_instance_noise_is_that_of_the_classifier(run, photos, trained):
+    flags = [*files(photos), "--partial_rate", "0.2", "--device", "tpu", "--output", "n.npy"]
+    status, _, err = run(*flags)
+    assert (status, "--device belongs to --noise instance" in err) == (2, True)
+    status, _, err = run(*flags, "--noise", "instance", "--load_from", trained)
+    assert (status, "--device tpu cannot be used here" in err) == (1, True)
 
 
 def test_training_takes_the_written_file(run, photos):
@@ -241,7 +249,7 @@ def test_flags_that_do_not_belong_together_exit_with_2(run, tmp_path, flags, mes
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read: "),
+        (None, "does not exist: give JSON, {class name: rate}"),
         ("", "cannot be read: "),
         ("{", "cannot be read: "),
         ("[" * 100_000, "cannot be read: "),

@@ -228,7 +228,7 @@ PHOTO = "VOC2007/JPEGImages/000003.jpg"
 @pytest.mark.parametrize(
     ("damage", "flags", "message"),
     [
-        (None, "--path_images nowhere", "--path_images nowhere does not exist: give its folder"),
+        (None, "--path_images nowhere", "--path_images nowhere does not exist: give the data"),
         (None, "--num_cls 80", "--num_cls 80, but voc07 has 20 classes: leave the flag out"),
         (None, "--model resnet100", "unknown model 'resnet100': did you mean resnet200"),
         (None, "--weights no.pth", "--weights no.pth does not exist: give imagenet, none, or a"),
@@ -261,6 +261,43 @@ def test_a_mistake_is_one_line_and_leaves_nothing(damage, flags, message, run, d
     # Candidates and a run that was begun are whole, and may stay.
     assert left <= {"pre-processed-data", "runs"}
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "main_BCE --dataset files --labels no.where",
+        "main_CoNeS --dataset digits --weights no.where",
+        "main_real --dataset files --labels l.csv --noise_file no.where",
+        "val --load_from no.where",
+        "predict l.csv --load_from no.where",
+        "review --load_from no.where",
+        "review --load_from l.csv --apply no.where",
+        "check_data --dataset voc07 --path_images no.where",
+        "check_data --dataset files --labels l.csv --noise_file no.where",
+        "make_candidates --dataset files --labels l.csv --classes no.where --partial_rate 0.1",
+        "make_candidates --dataset files --labels l.csv --noise class --class_rates no.where",
+        "compare --noise instance --load_from no.where",
+    ],
+)
+def test_what_is_not_there_is_said_before_torch_is_loaded(command, tmp_path):
+    (tmp_path / "l.csv").touch()
+    name, *flags = command.split()
+    program = (
+        f"import sys, {name}; sys.argv = {[name, *flags]}; status = {name}.main()\n"
+        "sys.exit(3 if 'torch' in sys.modules else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    flag = flags[flags.index("no.where") - 1]
+    assert done.stderr.startswith(f"error: {flag} no.where does not exist: give ")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["l.csv"]
 
 
 @pytest.mark.parametrize("flags", ["--lr 1e6 --warmup_epoch 0", "--cache VOCdevkit/x.txt"])

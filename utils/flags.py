@@ -52,10 +52,11 @@ RATE = number(float, 0, 0.99)
 NOT_NEGATIVE = number(float, 0, high=1e9)
 
 # Of flags that name a file or folder to read: what to give.
-READ = {
-    "path_images": "its folder",
+INPUTS = {
+    "path_images": "the data set's folder",
     "labels": "the file that lists your images",
     "classes": "the file of class names",
+    "class_rates": "JSON, {class name: rate}",
     "load_from": "a run's folder or a weight file",
     "weights": "imagenet, none, or a .pth or .safetensors file",
 }
@@ -119,16 +120,28 @@ def check_data_flags(parser: argparse.ArgumentParser, options: argparse.Namespac
         parser.error(f"--path_images is needed: the folder that holds {options.dataset}")
 
 
-def check_places(options: argparse.Namespace) -> None:
+def check_inputs(options: argparse.Namespace, **more: str) -> None:
     """Refuse what is to be read and is not there, before anything is loaded.
 
+    Args:
+        options: those among them that are in `INPUTS` or `more` are looked at.
+        more: what to give of flags that `INPUTS` lacks, or has in other words.
+
     Raises:
-        UserError: a flag of `READ` names nothing that exists.
+        UserError: one names nothing that exists, or nothing that may be looked at.
     """
-    for name, expected in READ.items():
+    for name, expected in (INPUTS | more).items():
         place = getattr(options, name, None)
-        if place not in (None, "imagenet", "none") and not os.path.exists(place):
-            raise UserError(f"--{name} {place} does not exist: give {expected}")
+        if place is None or (name == "weights" and place in ("imagenet", "none")):
+            continue
+        try:
+            os.stat(place)
+        except PermissionError:
+            raise UserError(
+                f"--{name} {place} lies in a folder that you may not read: give {expected}"
+            ) from None
+        except (OSError, ValueError):  # or a name that no file can have
+            raise UserError(f"--{name} {place} does not exist: give {expected}") from None
 
 
 def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:

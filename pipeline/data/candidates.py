@@ -140,7 +140,7 @@ def write_candidates(
     Raises:
         UserError: the JSON would replace another file.
     """
-    check_place(path)
+    check_metadata_path(path)
     metadata = {
         "dataset": dataset,
         "split": split,
@@ -158,7 +158,7 @@ def write_candidates(
     write_json(metadata_path(path), metadata)
 
 
-def check_place(path: str | Path) -> None:
+def check_metadata_path(path: str | Path) -> None:
     """Refuse to write candidates where the JSON beside them would replace something else.
 
     Raises:

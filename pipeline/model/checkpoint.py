@@ -70,10 +70,6 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         UserError: no such file, no weights in it, or of a form that is not known.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(
-            f"no run or weight file {path}: give a run's folder, or a .pth or .safetensors file"
-        )
     folder = path if path.is_dir() else path.parent
     if path.is_dir():
         path = next((path / n for n in (WEIGHTS, CHECKPOINT) if (path / n).exists()), path)
