@@ -40,17 +40,18 @@ def make_optimizer(
 def step_schedule(warmup_epoch: int, step_epoch: int) -> Callable[[float], float]:
     """Factor on the learning rate after a number of epochs, which may be a fraction.
 
-    It rises linearly over `warmup_epoch` epochs, then falls by 0.1 every `step_epoch` epochs.
+    It rises linearly over the first `warmup_epoch` epochs, and every `step_epoch` epochs, counted
+    from the start as in the authors' code, it falls by 0.1.
 
     >>> factor = step_schedule(2, 4)
-    >>> [round(factor(epochs), 3) for epochs in (0, 1, 2, 5.9, 6, 10)]
+    >>> [round(factor(epochs), 3) for epochs in (0, 1, 2, 3.9, 4, 8)]
     [0.0, 0.5, 1.0, 1.0, 0.1, 0.01]
     """
 
     def factor(epochs: float) -> float:
         if epochs < warmup_epoch:
             return epochs / warmup_epoch
-        return 0.1 ** ((epochs - warmup_epoch) // step_epoch)
+        return 0.1 ** (epochs // step_epoch)
 
     return factor
 

@@ -5,7 +5,12 @@ from torch import nn
 from pipeline.model.backbone import Backbone
 from pipeline.model.classifier import Classifier
 from pipeline.model.heads import CSRA
-from pipeline.optimisation import parameter_groups, scale_learning_rate, step_schedule
+from pipeline.optimisation import (
+    make_optimizer,
+    parameter_groups,
+    scale_learning_rate,
+    step_schedule,
+)
 
 
 def test_groups_hold_every_parameter_once_with_its_rate():
@@ -17,6 +22,15 @@ def test_groups_hold_every_parameter_once_with_its_rate():
     optimizer = torch.optim.SGD(groups)
     scale_learning_rate(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.005, 0.05]
+
+
+def test_momentum_starts_from_zero():
+    """The fused form would leave it uninitialised where a first step of fp16 overflows."""
+    trunk = Backbone("test_resnet", 64)
+    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3))
+    optimizer = make_optimizer(classifier, 0.01, 0.1, 0.9, 1e-4)
+    for parameter in classifier.parameters():
+        assert not optimizer.state[parameter]["momentum_buffer"].any()
 
 
 def test_an_empty_group_is_refused():

@@ -98,7 +98,7 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
         "partial_rate": 0.2,
         "lr": 0.05,
         "warmup_epoch": 1,
-        "step_epoch": 5,
+        "step_epoch": 6,
         "total_epoch": 8,
     },
 }

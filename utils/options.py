@@ -210,7 +210,7 @@ def build_parser(script: str) -> Parser:
     add(
         training,
         "--step_epoch",
-        "epochs from the warm-up, and then on, to each lr x 0.1",
+        "epochs, the warm-up's among them, to each lr x 0.1",
         type=COUNT,
     )
     add(training, "--total_epoch", "epochs", type=COUNT)
