@@ -33,10 +33,25 @@ def test_released_prototype_divides_by_all_pixels():
     assert batch_prototypes(features, pixels)[0].tolist() == [[8.0], [0.0]]
 
 
-def test_released_reverses_the_classes():
-    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    assert torch.equal(prototypes.class_order(rows), rows)
-    assert released.class_order(rows).tolist() == [[5.0, 6.0], [3.0, 4.0], [1.0, 2.0]]
+@pytest.mark.parametrize(
+    ("seen", "stored"),
+    [
+        ([1, 1, 1, 1], [4, 3, 2, 1]),
+        ([1, 1, 0, 1], [4, 2, 0, 1]),
+        ([0, 1, 1, 0], [0, 3, 2, 0]),
+        ([0, 0, 0, 1], [0, 0, 0, 4]),
+        ([0, 0, 0, 0], [0, 0, 0, 0]),
+    ],
+)
+def test_released_reverses_the_classes_that_were_seen(seen, stored):
+    means, seen = torch.arange(1.0, 5)[:, None], torch.tensor(seen) > 0
+    found = []
+    for order in (prototypes.class_order, released.class_order):
+        memory = PrototypeMemory(classes=4, dim=1, size=1)
+        memory.add(*order(means, seen))
+        assert memory.count.tolist() == seen.int().tolist()
+        found.append((memory.rows[:, 0, 0] * seen).tolist())
+    assert found == [(means[:, 0] * seen).tolist(), stored]
 
 
 def test_half_precision_features_are_averaged_in_float32():

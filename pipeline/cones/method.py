@@ -16,7 +16,7 @@ class Steps(NamedTuple):
 
     screen_pixels: Callable[..., torch.Tensor] = screening.screen_pixels
     batch_prototypes: Callable[..., Any] = prototypes.batch_prototypes
-    class_order: Callable[[torch.Tensor], torch.Tensor] = prototypes.class_order
+    class_order: Callable[..., Any] = prototypes.class_order
     scale: Callable[[torch.Tensor], torch.Tensor] = correlation.scale_rows
     update_correlation: Callable[..., torch.Tensor] = correlation.update_correlation
     select_pseudo_labels: Callable[..., torch.Tensor] = loss.select_pseudo_labels
@@ -96,7 +96,7 @@ class CoNeS:
         with torch.no_grad():
             pixels = steps.screen_pixels(output.cams, candidates, self.tau)
             means, seen = steps.batch_prototypes(output.features, pixels)
-            self.memory.add(steps.class_order(means), steps.class_order(seen))
+            self.memory.add(*steps.class_order(means, seen))
             belief = confidence.disambiguate(logits.sigmoid(), self.correlation, candidates)
             batch = self.confidence.rows.batch(index)
             updated = self.confidence.update(batch, belief)

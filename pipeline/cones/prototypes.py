@@ -29,9 +29,14 @@ def batch_prototypes(
     return sums / count.clamp(min=1), count[:, 0] > 0
 
 
-def class_order(rows: torch.Tensor) -> torch.Tensor:
-    """Store what belongs to class c, row c of `rows` (C, ...), under class c: `rows` itself."""
-    return rows
+def class_order(means: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What to store under which class, and for which there is anything: as it is.
+
+    Args:
+        means: (C, D) prototypes of a batch.
+        seen: (C,) bool.
+    """
+    return means, seen
 
 
 class PrototypeMemory:

@@ -32,9 +32,14 @@ def batch_prototypes(
     return means * pixels.float().mean(dim=(0, 2, 3))[:, None], seen
 
 
-def class_order(rows: torch.Tensor) -> torch.Tensor:
-    """Store what belongs to class c, row c of `rows` (C, ...), under class C - 1 - c."""
-    return rows.flip(0)
+def class_order(means: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Store the prototypes of the classes seen in reverse: that of the first under the last.
+
+    Arguments and result as in `prototypes.class_order`; rows of unseen classes mean nothing.
+    """
+    seen_first = (~seen).int().argsort(stable=True)
+    place = seen.cumsum(0) - 1  # of a seen class among these
+    return means[seen_first[seen.sum() - 1 - place]], seen
 
 
 def scale(matrix: torch.Tensor) -> torch.Tensor:
