@@ -110,15 +110,12 @@ def test_a_part_left_out_leaves_the_others(part):
     loss = method.loss(output_of(logits), CANDIDATES, INDEX)["loss"]
     shifted = logits if part == "offset" else logits + whole.offset
     company = torch.zeros(()) if part == "company" else dense(whole.company)
+    start = torch.zeros(()) if part == "offset" else dense(whole.logits)
 
     def believed(log_odds):
         return posterior(log_odds.sigmoid(), whole.rates, CANDIDATES, part != "nonempty")
 
-    gain = (
-        torch.ones(5)
-        if part == "gain"
-        else gain_of(believed(dense(whole.logits) + company)[CHOSEN], ROWS)
-    )
+    gain = torch.ones(5) if part == "gain" else gain_of(believed(start + company)[CHOSEN], ROWS)
     targets = believed(shifted + company)
     expected = F.binary_cross_entropy_with_logits(shifted, targets, reduction="none")
     torch.testing.assert_close(loss, (gain * expected).mean())

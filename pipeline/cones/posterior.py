@@ -59,6 +59,8 @@ class Posterior:
         self.company = rows.table(probability.logit() - self.logits[:-1])
         if "company" in without:
             self.company.zero_()
+        if "offset" in without:
+            self.logits.zero_()
         self.epoch, self.seen = 1, 0
         self.gain = torch.ones_like(self.offset)
 
