@@ -157,6 +157,27 @@ def test_files_without_a_state_dict_are_refused(tmp_path):
         read_weights(tmp_path / "missing.pth")
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("resnet18", "resnet18.tv_in1k"),
+        ("resnet101", "resnet101.tv_in1k"),
+        ("resnet101.a1h_in1k", "resnet101.a1h_in1k"),
+        ("resnet10t", "resnet10t"),
+    ],
+)
+def test_plain_resnets_start_from_torchvision_s_weights(name, published, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        weights,
+        "create_headless",
+        lambda name, *_, **__: (asked.append(name) or torch.nn.Identity(), 0),
+    )
+    weights.download_weights(name, 64)
+    assert asked == [published]
+    assert timm.is_model_pretrained(published)
+
+
 def test_without_a_network_the_way_on_is_said(monkeypatch):
     def no_network(*args, **kwargs):
         raise OSError("Name or service not known")

@@ -17,6 +17,9 @@ from pipeline.model.backbone import Backbone, create_headless
 from utils.errors import UserError
 
 StateDict = dict[str, torch.Tensor]
+# Whose torchvision weights the field, and the method's authors, start from. Those that timm
+# prefers for the bare name come of another, later training.
+TORCHVISION = {f"resnet{depth}" for depth in (18, 34, 50, 101, 152)}
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
@@ -25,10 +28,10 @@ def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
 
     Args:
         trunk: the model to fill.
-        weights: "none" leaves the random initialisation, "imagenet" takes timm's published
-            weights (from its cache, or downloaded), anything else is a .pth or .safetensors
-            file with the names timm gives this model (torchvision's are the same for ResNets),
-            or with other names in the same order, see `rename_in_order`.
+        weights: "none" leaves the random initialisation, "imagenet" takes published weights, see
+            `download_weights`, anything else is a .pth or .safetensors file with the names timm
+            gives this model (torchvision's are the same for ResNets), or with other names in the
+            same order, see `rename_in_order`.
         img_size: side of the input in pixels, to which timm fits position embeddings.
 
     Raises:
@@ -76,7 +79,9 @@ def rename_in_order(state: StateDict, own: StateDict) -> StateDict | None:
 
 
 def download_weights(name: str, img_size: int) -> StateDict:
-    """timm's published weights for `name`, from its cache where they are in it."""
+    """Published weights for `name`, from timm's cache where they are in it."""
+    if name in TORCHVISION:
+        name = f"{name}.tv_in1k"
     print(f"getting ImageNet weights for {name}", flush=True)
     # The hub logs what is raised too; the user gets it in one line.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
