@@ -25,8 +25,8 @@ OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Evaluate a trained classifier: average precision by class, mAP, CP CR CF1 OP "
-        "OR OF1 at probability 0.5 and of the top 3, as a table, as JSON and as precision-recall "
-        "curves. A run is judged on its own data unless --dataset is given.",
+        "OR OF1 at probability 0.5, and of the top 3 above it, as a table, as JSON and as "
+        "precision-recall curves. A run is judged on its own data unless --dataset is given.",
         allow_abbrev=False,
     )
     add_checkpoint_flags(parser)

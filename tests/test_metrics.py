@@ -171,7 +171,7 @@ def test_precision_and_recall_equal_scikit_learn(case, threshold, top_k):
         return
     expected = slow_precision_recall(scores > threshold, targets)
     np.testing.assert_allclose(values(metrics), expected, atol=1e-9)
-    expected = slow_precision_recall(slow_top(scores, top_k), targets)
+    expected = slow_precision_recall(slow_top(scores, top_k) & (scores > threshold), targets)
     np.testing.assert_allclose(values(metrics, suffix), expected, atol=1e-9)
     ap = sklearn_average_precision(scores, targets)
     assert metrics["mAP"] == pytest.approx(np.nanmean(ap), abs=1e-9)
@@ -202,13 +202,15 @@ def test_nothing_predicted_gives_zero():
     assert values(metrics).tolist() == [0] * 6
 
 
-def test_three_highest_scores_count_whatever_their_value_and_ties_go_to_the_first_class():
+def test_of_the_three_highest_scores_those_above_the_threshold_count_the_first_of_a_tie():
     targets = np.int8([[0, 1, 0, 1, 1]])
     # Class 1 leads, then 0 and 2 of the four that tie.
-    metrics = multilabel_metrics(np.float32([[-5, -2, -5, -5, -5]]), targets)
+    metrics = multilabel_metrics(np.float32([[5, 7, 5, 5, 5]]), targets)
     assert (metrics["OR_top3"], metrics["CR_top3"]) == pytest.approx((100 / 3, 100 / 3))
     assert metrics["OP_top3"] == 100  # classes 0 and 2 have no positives
-    assert metrics["OR"] == 0
+    assert metrics["OR"] == 100
+    metrics = multilabel_metrics(np.float32([[-5, -2, -5, -5, -5]]), targets)
+    assert metrics["OR_top3"] == 0
 
 
 def test_a_label_not_judged_holds_a_place_of_the_three_but_counts_neither_way():
@@ -221,11 +223,11 @@ def test_a_label_not_judged_holds_a_place_of_the_three_but_counts_neither_way():
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3])
-def test_up_to_three_classes_are_all_predicted(classes):
+def test_up_to_three_classes_are_all_among_the_three_highest(classes):
     scores, targets = random_labels(classes=classes, unjudged=0)
     metrics = multilabel_metrics(scores, targets)
-    assert metrics["OR_top3"] == metrics["CR_top3"] == 100
-    assert metrics["OP_top3"] == pytest.approx(100 * targets.mean())
+    for name in ("CP", "CR", "CF1", "OP", "OR", "OF1"):
+        assert metrics[f"{name}_top3"] == metrics[name]
 
 
 def test_one_image():

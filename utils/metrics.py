@@ -51,9 +51,10 @@ def multilabel_metrics(
         scores: (N, C) float32 logits.
         targets: (N, C) int8 in {1, 0, -1}, as in `average_precision`.
         threshold: scores above it count as predicted.
-        top_k: how many of an image's highest scores count as predicted in the variants named
-            "_top3", whatever their value; of equal scores the first class's. A label that is
-            not judged may hold one of these places, but counts neither way.
+        top_k: how many of an image's highest scores may count as predicted in the variants named
+            "_top3", where they are above the threshold, as in ML-GCN's, CSRA's and the authors'
+            evaluators; of equal scores the first class's. A label that is not judged may hold
+            one of these places, but counts neither way.
 
     Returns:
         mAP, CP, CR, CF1, OP, OR, OF1 and CP_top3 ... in percent, over the classes with
@@ -77,12 +78,13 @@ def multilabel_metrics(
         names = (name + kind for kind in ("", f"_top{top_k}") for name in PRECISION_RECALL)
         return {"mAP": float("nan")} | dict.fromkeys(names, float("nan")) | {"classes_scored": 0}
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-    chosen = np.zeros(scores.shape, bool)
-    np.put_along_axis(chosen, best, True, axis=1)
+    among_best = np.zeros(scores.shape, bool)
+    np.put_along_axis(among_best, best, True, axis=1)
+    predicted = scores > threshold
     return (
         {"mAP": float(ap[scored].mean())}
-        | precision_recall((scores > threshold)[:, scored], targets[:, scored])
-        | precision_recall(chosen[:, scored], targets[:, scored], f"_top{top_k}")
+        | precision_recall(predicted[:, scored], targets[:, scored])
+        | precision_recall((predicted & among_best)[:, scored], targets[:, scored], f"_top{top_k}")
         | {"classes_scored": int(scored.sum())}
     )
 
