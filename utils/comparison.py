@@ -99,27 +99,29 @@ def noise_recovered(
 def paired_difference(
     scores: Scores, method: str, reference: str, rates: Sequence[float], seeds: Sequence[int]
 ) -> Difference | None:
-    """`method` less `reference`, paired by rate and seed, with scipy's paired t test.
+    """`method` less `reference`, paired by seed, with scipy's paired t test.
 
-    Pairs of several rates are taken for independent, though those of a seed share it.
+    A seed counts as one pair, with its mean over the rates: runs of one seed share their
+    initialisation, and a method without a rate is one run.
 
     Returns:
-        None with fewer than two seeds. p is None where all differences are equal: a t test
-        divides by their deviation.
+        None with fewer than two seeds that have both methods at all rates. p is None where all
+        differences are equal: a t test divides by their deviation.
     """
     from scipy.stats import ttest_1samp  # slow to import
 
-    # A set: two methods without a rate meet once, not at every rate.
-    pairs = {
-        (first, second)
-        for rate in rates
-        for seed in seeds
-        if (first := run_of(scores, method, rate, seed))
-        and (second := run_of(scores, reference, rate, seed))
-    }
-    if len({first.seed for first, _ in pairs}) < 2:
+    differences = []
+    for seed in seeds:
+        pairs = [
+            (first, second)
+            for rate in rates
+            if (first := score_of(scores, method, rate, seed)) is not None
+            and (second := score_of(scores, reference, rate, seed)) is not None
+        ]
+        if len(pairs) == len(rates):
+            differences.append(statistics.mean(first - second for first, second in pairs))
+    if len(differences) < 2:
         return None
-    differences = [scores[first] - scores[second] for first, second in sorted(pairs, key=str)]
     # Rounding alone makes equal differences differ in their last bits.
     equal = max(differences) - min(differences) < 1e-9
     p = None if equal else float(ttest_1samp(differences, 0).pvalue)
@@ -210,9 +212,9 @@ def markdown_report(
         sections += [
             f"## Difference from {reference}",
             f"mAP less that of {reference} in points, paired by seed; p of the two-sided paired t "
-            "test, - where all differences are equal; n pairs. A cell is - with fewer than two "
-            "seeds. All rates together are taken as independent pairs, though those of a seed "
-            "share it. No p is corrected for the number of comparisons.",
+            "test, - where all differences are equal; n pairs. Of all rates together a seed counts "
+            "once, with its mean. A cell is - with fewer than two seeds. No p is corrected for the "
+            "number of comparisons.",
             table(
                 others,
                 groups,
