@@ -92,6 +92,14 @@ def test_orientation_is_applied(orientation, turns, decoder):
     assert abs(channels(decode(content)).astype(int) - expected).mean() < 3
 
 
+@pytest.mark.parametrize("block", [b"garbage", b"MM", bytes(8)])
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_an_exif_block_that_cannot_be_read_is_passed_over(form, block, decoder):
+    content = encoded(PHOTO, form, exif=b"Exif\0\0" + block, dpi=(72, 72))
+    assert block in content
+    assert torch.equal(decode(content), decode(encoded(PHOTO, form)))
+
+
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_an_animation_gives_its_first_frame(form):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime")]

@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import os
+import struct
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -175,7 +176,7 @@ def decode(content: bytes) -> torch.Tensor:
             return as_tensor(simplejpeg.decode_jpeg(content, "RGB"))
     with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
         warnings.simplefilter("ignore")  # PIL warns of odd EXIF blocks, which do no harm
-        upright = ImageOps.exif_transpose(image)
+        upright = image if orientation(image) == 1 else ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):  # PIL would clip 16 bits at 255, to white
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         return as_tensor(np.array(upright.convert("RGB")))
@@ -187,7 +188,15 @@ def has_orientation(jpeg: bytes) -> bool:
         return False
     with warnings.catch_warnings(), Image.open(io.BytesIO(jpeg)) as image:
         warnings.simplefilter("ignore")
-        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return orientation(image) != 1
+
+
+def orientation(image: Image.Image) -> int:
+    """How EXIF says the photo is turned; 1, upright, also where its block cannot be read."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, struct.error):
+        return 1
 
 
 def as_tensor(pixels: np.ndarray) -> torch.Tensor:
