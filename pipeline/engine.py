@@ -273,11 +273,12 @@ def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[
             if stop():
                 t.totals.means(t.epoch)  # a state with NaN is not worth storing
                 raise Interrupted
-    speed = t.totals.images / t.totals.seconds
-    return t.totals.means(t.epoch) | {
+    means = t.totals.means(t.epoch)
+    t.totals.seconds = time.perf_counter() - started  # now the device has finished its work
+    return means | {
         "lr": t.optimizer.param_groups[0]["lr"],
         "seconds": t.totals.seconds,
-        "images_per_second": speed,
+        "images_per_second": t.totals.images / t.totals.seconds,
     }
 
 
