@@ -33,11 +33,22 @@ def status_of(error):
             RuntimeError("CUDA out of memory. Tried to allocate"),
             "error: out of memory: train with a lower --batch_size, or give --device cpu",
         ),
+        (
+            MemoryError("Unable to allocate 9 TiB"),
+            "error: out of memory: train with a lower --batch_size, or give --device cpu",
+        ),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_and_status_1(error, line, capsys):
+def test_what_a_user_can_mend_is_one_line_and_status_1(error, line, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["main_BCE.py"])
     assert status_of(error) == 1
     assert capsys.readouterr().err == line + "\n"
+
+
+def test_where_nothing_is_trained_a_batch_size_would_not_help(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["val.py"])
+    assert status_of(RuntimeError("CUDA out of memory.")) == 1
+    assert capsys.readouterr().err == "error: out of memory: free some, or give --device cpu\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), OSError("a bug")])

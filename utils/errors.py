@@ -37,7 +37,7 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
     def report() -> int:
         at_once = False
         try:
-            if distributed.launched() > 1 and not Path(sys.argv[0]).name.startswith("main_"):
+            if distributed.launched() > 1 and not trains():
                 raise UserError("only training runs in several processes: start this with python")
             main()
             sys.stdout.flush()
@@ -59,11 +59,13 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
                 message = f"{error.strerror}: {error.filename}"
             else:
                 raise
-        except RuntimeError as error:
-            # Named by text, since torch must not be imported for this.
-            if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+        except (RuntimeError, MemoryError) as error:
+            # Torch's are named by text, since torch must not be imported for this.
+            texts = ("out of memory", "can't allocate memory")
+            if isinstance(error, RuntimeError) and not any(text in str(error) for text in texts):
                 raise
-            message = "out of memory: train with a lower --batch_size, or give --device cpu"
+            less = "train with a lower --batch_size" if trains() else "free some"
+            message = f"out of memory: {less}, or give --device cpu"
         distributed.let_first_speak(at_once)
         print(f"error: {message}", file=sys.stderr)
         return 1
@@ -80,6 +82,11 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
             raise
 
     return wrapper
+
+
+def trains() -> bool:
+    """Whether this is a training script."""
+    return Path(sys.argv[0]).name.startswith("main_")
 
 
 def has_lost_reader(descriptor: int) -> bool:
