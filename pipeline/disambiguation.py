@@ -1,14 +1,13 @@
 """How well a trained classifier tells which candidates of its training images are true."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.data.candidates import REVIEWED, read_candidates
 from pipeline.data.labelled import LabelledImages
-from pipeline.experiment import describe_data, load_candidates
+from pipeline.experiment import check_candidate_file, describe_data, load_candidates
 from pipeline.model.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.metrics import average_precision
@@ -57,11 +56,7 @@ def candidates_of_run(
         UserError: the candidate file is gone, or data or candidates are no longer the run's.
     """
     options = argparse.Namespace(**checkpoint.options)
-    if options.noise_file is not None and not Path(options.noise_file).exists():
-        raise UserError(
-            f"{options.noise_file}, the candidates that {checkpoint.path} was trained on, is "
-            "missing: bring it back"
-        )
+    check_candidate_file(options, checkpoint.path)
     candidates = load_candidates(options, train)
     if describe_data(train, test, candidates)["fingerprint"] != checkpoint.data.get("fingerprint"):
         raise UserError(
@@ -82,7 +77,7 @@ def noise_was_added(run: argparse.Namespace) -> bool:
     """Whether the run's candidates are its data set's labels and noise, and not labels as found."""
     if run.script == "main_real":
         return False
-    if run.dataset == "files" and run.noise_file is not None:
+    if run.dataset in ("files", "nuswide") and run.noise_file is not None:
         _, metadata = read_candidates(run.noise_file)
         # Labels that were cleaned are not true as found.
         return (metadata or {}).get("model") != REVIEWED

@@ -22,7 +22,7 @@ from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import TestImages, TrainingImages, end_workers, test_loader, train_loader
 from pipeline.data.noise import uniform_noise
 from pipeline.data.sources import AUGMENTATION, load_data
-from pipeline.data.transforms import test_transform, train_transform
+from pipeline.data.transforms import test_transform, train_transform, uncropped_side
 from pipeline.engine import Method, Training, evaluate, evaluation_share, fit, format_metric
 from pipeline.model.checkpoint import check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
@@ -74,6 +74,8 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     train_data, test_data = load_data(options)
     resolve_machine(options, in_memory=isinstance(train_data.images, torch.Tensor))
     with distributed.local_first():
+        if options.resume is not None:
+            check_candidate_file(options, options.resume)
         candidates = load_candidates(options, train_data)
     return fit_data(options, make_method, train_data, test_data, candidates)
 
@@ -171,9 +173,9 @@ def fit_assembled(
         flush=True,
     )
 
+    augmentation = AUGMENTATION.get(options.dataset, {})
     if options.cache is not None:
-        # The smallest crop, 0.7 of the area at 3:4, still has --img_size pixels a side at 4:3.
-        side = round(1.2 * options.img_size)
+        side = uncropped_side(options.img_size, **augmentation)
         small = functools.partial(shrink, side=side)
         square = test_transform(options.img_size)
         with distributed.local_first():
@@ -181,7 +183,7 @@ def fit_assembled(
             test_data = cache_images(test_data, options.cache, square, f"square{options.img_size}")
     augmented = TrainingImages(
         train_data.images,
-        train_transform(options.img_size, **AUGMENTATION.get(options.dataset, {})),
+        train_transform(options.img_size, **augmentation),
         options.seed,
     )
     resized = TestImages(test_data.images, test_transform(options.img_size))
@@ -243,6 +245,20 @@ def load_candidates(options: argparse.Namespace, data: LabelledImages) -> np.nda
     )
 
 
+def check_candidate_file(options: argparse.Namespace, trained: str | Path) -> None:
+    """Refuse to make again the candidates that a run was trained on: its file may hold others.
+
+    Args:
+        options: of the run.
+        trained: what was trained on them, as the message names it.
+    """
+    if options.noise_file is not None and not Path(options.noise_file).exists():
+        raise UserError(
+            f"{options.noise_file}, the candidates that {trained} was trained on, is missing: "
+            "bring it back, or say by --noise_file where it is"
+        )
+
+
 def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
     """Trunk and head with their starting weights."""
     classifier = assemble(
@@ -263,6 +279,14 @@ def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
         given = {"model": options.model, "head": options.head, "num_cls": classes}
         check_flags(stored, given | {"num_heads": options.num_heads})
         load_strictly(classifier, stored.state, f"{options.load_from} and the flags")
+        for name in ("normalize", "lam"):
+            trained, now = stored.options.get(name), getattr(options, name)
+            if trained not in (None, now):
+                print(
+                    f"warning: {options.load_from} was trained with --{name} {trained}, but goes "
+                    f"on with {now}",
+                    file=sys.stderr,
+                )
     else:
         load_trunk(classifier.trunk, options.weights, options.img_size)
     return classifier

@@ -49,8 +49,15 @@ def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
     options = vars(parse("--dataset", "files", "--labels", str(labels), "--partial_rate", "0.1"))
     (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     assert parse("--resume", str(tmp_path), "--labels", "b/l.csv").labels == "b/l.csv"
+    assert parse("--resume", str(tmp_path), "--path_images", "photos").path_images == "photos"
     with pytest.raises(UserError, match="--classes c.txt differs from the None"):
         parse("--resume", str(tmp_path), "--classes", "c.txt")
+
+
+def test_the_cache_of_a_resumed_run_may_lie_elsewhere(tmp_path):
+    options = vars(parse("--dataset", "digits", "--cache", "job1"))
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    assert parse("--resume", str(tmp_path), "--cache", "job2").cache == "job2"
 
 
 def test_resume_refuses_other_options_another_script_and_no_run(stored_run, tmp_path):

@@ -59,12 +59,13 @@ def test_the_truth_is_known_where_noise_was_added(script, rate, file, known):
 
 
 @pytest.mark.parametrize("model", ["uniform", "reviewed"])
-def test_labels_that_were_cleaned_are_no_truth(model, tmp_path):
+@pytest.mark.parametrize("dataset", ["files", "nuswide"])
+def test_labels_that_were_cleaned_are_no_truth(dataset, model, tmp_path):
     path, candidates = tmp_path / "c.npy", np.array([[1, 1, 0], [1, 1, 1]], np.uint8)
     write_candidates(
         path,
         candidates,
-        dataset="files",
+        dataset=dataset,
         split="train",
         rate=0.0,
         seed=0,
@@ -74,7 +75,7 @@ def test_labels_that_were_cleaned_are_no_truth(model, tmp_path):
         targets=TRUTH,
     )
     run = argparse.Namespace(
-        script="main_BCE", partial_rate=None, noise_file=str(path), dataset="files"
+        script="main_BCE", partial_rate=None, noise_file=str(path), dataset=dataset
     )
     assert (truth_of(run, DATA) is None) == (model == "reviewed")
 

@@ -207,11 +207,26 @@ def test_resuming_refuses_data_that_changed(run, devkit, tmp_path):
     assert "the data of r changed since the run began (fingerprint)" in err
 
 
+def test_resuming_does_not_replace_candidates_that_are_gone(run, devkit, tmp_path):
+    run("main_BCE", *voc_flags(devkit, "--output_dir", "r", "--noise_file", "noise.npy"))
+    (tmp_path / "noise.npy").rename(tmp_path / "moved.npy")
+    status, _, err = run("main_BCE", "--resume", "r", "--total_epoch", 3)
+    assert status == 1
+    assert "noise.npy, the candidates that r was trained on, is missing: bring it" in err
+    assert not (tmp_path / "noise.npy").exists()
+    flags = ["--resume", "r", "--total_epoch", 3, "--noise_file", "moved.npy"]
+    assert run("main_BCE", *flags)[0] == 0
+
+
 def test_weights_of_a_run_start_another(run, devkit):
     run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
     flags = voc_flags(devkit, "--load_from", "r/model.safetensors")
     del flags[flags.index("--weights") : flags.index("--weights") + 2]
-    assert run("main_BCE", *flags)[0] == 0
+    status, _, err = run("main_BCE", *flags)
+    assert (status, "was trained with" in err) == (0, False)
+    status, _, err = run("main_BCE", *flags, "--normalize", "imagenet")
+    assert status == 0
+    assert "r/model.safetensors was trained with --normalize none, but goes on with imagenet" in err
     assert run("main_BCE", *flags, "--load_from", "r")[0] == 0
     status, _, err = run("main_BCE", *flags, "--head", "gap")
     assert status == 1

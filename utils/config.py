@@ -12,6 +12,7 @@ from utils.errors import UserError
 CHANGED_ON_RESUME = {"device", "workers", "print_freq", "total_epoch"}
 # Where a run's data lie, which may have moved since; what they hold must be the same.
 DATA_PLACES = ("path_images", "labels", "classes", "noise_file")
+MAY_MOVE = (*DATA_PLACES, "cache")
 
 
 def read_config(run: str) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
             continue
         if (name, value) == ("amp", "auto"):  # the run has chosen
             continue
-        moved = name in DATA_PLACES and stored.get(name) is not None
+        moved = name == "path_images" or (name in MAY_MOVE and stored.get(name) is not None)
         if name not in CHANGED_ON_RESUME and not moved and value != stored.get(name):
             raise UserError(
                 f"--{name} {value} differs from the {stored.get(name)} of {given.resume}: a "

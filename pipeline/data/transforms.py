@@ -1,6 +1,7 @@
 """Augmentation and resizing, on uint8 tensors: a quarter of the memory traffic of floats."""
 
 import itertools
+import math
 
 import torch
 from torchvision.transforms import v2
@@ -33,6 +34,19 @@ def train_transform(img_size: int, flip: bool = True, multi_scale: bool = False)
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     return v2.Compose(steps)
+
+
+def uncropped_side(img_size: int, flip: bool = True, multi_scale: bool = False) -> int:
+    """Shorter side of a photo in pixels that leaves each crop of `train_transform` `img_size`.
+
+    Arguments as there.
+
+    >>> uncropped_side(448), uncropped_side(224, multi_scale=True)
+    (619, 374)
+    """
+    # The smallest are 0.7 of a square's area at 3:4, and the smallest scale.
+    share = min(SCALES) if multi_scale else math.sqrt(0.7 * 3 / 4)
+    return math.ceil(img_size / share)
 
 
 def test_transform(img_size: int) -> v2.Transform:
