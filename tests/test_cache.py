@@ -121,6 +121,13 @@ def test_workers_get_the_file_and_not_its_content(data, tmp_path):
     assert torch.equal(pickle.loads(stored)[0], cached[0])
 
 
+def test_a_name_that_is_no_utf_8_is_cached(tmp_path):
+    name = "caf\udce9.png"
+    Image.new("RGB", (4, 4)).save(tmp_path / name)
+    data = open_images(tmp_path, [name], ["x"], np.ones((1, 1), np.int8))
+    assert cache_images(data, tmp_path / "c", at_side(20), "short20").images[0].shape == (3, 4, 4)
+
+
 def test_images_in_memory_stay_as_they_are(tmp_path):
     images = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     data = LabelledImages(images, ["x"], np.ones((2, 1), np.int8), ["a", "b"])

@@ -27,6 +27,14 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
+@pytest.mark.parametrize("name", ["caf\udce9.jpg", "é 猫.jpg", 'a"\\.jpg'])
+def test_json_keeps_any_file_name(name, tmp_path):
+    write_json(tmp_path / "a.json", {name: [name]})
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(text) == {name: [name]}
+    assert "猫" not in name or "猫" in text
+
+
 def test_missing_folders_are_made_and_the_suffix_is_kept(tmp_path):
     with atomic_path(tmp_path / "x" / "y" / "voc07_0.1.npy") as temporary:
         assert temporary.suffix == ".npy"

@@ -31,6 +31,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # else a machine's crash could leave the new name empty
         os.replace(temporary, path)
     except BaseException as error:
         # Writes to an open file fail without naming it.
@@ -45,8 +47,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` to `path` as indented JSON, all or nothing."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        # File names that are no UTF-8 hold surrogates, whose escapes JSON has in common.
+        temporary.write_text(text, "utf-8", errors="backslashreplace")
 
 
 def check_output_dir(path: Path, flag: str = "--output_dir") -> None:

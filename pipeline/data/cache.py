@@ -67,7 +67,8 @@ def cache_images(
     if not isinstance(data.images, ImageFiles):
         return data
     paths = [data.images.path(row) for row in range(len(data))]
-    name = hashlib.sha256("\n".join([kind, *map(os.path.abspath, paths)]).encode()).hexdigest()
+    named = "\n".join([kind, *map(os.path.abspath, paths)])
+    name = hashlib.sha256(os.fsencode(named)).hexdigest()
     file = Path(folder) / f"{kind}-{name[:16]}.pixels"
     index = file.with_suffix(".json")
     sources = fingerprint(paths)
@@ -86,13 +87,18 @@ def shrink(image: torch.Tensor, side: int) -> torch.Tensor:
 
 def fingerprint(paths: list[str]) -> str:
     """SHA-256 of the files' sizes and times of change."""
-    digest = hashlib.sha256()
-    for path in paths:
+    digest, step = hashlib.sha256(), 1000
+
+    def describe(first: int) -> bytes:
+        stats = map(os.stat, paths[first : first + step])
+        return b"".join(f"{stat.st_size} {stat.st_mtime_ns}\n".encode() for stat in stats)
+
+    with ThreadPoolExecutor(16) as pool:  # one by one takes minutes on a network disk
         try:
-            status = os.stat(path)
+            for part in pool.map(describe, range(0, len(paths), step)):
+                digest.update(part)
         except OSError as error:
-            raise UserError(f"cannot read image {path}: {error.strerror}") from error
-        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+            raise UserError(f"cannot read image {error.filename}: {error.strerror}") from error
     return digest.hexdigest()
 
 
