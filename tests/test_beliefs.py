@@ -1,10 +1,14 @@
+import argparse
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.review.beliefs import believe, decide
+from pipeline.cones.labelsets import fit_label_sets
+from pipeline.cones.rows import CandidateRows
+from pipeline.review.beliefs import believe, believe_run, decide
 
 
 def draw(rate=0.3, images=4000, classes=4, seed=0):
@@ -30,6 +34,30 @@ def test_honest_scores_give_honest_probabilities(of_candidates):
     for low in (0.2, 0.4, 0.6, 0.8):
         chosen = (believed > low) & (believed < low + 0.1)
         assert true[some][chosen].mean() == pytest.approx(low + 0.05, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "of_candidates"),
+    [
+        ({"recipe": "posterior", "noise_rate": 0.2}, False),
+        ({"recipe": "paper"}, True),
+        ({"loss": "bce-forward", "noise_rate": 0.2}, False),
+        ({"loss": "bce"}, True),
+    ],
+)
+def test_a_run_is_believed_by_what_it_learned_and_part_by_part(trained_with, of_candidates):
+    logits, _, candidates = draw(images=400)
+    logits[::2] += 1
+    labels = candidates.numpy().astype(np.uint8)
+    rate = trained_with.get("noise_rate")
+    rates = fit_label_sets(CandidateRows.from_dense(candidates), rate).rates
+    parts = [np.arange(0, 400, 2), np.arange(1, 400, 2)]
+    run = argparse.Namespace(**trained_with)
+    believed = believe_run(logits.numpy(), labels, run, parts)
+    for part in parts:
+        expected = believe(logits[part], candidates[part], rates, of_candidates)
+        np.testing.assert_allclose(believed[part], expected.numpy(), atol=1e-6)
+    assert abs(believed - believe_run(logits.numpy(), labels, run)).max() > 0.01
 
 
 def test_a_constant_error_does_not_matter():

@@ -71,6 +71,18 @@ def test_several_processes_train_and_score_as_one(processes, recipe, run, devkit
     torch.testing.assert_close(method_state("many"), method_state("one"), atol=1e-4, rtol=1e-4)
 
 
+def test_all_processes_score_with_the_statistics_that_are_stored(run, devkit):
+    """Of batch norm, which each process takes of its own images."""
+    flags = [*FLAGS.replace("convnext", "resnet").split(), "--path_images", devkit]
+    flags += ["--lr", 0.05, "--total_epoch", 1, "--warmup_epoch", 0, "--output_dir", "many"]
+    many = torchrun(2, "main_BCE", *flags)
+    text = many.communicate(timeout=300)[0]
+    assert many.returncode == 0, text
+    assert run("val", "--load_from", "many", "--output_dir", "v")[0] == 0
+    stored = json.loads(Path("v/evaluation.json").read_text())
+    assert records("many")[-1]["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
+
+
 @pytest.mark.parametrize("found", ["config.json", "last.pt"])  # before the first epoch, after it
 def test_a_killed_process_takes_the_others_along_and_one_goes_on(found, run, devkit):
     flags = [*FLAGS.split(), "--path_images", devkit, "--total_epoch", 1000]
