@@ -97,9 +97,10 @@ def read_instances(path: Path, every_image: bool = False) -> Instances:
     try:
         return index_instances(path, every_image)
     except OSError as error:
+        place = "--path_images must be the folder COCO2014, with annotations and images in it"
         raise UserError(
-            f"expected the annotations {path}, but found: {error.strerror}; --path_images must be "
-            "the folder COCO2014, with annotations and images in it"
+            f"expected the annotations {path}, but found: {error.strerror}; "
+            f"{'check --labels' if every_image else place}"
         ) from error
     except MALFORMED as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
