@@ -61,11 +61,15 @@ class Grid:
     def shared(self) -> dict[str, Any]:
         """What all runs have in common, for `settings.keep`."""
         shared: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags, "noise": self.noise}
+        inputs = {"labels": [*by_flag(self.flags).get("--labels", []), ""][0]}
         if self.scorer is not None:
             shared["load_from"] = self.scorer
-        labels = [*by_flag(self.flags).get("--labels", []), ""][0]
-        if Path(labels).is_file():
-            shared["labels_sha256"] = hashlib.sha256(Path(labels).read_bytes()).hexdigest()
+            place = Path(self.scorer)
+            weights = (place, place / "model.safetensors", place / "last.pt")
+            inputs["load_from"] = str(next((path for path in weights if path.is_file()), ""))
+        for name, path in inputs.items():
+            if Path(path).is_file():
+                shared[f"{name}_sha256"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return shared
 
     def make_candidates(self, runs: list[Run], children: Children) -> None:

@@ -17,7 +17,8 @@ def keep(folder: Path, asked: dict[str, Any], added: dict[str, list[str]]) -> No
 
     Args:
         folder: of the runs.
-        asked: dataset, flags, noise and, where there are any, load_from and labels_sha256.
+        asked: dataset, flags, noise and, where there are any, load_from, labels_sha256 and
+            load_from_sha256.
         added: definitions of methods that are not built in; later calls may bring others.
 
     Raises:
@@ -34,11 +35,14 @@ def keep(folder: Path, asked: dict[str, Any], added: dict[str, list[str]]) -> No
                 f"{described(now, differing)} is asked for: give the same flags again, or another "
                 "--output_dir"
             )
-        if stored.get("labels_sha256", asked.get("labels_sha256")) != asked.get("labels_sha256"):
-            raise UserError(
-                f"{now['--labels'][0]} is not what it was for the runs in {folder}: bring it back, "
-                "or give another --output_dir"
-            )
+        for name in ("labels", "load_from"):
+            key = f"{name}_sha256"
+            # What is gone may not be needed any more.
+            if key in stored and asked.setdefault(key, stored[key]) != stored[key]:
+                raise UserError(
+                    f"the file of --{name} is not what it was for the runs in {folder}: bring it "
+                    "back, or give another --output_dir"
+                )
     for name, definition in added.items():
         old = before.get(name, definition)
         if by_flag(old) != by_flag(definition) and has_runs(folder, name):
