@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from utils.defaults import LOSSES
+from utils.errors import UserError
 from utils.options import parse_options
 
 
@@ -134,3 +135,12 @@ def test_help_states_every_default_and_does_not_import_torch(script):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "default 0.01" in done.stdout
+
+
+def test_a_cache_that_cannot_be_made_is_said_at_once(tmp_path):
+    (tmp_path / "file").touch()
+    flags = ["--dataset", "digits", "--cache", str(tmp_path / "file" / "cache")]
+    with pytest.raises(UserError, match="^--cache .* cannot be made: .*/file is a file: give ano"):
+        parse_options("main_BCE", flags)
+    flags[-1] = str(tmp_path)
+    assert parse_options("main_BCE", flags).cache == str(tmp_path)

@@ -20,6 +20,7 @@ from utils.defaults import (
     LOSSES,
     RECIPE_DEFAULTS,
 )
+from utils.files import check_writable
 from utils.flags import (
     COUNT,
     NATURAL,
@@ -281,7 +282,9 @@ def parse_options(script: str, argv: list[str] | None = None) -> argparse.Namesp
         parser.error("--load_from brings the trunk's weights too: leave --weights out")
     options.script = script
     if options.resume is not None:
-        return options_of_run(options)
+        options = options_of_run(options)
+        check_cache(options)
+        return options
     check_data_flags(parser, options)
     if script == "main_real" and options.noise_file is None:
         options.partial_rate = 0.0
@@ -304,7 +307,14 @@ def parse_options(script: str, argv: list[str] | None = None) -> argparse.Namesp
     # The other scripts make a noise file that is missing.
     more = {"noise_file": "one that review.py wrote"} if script == "main_real" else {}
     check_inputs(options, **more)
+    check_cache(options)
     return resolve(options)
+
+
+def check_cache(options: argparse.Namespace) -> None:
+    """Refuse a --cache that cannot be made; one that is there may be whole, and only read."""
+    if options.cache is not None and not Path(options.cache).is_dir():
+        check_writable(Path(options.cache), "--cache")
 
 
 def check_recipe_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
