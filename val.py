@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.defaults import DATASETS
-from utils.errors import exit_status
-from utils.files import atomic_path, check_new_file, check_output_dir, check_writable, write_json
+from utils.errors import UserError, exit_status
+from utils.files import atomic_path, check_new_file, check_output_dir, write_json
 from utils.flags import (
     NATURAL,
     add_checkpoint_flags,
@@ -86,8 +86,11 @@ def main() -> None:
     now = time.strftime("%Y%m%d-%H%M%S")
     folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}-{os.getpid()}")
     check_output_dir(folder)
-    if options.tune_thresholds:
-        check_writable(thresholds_path(checkpoint).parent, "--tune_thresholds")
+    if options.tune_thresholds and not os.access(thresholds_path(checkpoint).parent, os.W_OK):
+        raise UserError(
+            f"--tune_thresholds writes beside {checkpoint.path}, where you may not write: copy it "
+            "with its config.json, or leave the flag out"
+        )
     splits = load_splits(options, ["train", "test"] if options.candidates else [options.split])
     images = splits[options.split]
     classes, targets = images.classes, images.targets

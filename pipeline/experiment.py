@@ -329,7 +329,10 @@ def restore(
             f"{run.path} has trained {training.epoch - 1} epochs, more than --total_epoch "
             f"{total_epoch}: give more, or start a new run"
         )
-    print(f"resuming in epoch {training.epoch} after step {training.step}")
+    if training.epoch > total_epoch:
+        print(f"{run.path} has all its epochs: --total_epoch of more trains it further")
+    else:
+        print(f"resuming in epoch {training.epoch} after step {training.step}")
 
 
 def resolve_machine(options: argparse.Namespace, in_memory: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,10 +163,10 @@ def test_what_contradicts_the_weights_is_one_line(flags, message, run, trained, 
 
 
 def test_thresholds_that_could_not_be_stored_are_said_before_the_work(run, trained, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda place, _: place.name != trained)
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place).name != trained)
     status, _, err = run("val", "--load_from", "r", "--tune_thresholds")
-    assert (status, "--tune_thresholds r needs " in last_line(err)) == (1, True)
-    monkeypatch.setattr(os, "access", lambda place, _: place.name == trained)
+    assert (status, "--tune_thresholds writes beside r/" in last_line(err)) == (1, True)
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place).name == trained)
     status, _, err = run("val", "--load_from", "r")
     assert (status, "--output_dir runs/val-voc07-" in last_line(err)) == (1, True)
 

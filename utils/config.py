@@ -20,11 +20,14 @@ def read_config(run: str) -> dict[str, Any]:
 
     Raises:
         UserError: it is no run.
+        PermissionError: it may not be read.
     """
     path = Path(run) / "config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
         options, data = dict(config["options"]), dict(config["data"])
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{run} is no run: expected a readable {path} written by a training script"

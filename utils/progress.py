@@ -26,7 +26,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             distributed.end_soon()
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nstopping after this step; Ctrl-C again ends at once", file=sys.stderr)
+        print("\nstopping after this step; another Ctrl-C ends at once", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -145,7 +145,9 @@ def read_table(path: Path, classes: list[str] | None = None) -> Table:
             return fill_table(path, read_json_lines(path), classes)
         if suffix == ".csv":
             return fill_table(path, read_csv(path), classes)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"label file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read: {error}; save it as UTF-8 text") from error
     raise UserError(f"{path} is of an unknown form: expected .csv, .jsonl or COCO's .json")
 
@@ -158,8 +160,10 @@ def read_classes(path: str | Path) -> list[str]:
     """
     try:
         lines = Path(path).read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"class list {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise UserError(f"class list {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"class list {path} cannot be read: {error}; save it as UTF-8") from error
     classes = [line.strip() for line in lines if line.strip()]
     repeated = [name for name in classes if classes.count(name) > 1]
     if repeated or not classes:

@@ -110,6 +110,7 @@ def read_weights(path: str | Path) -> StateDict:
     content: Any
     if not path.is_file():
         raise UserError(f"no weight file {path}: give a .pth or .safetensors file")
+    path.open("rb").close()  # safetensors calls missing what may not be read
     try:
         if path.suffix == ".safetensors":
             content = safetensors.torch.load_file(path)

@@ -190,8 +190,10 @@ def read_decisions(
     """
     try:
         content = json.loads(Path(path).read_text("utf-8-sig"))
-        if content["format"] != "review-1":
-            raise ValueError(f"format {content['format']!r}")
+        if not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__}")
+        if content.get("format") != "review-1":
+            raise ValueError(f"format {content.get('format')!r}")
         found = content["key"]
         decisions = [(name, label, keep) for name, label, keep in content["decisions"]]
         if not all(isinstance(keep, bool) for *_, keep in decisions):
