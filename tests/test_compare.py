@@ -363,7 +363,7 @@ def test_runs_on_other_labels_are_not_mixed(call, scripts, tmp_path):
     assert call(*flags)[0] == 0
     (tmp_path / "a.csv").write_text("path,labels,split")
     status, _, err = call(*flags)
-    assert (status, "error: the file of --labels is not what it was" in err) == (1, True)
+    assert (status, "error: a.csv is not what it was for the runs in" in err) == (1, True)
 
 
 def test_a_judging_that_broke_off_is_done_again(call, scripts, tmp_path):
@@ -456,7 +456,7 @@ def test_a_trained_run_draws_the_noise_of_instances(call, scripts, tmp_path):
     assert call(*flags)[0] == 0  # the folder held no weights
     (tmp_path / "run" / "model.safetensors").write_text("and further")
     status, _, err = call(*flags)
-    assert (status, "the file of --load_from is not what it was" in err) == (1, True)
+    assert (status, "/run is not what it was" in err) == (1, True)
     flags[3] = "other"
     status, _, err = call(*flags)
     assert (status, "holds runs with" in err) == (1, True)

@@ -35,13 +35,14 @@ def keep(folder: Path, asked: dict[str, Any], added: dict[str, list[str]]) -> No
                 f"{described(now, differing)} is asked for: give the same flags again, or another "
                 "--output_dir"
             )
-        for name in ("labels", "load_from"):
+        places = {"labels": "".join(now.get("--labels", [])), "load_from": asked.get("load_from")}
+        for name, place in places.items():
             key = f"{name}_sha256"
             # What is gone may not be needed any more.
             if key in stored and asked.setdefault(key, stored[key]) != stored[key]:
                 raise UserError(
-                    f"the file of --{name} is not what it was for the runs in {folder}: bring it "
-                    "back, or give another --output_dir"
+                    f"{place} is not what it was for the runs in {folder}: bring it back, or "
+                    "give another --output_dir"
                 )
     for name, definition in added.items():
         old = before.get(name, definition)
