@@ -178,50 +178,23 @@ def splc_loss(
     return focused_positive_loss(torch.where(is_positive, scores, -scores), gamma).mean()
 
 
-def largest_losses(losses: Tensor, candidates: Tensor, share: float) -> Tensor:
-    """Mark the candidates of a batch with the largest losses, without waiting for the device.
-
-    Args:
-        losses: (B, C) float, of which a gradient is ignored.
-        candidates: (B, C) float in {0, 1}, n of them 1.
-        share: in [0, 1].
-
-    Returns:
-        (B, C) bool with ceil(share n) entries true, all of them candidates. Of equal losses the
-        first are marked.
-
-    >>> largest_losses(torch.tensor([[3., 1., 9.], [2., 9., 9.]]),
-    ...                torch.tensor([[1., 1., 0.], [1., 0., 0.]]), share=0.5)
-    tensor([[ True, False, False],
-            [ True, False, False]])
-    """
-    scores = losses.detach().masked_fill(candidates == 0, -torch.inf).flatten()
-    order = scores.argsort(descending=True, stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
-    # Less a little, lest rounding make ceil(3.0000000001) of a share that means 3.
-    count = torch.ceil(candidates.sum(dtype=torch.float64) * share - 1e-6)
-    return (rank < count).view_as(losses)
-
-
 def large_loss(
     logits: Tensor, candidates: Tensor, epoch: int, correct: bool, delta_rel: float = 0.2
 ) -> Tensor:
     """BCE without the candidates of largest loss, which are rejected (LL-R) or corrected (LL-Ct).
 
-    In epoch t the (t - 1) delta_rel % of a batch's candidates that have the largest losses, their
-    number rounded up, count 0 or, corrected, as negatives, in this batch only. In the paper the
-    unreliable labels are the negatives that nobody confirmed, and the share is of all entries of
-    the batch, nearly all of which are such; here the candidates are unreliable, and the share is
-    of them. As there, nothing spares the last positive of an image. The
-    authors' code offers 0.1 to 0.5.
+    In epoch t the candidates with the (t - 1) delta_rel % B C largest losses of a batch, their
+    number rounded up, count 0 or, corrected, as negatives, in this batch only; with any that have
+    the same loss as the last of them. In the paper the unreliable labels are the negatives that
+    nobody confirmed; here they are the candidates. As there, the share is of all entries, and
+    nothing spares the last positive of an image. The authors' code offers 0.1 to 0.5.
 
     Args:
         logits: (B, C) float.
         candidates: (B, C) float in {0, 1}.
         epoch: t, from 1; the first is BCE.
         correct: take large losses for negatives, LL-Ct; otherwise leave them out, LL-R.
-        delta_rel: percent of the candidates by which the share grows each epoch.
+        delta_rel: percent of the entries by which the share grows each epoch.
 
     Returns:
         Scalar >= 0, the mean over all entries, those rejected among them.
@@ -230,9 +203,15 @@ def large_loss(
     CVPR 2022 (arXiv:2206.03740): LL-R, LL-Ct.
     """
     losses = F.binary_cross_entropy_with_logits(logits, candidates, reduction="none")
-    share = min((epoch - 1) * delta_rel / 100, 1.0)
+    # Less a little, lest rounding make ceil(3.0000000001) of a share that means 3.
+    count = math.ceil(losses.numel() * (epoch - 1) * delta_rel / 100 - 1e-6)
+    if count == 0:
+        return losses.mean()
+    unreliable = losses.detach().masked_fill(candidates == 0, -torch.inf)
+    smallest = unreliable.flatten().topk(min(count, losses.numel())).values[-1]
+    large = (unreliable >= smallest) & (candidates > 0)
     instead = F.softplus(logits) if correct else torch.zeros_like(losses)
-    return torch.where(largest_losses(losses, candidates, share), instead, losses).mean()
+    return torch.where(large, instead, losses).mean()
 
 
 class Stateless:

@@ -17,7 +17,6 @@ from pipeline.losses import (
     focal_loss,
     hill_loss,
     large_loss,
-    largest_losses,
     smoothing_loss,
     splc_loss,
 )
@@ -368,27 +367,34 @@ def test_splc_leaves_positives_and_doubted_negatives_alone(epoch):
 # Large losses.
 
 
-@given(SEEDS, st.floats(0, 1))
-def test_the_largest_losses_are_marked_among_candidates_only(seed, share):
-    losses, candidates = random_batch(seed)
-    marked = largest_losses(losses, candidates, share)
+def rejected(logits, candidates, epoch, percent):
+    """Where LL-R passes no gradient on."""
+    return gradient(large_loss, logits, candidates, epoch, False, percent) == 0
+
+
+@given(SEEDS, st.integers(2, 8), st.floats(0.2, 30))
+def test_a_share_of_all_entries_is_rejected_among_candidates_only(seed, epoch, percent):
+    logits, candidates = random_batch(seed)
+    found = rejected(logits, candidates, epoch, percent)
     n = int(candidates.sum())
-    assert int(marked.sum()) == math.ceil(n * share - 1e-6)
-    assert not marked[candidates == 0].any()
-    if 0 < marked.sum() < n:
-        assert losses[marked].min() > losses[(candidates == 1) & ~marked].max()
+    share = (epoch - 1) * percent / 100
+    assert int(found.sum()) == min(math.ceil(candidates.numel() * share - 1e-6), n)
+    assert not found[candidates == 0].any()
+    if 0 < found.sum() < n:
+        assert logits[found].max() < logits[(candidates == 1) & ~found].min()
 
 
-def test_equal_losses_are_marked_by_number_too():
-    assert largest_losses(torch.ones(2, 2), torch.ones(2, 2), 0.5).tolist() == [
-        [True] * 2,
-        [False] * 2,
+def test_of_equal_losses_all_are_rejected():
+    assert rejected(torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [1.0, 0.0]]), 2, 25).tolist() == [
+        [True, True],
+        [True, False],
     ]
 
 
 def test_a_share_that_means_a_whole_number_is_not_rounded_up():
-    share = 6 * 0.05  # 0.30000000000000004
-    assert int(largest_losses(torch.arange(10.0)[None], torch.ones(1, 10), share).sum()) == 3
+    """Of 10 entries 7 x 10 %, in floating point 7.000000000000001."""
+    logits = torch.arange(10.0)[None]
+    assert int(rejected(logits, torch.ones(1, 10), 8, 10.000000000000002).sum()) == 7
 
 
 @pytest.mark.parametrize("correct", [False, True])
@@ -397,7 +403,7 @@ def test_large_losses_of_the_first_epoch_are_bce(correct):
 
 
 # The candidates' logits, largest loss first: -4 (alone in its image), -2, -1, 0.25, 2.
-@pytest.mark.parametrize(("percent", "rejected"), [(0.2, [-4.0]), (30, [-4.0, -2.0])])
+@pytest.mark.parametrize(("percent", "rejected"), [(0.2, [-4.0]), (16, [-4.0, -2.0])])
 def test_the_largest_candidate_losses_are_rejected_or_corrected(percent, rejected):
     """Also the last candidate of an image; a non-candidate never, however large its loss."""
     large = torch.isin(LOGITS, torch.tensor(rejected)) & (CANDIDATES == 1)

@@ -52,8 +52,8 @@ LOSSES = {
     "asl": "easy negatives weigh little, the easiest nothing (Ridnik et al. 2021)",
     "hill": "negatives with a very high score are let be, as missing labels (Zhang et al. 2021)",
     "splc": "from epoch 2 on negatives with p > 0.6 are taken for true (Zhang et al. 2021)",
-    "ll-r": "from epoch 2 on the candidates of largest loss are left out, 0.2% more of them each "
-    "epoch (Kim et al. 2022)",
+    "ll-r": "from epoch 2 on the candidates of largest loss are left out, each epoch 0.2% of all "
+    "labels more (Kim et al. 2022)",
     "ll-ct": "as ll-r, but they are taken for false",
     "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
 }
