@@ -1,23 +1,21 @@
 """Check images and labels before training."""
 
-import argparse
 import sys
 from typing import Any
 
 from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
-from utils.flags import COUNT, NATURAL, add_data_flags, check_data_flags, check_inputs
+from utils.flags import COUNT, NATURAL, ScriptParser, add_data_flags, check_data_flags, check_inputs
 
 SHOWN = 5
 
 
 @exit_status
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Check images and labels before training: read every file, count labels by "
         "class and split, compare the splits, and say what would make training wrong (exit "
         "status 1) and what deserves a look.",
-        allow_abbrev=False,
     )
     data_flags = add_data_flags(parser, DATASETS)
     data_flags.add_argument(

@@ -24,6 +24,7 @@ from utils.flags import (
     NATURAL,
     POSITIVE,
     RATE,
+    ScriptParser,
     add_noise_flags,
     check_inputs,
     check_noise_flags,
@@ -93,8 +94,8 @@ def check_flags(grid: Grid, runs: Sequence[Run]) -> None:
         except SystemExit as stopped:
             if not stopped.code:  # --help
                 raise
-            reason = printed.getvalue().partition(": error: ")[2]
-            print(f"error: {row}: {' '.join(reason.split())}", file=sys.stderr)
+            reason = printed.getvalue().removeprefix("error: ")
+            print(f"error: {row}: {reason}", end="", file=sys.stderr)
             raise
         except UserError as error:
             raise UserError(f"{row}: {error}") from None
@@ -139,7 +140,7 @@ def finish(grid: Grid, runs: Sequence[Run], options: argparse.Namespace) -> None
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Options, with all that needs more than one of them checked and resolved."""
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Compare methods over noise rates and seeds. Every run is one of the training "
         "scripts in a folder of its own. Finished runs are not repeated and a broken one is "
         "resumed, so the command can be stopped and given again. After every run it writes "
@@ -147,7 +148,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "results.csv (all metrics of every run) and comparison.png.",
         epilog="Flags for every training script follow '--', e.g. -- --total_epoch 5. "
         "A method's own flags win over them.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--dataset", default="digits", help="as in main_CoNeS.py (default digits)")

@@ -12,6 +12,7 @@ from utils.files import check_new_file
 from utils.flags import (
     NATURAL,
     RATE,
+    ScriptParser,
     add_data_flags,
     add_noise_flags,
     check_data_flags,
@@ -22,10 +23,9 @@ from utils.flags import (
 
 @exit_status
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Write a candidate-label file: every true label of the training images, and "
         "false ones by a noise model.",
-        allow_abbrev=False,
     )
     add_data_flags(parser, CLEAN_DATASETS)
     noise = parser.add_argument_group("noise")

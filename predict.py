@@ -12,17 +12,16 @@ from typing import Any
 
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir
-from utils.flags import COUNT, SHARE, add_checkpoint_flags, check_inputs
+from utils.flags import COUNT, INPUTS, SHARE, ScriptParser, add_checkpoint_flags, check_inputs
 
 NAMED = ["voc07", "coco", "nuswide"]  # whose class names are known without their files
 
 
 @exit_status
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Label photos with a trained classifier: predictions.csv (path, labels, their "
         "scores) and predictions.jsonl (every class's score). Scores are probabilities.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "images", nargs="*", metavar="IMAGE", help="files, folders (with subfolders) or globs"
@@ -57,6 +56,7 @@ def main() -> None:
         help="write the classifier as .onnx: images (B, 3, S, S) uint8 to logits and cams",
     )
     options = parser.parse_args()
+    parser.need(options, "load_from", INPUTS["load_from"])
     if not options.images:
         for name in ("threshold", "output_dir", "cam"):
             if getattr(options, name) is not None:

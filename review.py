@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.config import DATA_PLACES
 from utils.errors import UserError, exit_status
-from utils.flags import NATURAL, SHARE, add_machine_flags, check_inputs, number
+from utils.flags import NATURAL, SHARE, ScriptParser, add_machine_flags, check_inputs, number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
 @exit_status
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Say of every training image and candidate of a run how likely it is true, "
         "drop those that are probably false, and write labels.csv, the labels kept, a summary "
         "and review.html, a page to look at the photos and correct the decisions. What the page "
         "exports becomes labels to train on by --apply.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--load_from", metavar="RUN", required=True, help="a run's folder (needed)")
+    add("--load_from", metavar="RUN", help="a run's folder (needed)")
     add(
         "--apply",
         metavar="FILE",
@@ -64,6 +63,7 @@ def main() -> None:
         data_group.add_argument(f"--{name}", metavar="FILE", help="default: the run's")
     parser.add_argument("--output_dir", metavar="DIR", help="default: review in the run's folder")
     options = parser.parse_args()
+    parser.need(options, "load_from", "a run's folder")
     decides = [options.precision, options.budget, options.folds]
     if options.apply is not None and (options.threshold != 0.5 or any(map(bool, decides))):
         parser.error("--apply takes the decisions of its file: leave --threshold and the like out")

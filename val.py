@@ -11,7 +11,9 @@ from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir, write_json
 from utils.flags import (
+    INPUTS,
     NATURAL,
+    ScriptParser,
     add_checkpoint_flags,
     add_data_flags,
     check_data_flags,
@@ -23,11 +25,10 @@ OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
 
 @exit_status
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = ScriptParser(
         description="Evaluate a trained classifier: average precision by class, mAP, CP CR CF1 OP "
         "OR OF1 at probability 0.5, and of the top 3 above it, as a table, as JSON and as "
         "precision-recall curves. A run is judged on its own data unless --dataset is given.",
-        allow_abbrev=False,
     )
     add_checkpoint_flags(parser)
     data = add_data_flags(parser, DATASETS, "default: the run's own")
@@ -61,6 +62,7 @@ def main() -> None:
         help="for evaluation.json and its plot (default runs/val-<dataset>-<time>-<process>)",
     )
     options = parser.parse_args()
+    parser.need(options, "load_from", INPUTS["load_from"])
     if options.save_scores is not None:
         if not options.save_scores.endswith(".npz"):
             parser.error(f"--save_scores {options.save_scores}: expected a name that ends in .npz")

@@ -3,7 +3,6 @@
 Run: python -m benchmarks [NAME ...]
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -15,13 +14,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.timing import RATIOS
 from utils.files import atomic_path
+from utils.flags import ScriptParser
 
 NAMES = "start step loop correlation metrics loading memory state review".split()
 FOLDER = Path("runs") / "bench"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{' '.join(NAMES)} (default all)")
     names = parser.parse_args().names or NAMES
     if unknown := set(names) - set(NAMES):

@@ -31,7 +31,7 @@ from pipeline.model.classifier import Classifier, Output
 from utils.comparison import Run, markdown_report
 from utils.defaults import CLEAN_DATASETS
 from utils.errors import exit_status
-from utils.flags import NATURAL, RATE
+from utils.flags import NATURAL, RATE, ScriptParser
 from utils.grid import Grid
 from utils.metrics import multilabel_metrics
 from utils.progress import progress_bar
@@ -44,7 +44,7 @@ SCRIPTS = {"main_BCE": losses.make_method, "main_CoNeS": build.make_method}
 def main() -> None:
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     flags = sys.argv[cut + 1 :]
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     default = ["clean", "bce", "paper", "posterior"]
     parser.add_argument("--dataset", choices=CLEAN_DATASETS, default="digits")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=default)

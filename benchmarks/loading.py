@@ -7,7 +7,6 @@ px. "PIL, float" decodes by PIL and transforms float tensors; "PIL, then float" 
 and makes the result a float tensor.
 """
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,14 @@ from torchvision.transforms import v2
 from benchmarks.timing import alternate, ratio
 from pipeline.data.images import read_image
 from pipeline.data.transforms import train_transform
+from utils.flags import ScriptParser
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "COCO2014" / "images"
 COUNT = 128
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--path_images", type=Path, default=PHOTOS, help="folder of photos")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()

@@ -24,12 +24,13 @@ from pipeline.engine import Training, train_one_epoch, train_step
 from pipeline.losses import BCE
 from pipeline.model.classifier import assemble
 from pipeline.optimisation import make_optimizer, step_schedule
+from utils.flags import ScriptParser
 
 CLASSES, IMAGES = 80, 48
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--path_images", type=Path, default=PHOTOS, help="folder of photos")
     parser.add_argument("--model", default="resnet101")
     parser.add_argument("--img_size", type=int, default=224)

@@ -21,13 +21,14 @@ from pipeline.losses import BCE
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.optimisation import make_optimizer
 from pipeline.precision import choose_precision
+from utils.flags import ScriptParser
 from utils.machine import PRECISIONS, autocast
 
 CLASSES, IMAGES = 80, 1000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet101")
     parser.add_argument("--img_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=8)

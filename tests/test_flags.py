@@ -17,6 +17,7 @@ from utils.flags import (
     POSITIVE,
     RATE,
     SHARE,
+    ScriptParser,
     add_data_flags,
     add_noise_flags,
     check_data_flags,
@@ -94,7 +95,7 @@ def test_what_lies_in_a_folder_of_others_is_not_said_to_be_missing(monkeypatch):
 )
 def test_what_is_needed_or_would_do_nothing_is_bad_usage(flags, message, capsys):
     def parse():
-        parser = argparse.ArgumentParser()
+        parser = ScriptParser()
         add_data_flags(parser, ["voc07", "digits", "files"])
         add_noise_flags(parser)
         options = parser.parse_args(flags.split())

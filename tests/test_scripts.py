@@ -369,10 +369,12 @@ def test_a_run_s_weights_as_a_trunk_s_are_refused_by_the_right_flag(run, devkit)
     assert "r/model.safetensors holds a run's trunk and head: give it as --load_from" in err
 
 
-def test_without_a_data_set_the_usage_is_shown(run):
+def test_bad_usage_is_one_line_that_names_the_help(run):
     status, _, err = run("main_CoNeS")
     assert status == 2
-    assert last_line(err).endswith("--dataset is needed")
+    assert err.startswith("error: --dataset is needed: the name of a data set")
+    assert err.endswith("; main_CoNeS.py --help lists all flags\n")
+    assert len(err.splitlines()) == 1
 
 
 def test_without_path_images_the_flag_is_asked_for(run):

@@ -221,7 +221,8 @@ def test_settings_that_nobody_knows_are_asked_for(run, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("", "--load_from"),
+        ("", "--load_from is needed"),
+        ("--load_form r", "unrecognized arguments: --load_form r"),
         ("--load_from r --save_scores s.csv", "expected a name that ends in .npz"),
         ("--load_from r --dataset voc07", "--path_images is needed"),
         ("--load_from w.pth --img_size 64 --normalize none", "--dataset is needed"),

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.defaults import CHOICES
 from utils.errors import UserError
@@ -62,6 +62,22 @@ INPUTS = {
 }
 
 
+class ScriptParser(argparse.ArgumentParser):
+    """Flags in full only, and one line, not the usage, for what is wrong with them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        line = " ".join(message.split())
+        self.exit(2, f"error: {line}; {self.prog} --help lists all flags\n")
+
+    def need(self, options: argparse.Namespace, name: str, expected: str) -> None:
+        """Bad usage where the flag is not given; said after those that do not exist."""
+        if getattr(options, name) is None:
+            self.error(f"--{name} is needed: {expected}")
+
+
 def add_data_flags(
     parser: argparse.ArgumentParser, datasets: list[str], without: str = "needed"
 ) -> Any:
@@ -106,18 +122,17 @@ def add_data_flags(
     return data
 
 
-def check_data_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+def check_data_flags(parser: ScriptParser, options: argparse.Namespace) -> None:
     """Bad usage (exit status 2) where a needed flag is missing or one would do nothing."""
-    if options.dataset is None:
-        parser.error("--dataset is needed")
+    parser.need(options, "dataset", "the name of a data set, or files for your own images")
     for name in ("labels", "classes"):
         given = getattr(options, name, None) is not None
         if given and options.dataset != "files":
             parser.error(f"--{name} is for --dataset files")
-    if options.dataset == "files" and options.labels is None:
-        parser.error("--labels is needed: the file that lists your images and their labels")
-    if options.dataset not in ("files", "digits") and options.path_images is None:
-        parser.error(f"--path_images is needed: the folder that holds {options.dataset}")
+    if options.dataset == "files":
+        parser.need(options, "labels", "the file that lists your images and their labels")
+    elif options.dataset != "digits":
+        parser.need(options, "path_images", f"the folder that holds {options.dataset}")
 
 
 def check_inputs(options: argparse.Namespace, **more: str) -> None:
@@ -151,7 +166,6 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--load_from",
         metavar="FILE",
-        required=True,
         help="a run's folder, or a .pth, .pt or .safetensors file: a run's, one of the method's "
         "authors or one of CSRA (needed)",
     )

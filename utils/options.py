@@ -28,6 +28,7 @@ from utils.flags import (
     POSITIVE,
     RATE,
     SHARE,
+    ScriptParser,
     add_data_flags,
     check_data_flags,
     check_inputs,
@@ -68,7 +69,7 @@ TRAINING_SCRIPTS = {
 }
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(ScriptParser):
     """A parser whose flags default to None, 'not given', and are resolved by `resolve`."""
 
     cases: tuple[str, ...] = ()  # data sets and recipes that it takes
@@ -102,7 +103,6 @@ def build_parser(script: str) -> Parser:
     parser = Parser(
         prog=f"{script}.py",
         description=description,
-        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,  # the losses stand in lines
     )
     parser.cases = (*datasets, *RECIPE_DEFAULTS) if method else tuple(datasets)
