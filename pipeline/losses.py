@@ -6,9 +6,9 @@ negative. Each baseline is a pure function of
     logits      (B, C) float32, scores before the sigmoid; p = sigmoid(logits)
     candidates  (B, C) float in {0, 1}, called S
 
-that returns a scalar, the mean over the (B, C) entries, so that a learning rate means the same
-to all of them. Function defaults are the papers'; with these, values and gradients are finite at
-any finite logit. Small classes below make methods of them that the engine can train with; the one
+that returns a scalar, the mean over the (B, C) entries, whose gradients do not grow with their
+number; some authors take sums, and the learning rates that go with them. Function defaults are the
+papers'; with these, values and gradients are finite at any finite logit. Small classes below make methods of them that the engine can train with; the one
 that learns a noise rate is in forward_correction.py.
 """
 
@@ -183,11 +183,11 @@ def large_loss(
 ) -> Tensor:
     """BCE without the candidates of largest loss, which are rejected (LL-R) or corrected (LL-Ct).
 
-    In epoch t the candidates with the (t - 1) delta_rel % B C largest losses of a batch, their
-    number rounded up, count 0 or, corrected, as negatives, in this batch only; with any that have
-    the same loss as the last of them. In the paper the unreliable labels are the negatives that
-    nobody confirmed; here they are the candidates. As there, the share is of all entries, and
-    nothing spares the last positive of an image. The authors' code offers 0.1 to 0.5.
+    In epoch t a batch's k candidates of largest loss, and those with the same loss as the last of
+    them, count 0 or, corrected, as negatives, in this batch only; k is (t - 1) delta_rel % of the
+    B C entries, rounded up. In the paper the unreliable labels are the negatives that nobody
+    confirmed; here they are the candidates. As there, the share is of all entries, and nothing
+    spares the last positive of an image. The authors' code offers 0.1 to 0.5 for delta_rel.
 
     Args:
         logits: (B, C) float.
