@@ -94,8 +94,8 @@ def check_flags(grid: Grid, runs: Sequence[Run]) -> None:
         except SystemExit as stopped:
             if not stopped.code:  # --help
                 raise
-            reason = printed.getvalue().removeprefix("error: ")
-            print(f"error: {row}: {reason}", end="", file=sys.stderr)
+            reason = printed.getvalue().splitlines()[-1].removeprefix("error: ")
+            print(f"error: {row}: {reason}", file=sys.stderr)
             raise
         except UserError as error:
             raise UserError(f"{row}: {error}") from None

@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def take_data_of_run(
-    parser: argparse.ArgumentParser, options: argparse.Namespace, stored: dict[str, Any]
+    parser: ScriptParser, options: argparse.Namespace, stored: dict[str, Any]
 ) -> None:
     """Fill the data flags that were not given from the run, if --dataset was not."""
     if options.dataset is None:

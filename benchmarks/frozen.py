@@ -44,7 +44,7 @@ SCRIPTS = {"main_BCE": losses.make_method, "main_CoNeS": build.make_method}
 def main() -> None:
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     flags = sys.argv[cut + 1 :]
-    parser = ScriptParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(prog="python -m benchmarks.frozen", description=__doc__.splitlines()[0])
     default = ["clean", "bce", "paper", "posterior"]
     parser.add_argument("--dataset", choices=CLEAN_DATASETS, default="digits")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=default)

@@ -25,7 +25,7 @@ COUNT = 128
 
 
 def main() -> None:
-    parser = ScriptParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(prog="python -m benchmarks.loading", description=__doc__.splitlines()[0])
     parser.add_argument("--path_images", type=Path, default=PHOTOS, help="folder of photos")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()

@@ -30,7 +30,7 @@ CLASSES, IMAGES = 80, 48
 
 
 def main() -> None:
-    parser = ScriptParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(prog="python -m benchmarks.loop", description=__doc__.splitlines()[0])
     parser.add_argument("--path_images", type=Path, default=PHOTOS, help="folder of photos")
     parser.add_argument("--model", default="resnet101")
     parser.add_argument("--img_size", type=int, default=224)

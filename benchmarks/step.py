@@ -28,7 +28,7 @@ CLASSES, IMAGES = 80, 1000
 
 
 def main() -> None:
-    parser = ScriptParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet101")
     parser.add_argument("--img_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=8)

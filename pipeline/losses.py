@@ -6,10 +6,10 @@ negative. Each baseline is a pure function of
     logits      (B, C) float32, scores before the sigmoid; p = sigmoid(logits)
     candidates  (B, C) float in {0, 1}, called S
 
-that returns a scalar, the mean over the (B, C) entries, whose gradients do not grow with their
-number; some authors take sums, and the learning rates that go with them. Function defaults are the
-papers'; with these, values and gradients are finite at any finite logit. Small classes below make methods of them that the engine can train with; the one
-that learns a noise rate is in forward_correction.py.
+that returns a scalar, the mean over the (B, C) entries; the authors of asl, hill and splc sum.
+Function defaults are the papers'; with these, values and gradients are finite at any finite logit.
+Small classes below make methods of them that the engine can train with; the one that learns a
+noise rate is in forward_correction.py.
 """
 
 import argparse
@@ -186,8 +186,9 @@ def large_loss(
     In epoch t a batch's k candidates of largest loss, and those with the same loss as the last of
     them, count 0 or, corrected, as negatives, in this batch only; k is (t - 1) delta_rel % of the
     B C entries, rounded up. In the paper the unreliable labels are the negatives that nobody
-    confirmed; here they are the candidates. As there, the share is of all entries, and nothing
-    spares the last positive of an image. The authors' code offers 0.1 to 0.5 for delta_rel.
+    confirmed; here they are the candidates. As in the authors' code, which offers 0.1 to 0.5 for
+    delta_rel, the share is of all entries, and nothing spares the last positive of an image; there,
+    once k exceeds the unreliable labels, all others are taken too, here never.
 
     Args:
         logits: (B, C) float.
@@ -203,8 +204,7 @@ def large_loss(
     CVPR 2022 (arXiv:2206.03740): LL-R, LL-Ct.
     """
     losses = F.binary_cross_entropy_with_logits(logits, candidates, reduction="none")
-    # Less a little, lest rounding make ceil(3.0000000001) of a share that means 3.
-    count = math.ceil(losses.numel() * (epoch - 1) * delta_rel / 100 - 1e-6)
+    count = math.ceil(losses.numel() * (epoch - 1) * delta_rel / 100)
     if count == 0:
         return losses.mean()
     unreliable = losses.detach().masked_fill(candidates == 0, -torch.inf)

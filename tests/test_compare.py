@@ -601,6 +601,7 @@ def test_the_reference_is_the_best_known_method(methods, reference):
     ("flags", "message"),
     [
         (["--", "--typo"], "clean (main_BCE.py): unrecognized arguments: --typo"),
+        (["--", "--img_size", "32/64", "--typo"], "clean (main_BCE.py): unrecognized"),
         (["--", "--ty\npo", "3"], "clean (main_BCE.py): unrecognized arguments: --ty po 3"),
         (["--", "--tau", "0.3"], "clean (main_BCE.py): unrecognized arguments: --tau 0.3"),
         (["--add", "a=main_CoNeS.py --mu 2"], "a (main_CoNeS.py): argument --mu: expected a"),

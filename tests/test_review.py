@@ -313,5 +313,7 @@ def test_moved_photos_are_found(run, trained, tmp_path):
 def test_bad_usage(run):
     assert run("review", "--load_from", "r", "--budget", 3, "--threshold", 0.2)[0] == 2
     assert run("review", "--load_from", "r", "--folds", 1)[0] == 2
-    assert run("review")[0] == 2
+    status, _, err = run("review")
+    assert status == 2
+    assert err.startswith("error: --load_from is needed: a run's folder; review.py --help")
     assert run("review", "--load_from", "r", "--apply", "f", "--budget", 3)[0] == 2

@@ -73,7 +73,7 @@ class ScriptParser(argparse.ArgumentParser):
         self.exit(2, f"error: {line}; {self.prog} --help lists all flags\n")
 
     def need(self, options: argparse.Namespace, name: str, expected: str) -> None:
-        """Bad usage where the flag is not given; said after those that do not exist."""
+        """Bad usage where a flag is missing; `required` would say so before misspelt ones."""
         if getattr(options, name) is None:
             self.error(f"--{name} is needed: {expected}")
 
