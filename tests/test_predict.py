@@ -307,6 +307,7 @@ def test_a_long_caption_keeps_its_ends():
 @pytest.mark.parametrize(
     ("flags", "status", "message"),
     [
+        ("photos", 2, "--load_from is needed: a run's folder or a weight file"),
         ("--load_from r", 2, "give images to label, or --export FILE"),
         ("photos --load_from r --dataset voc07 --classes c.txt", 2, "leave --classes out"),
         ("--load_from r --export m.onnx --cam maps", 2, "--cam is for images: name some"),
