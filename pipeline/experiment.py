@@ -183,7 +183,7 @@ def fit_assembled(
             test_data = cache_images(test_data, options.cache, square, f"square{options.img_size}")
     augmented = TrainingImages(
         train_data.images,
-        train_transform(options.img_size, **augmentation),
+        train_transform(options.img_size, **augmentation, randaugment=options.randaugment),
         options.seed,
     )
     resized = TestImages(test_data.images, test_transform(options.img_size))

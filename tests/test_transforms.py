@@ -11,6 +11,7 @@ TRAIN_OPTIONS = [
     for flip in (True, False)
     for multi_scale in (True, False)
 ]
+STRONG = [options | {"randaugment": True} for options in TRAIN_OPTIONS]
 
 
 def grid(rows, columns):
@@ -32,7 +33,7 @@ def crops(rows, columns, count, seed=0):
         yield top, left, bottom - top + 1, right - left + 1
 
 
-@pytest.mark.parametrize("options", TRAIN_OPTIONS)
+@pytest.mark.parametrize("options", [*TRAIN_OPTIONS, *STRONG])
 @pytest.mark.parametrize("size", [(40, 50), (20, 20), (1, 1), (1, 500), (500, 1)])
 def test_training_images_are_square_bytes_fixed_by_the_seed(options, size):
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)

@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "noise_file": None,
     "load_from": None,
     "cache": None,
+    "randaugment": False,
     "sync_bn": False,
     "device": "auto",
     "amp": "auto",

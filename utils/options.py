@@ -139,6 +139,12 @@ def build_parser(script: str) -> Parser:
         "channel statistics: none scales to 0..1, trunk takes those of the model's own weights",
         choices=CHOICES["normalize"],
     )
+    data.add_argument(
+        "--randaugment",
+        action="store_true",
+        default=None,
+        help="change colours and shape of training images too (default: crop and mirror them)",
+    )
 
     model = parser.add_argument_group("model")
     add(model, "--model", "any timm model as trunk", metavar="NAME")

@@ -18,13 +18,17 @@ SIDES = [
 PLACES = [*itertools.product((0, 2, 4), repeat=2), *itertools.product((1, 3), repeat=2)]
 
 
-def train_transform(img_size: int, flip: bool = True, multi_scale: bool = False) -> v2.Transform:
+def train_transform(
+    img_size: int, flip: bool = True, multi_scale: bool = False, randaugment: bool = False
+) -> v2.Transform:
     """Random crop, resized to a square, and a random mirror image.
 
     Args:
         img_size: side of the result in pixels.
         flip: mirror half of the images left to right; wrong for digits and letters.
         multi_scale: crop as `MultiScaleCrop` does, instead of 0.7 to 1 of the area.
+        randaugment: change colours and shape too, two operations an image at magnitude 9 of 30
+            (Cubuk et al., NeurIPS 2020).
     """
     steps: list[torch.nn.Module] = [
         MultiScaleCrop(img_size)
@@ -33,6 +37,8 @@ def train_transform(img_size: int, flip: bool = True, multi_scale: bool = False)
     ]
     if flip:
         steps.append(v2.RandomHorizontalFlip())
+    if randaugment:
+        steps.append(v2.RandAugment())
     return v2.Compose(steps)
 
 
