@@ -43,6 +43,15 @@ def test_resume_takes_the_run_s_options(stored_run):
     assert options.output_dir == str(stored_run)
 
 
+def test_a_run_from_before_randaugment_goes_on_without(stored_run):
+    config = json.loads((stored_run / "config.json").read_text())
+    del config["options"]["randaugment"]
+    (stored_run / "config.json").write_text(json.dumps(config))
+    assert parse("--resume", str(stored_run)).randaugment is False
+    with pytest.raises(UserError, match="--randaugment True differs from the False"):
+        parse("--resume", str(stored_run), "--randaugment")
+
+
 def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
     labels = tmp_path / "l.csv"
     labels.touch()
