@@ -39,7 +39,7 @@ def main() -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     may_lack = bool(options.allow_missing)
     options.allow_missing = True
-    noise = options.noise_file and read_candidates(options.noise_file)
+    noise = read_candidates(options.noise_file) if options.noise_file is not None else None
     train, test = load_data(options)
     print_counts(train, test)
     missing = [*train.missing, *test.missing]
@@ -52,7 +52,7 @@ def main() -> None:
         if len(items) > SHOWN and not options.all:
             print("         ... (--all names them)")
     # Candidates of all images do not fit a part of them.
-    if noise and (may_lack or not train.missing):
+    if noise is not None and (may_lack or not train.missing):
         check_candidates(*noise, train, options.noise_file, None)
         print(f"{options.noise_file} fits the training images and their labels")
     wrong = [finding.kind for finding in findings if finding.wrong]

@@ -1,6 +1,7 @@
 import csv
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,6 +235,13 @@ def test_candidates_of_something_else_are_refused(check, candidates, classes, me
     assert len(err) == 1
     assert message in err[0]
     assert FINE not in out
+
+
+def test_a_damaged_candidate_file_is_said_before_anything_is_read(check, photos):
+    Path("noise.npy").write_bytes(b"no numpy file")
+    status, out, err = check("--noise_file", "noise.npy")
+    assert (status, out) == (1, [])
+    assert "noise.npy" in err[-1]
 
 
 def test_missing_images_are_not_blamed_on_the_candidates(check, photos):

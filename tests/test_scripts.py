@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
 import main_CoNeS
 from pipeline import experiment
@@ -58,7 +59,8 @@ def test_a_command_leaves_a_complete_run(script, flags, run, devkit, tmp_path):
 
 def test_the_same_command_gives_the_same_numbers(run, devkit, tmp_path):
     for name, workers in (("a", 0), ("b", 2)):
-        run("main_CoNeS", *voc_flags(devkit, "--output_dir", name, "--workers", workers))
+        flags = ["--output_dir", name, "--workers", workers, "--randaugment"]
+        run("main_CoNeS", *voc_flags(devkit, *flags))
     first, second = (json.loads((tmp_path / n / "result.json").read_text()) for n in "ab")
     assert first["mAP"] == second["mAP"]
     assert first["train_loss"] == second["train_loss"]
@@ -162,11 +164,12 @@ def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
     keep(build, "CoNeS")
     keep(classifier, "Classifier")
     keep(torch.optim, "SGD")
+    keep(v2, "RandAugment")
     flags = (
         "--tau 0.2 --clusters 3 --beta 0.3 --mu 0.4 --gamma 0.5 --r_ws 6 --num_heads 4 --lam 0.7"
     )
     flags += " --momentum 0.8 --w_d 0.01 --normalize imagenet --output_dir r --recipe released"
-    flags += " --lam 0.7 --head csra --lr 0.02 --lr_head 0.03 --amp bf16"
+    flags += " --lam 0.7 --head csra --lr 0.02 --lr_head 0.03 --amp bf16 --randaugment"
     assert run("main_CoNeS", *voc_flags(devkit, *flags.split()))[0] == 0
     method, head = made["CoNeS"], made["Classifier"].head
     found = (method.tau, method.clusters, method.beta, method.confidence.mu, method.gamma)
@@ -178,6 +181,7 @@ def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
     assert [group["base_lr"] for group in groups] == [0.02, 0.03]
     assert {(group["momentum"], group["weight_decay"]) for group in groups} == {(0.8, 0.01)}
     options = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
+    assert "RandAugment" in made
     assert (options["amp"], options["device"], options["workers"]) == ("bf16", "cpu", 2)
     assert options["noise_file"] == "pre-processed-data/voc07_0.1.npy"
 

@@ -64,6 +64,14 @@ def test_only_flip_mirrors_and_never_upside_down(options):
     assert (results[:, 0, 0, 0] < results[:, 0, -1, 0]).all()
 
 
+def test_only_randaugment_changes_colours():
+    image = torch.full((3, 40, 50), 99, dtype=torch.uint8)
+    torch.manual_seed(0)
+    plain, strong = train_transform(32), train_transform(32, randaugment=True)
+    assert all((plain(image) == 99).all() for _ in range(20))
+    assert any((strong(image)[:, 10:-10, 10:-10] != 99).any() for _ in range(20))
+
+
 def test_random_crops_take_most_of_the_area():
     transform, image = train_transform(101, flip=False), grid(100, 100)
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ CHANGED_ON_RESUME = {"device", "workers", "print_freq", "total_epoch"}
 # Where a run's data lie, which may have moved since; what they hold must be the same.
 DATA_PLACES = ("path_images", "labels", "classes", "noise_file")
 MAY_MOVE = (*DATA_PLACES, "cache")
-NEWER = {"randaugment": False}  # what runs did before there was a flag for it
+ADDED_LATER = {"randaugment": False}  # what runs did before there was a flag for it
 
 
 def read_config(run: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def read_config(run: str) -> dict[str, Any]:
     path = Path(run) / "config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
-        options, data = NEWER | dict(config["options"]), dict(config["data"])
+        options, data = ADDED_LATER | dict(config["options"]), dict(config["data"])
     except PermissionError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -143,7 +143,7 @@ def build_parser(script: str) -> Parser:
         "--randaugment",
         action="store_true",
         default=None,
-        help="change colours and shape of training images too (default: crop and mirror them)",
+        help="change colours and shape of training images too, two operations an image",
     )
 
     model = parser.add_argument_group("model")
