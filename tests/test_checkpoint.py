@@ -194,7 +194,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("name", ["", "model.safetensors"])
 def test_the_config_of_a_run_comes_with_its_folder_and_its_file(folder, name):
     found = read_checkpoint(folder / name)
-    assert found.options == {"model": "resnet18"}
+    assert found.options["model"] == "resnet18"
     assert found.data["classes"] == list("abcde")
 
 
