@@ -237,7 +237,7 @@ def test_candidates_of_something_else_are_refused(check, candidates, classes, me
     assert FINE not in out
 
 
-def test_a_damaged_candidate_file_is_said_before_anything_is_read(check, photos):
+def test_a_damaged_candidate_file_is_said_before_anything_is_read(check):
     Path("noise.npy").write_bytes(b"no numpy file")
     status, out, err = check("--noise_file", "noise.npy")
     assert (status, out) == (1, [])

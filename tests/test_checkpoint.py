@@ -14,6 +14,7 @@ from pipeline.model.checkpoint import (
 from pipeline.model.classifier import assemble
 from pipeline.model.heads import CSRA_TEMPERATURES
 from pipeline.model.weights import load_strictly
+from utils.config import ADDED_LATER
 from utils.errors import UserError
 
 IMAGES = torch.randint(
@@ -194,7 +195,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("name", ["", "model.safetensors"])
 def test_the_config_of_a_run_comes_with_its_folder_and_its_file(folder, name):
     found = read_checkpoint(folder / name)
-    assert found.options["model"] == "resnet18"
+    assert found.options == {"model": "resnet18", **ADDED_LATER}
     assert found.data["classes"] == list("abcde")
 
 
