@@ -3,9 +3,16 @@
 import sys
 from typing import Any
 
-from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
-from utils.flags import COUNT, NATURAL, ScriptParser, add_data_flags, check_data_flags, check_inputs
+from utils.options.defaults import DATASETS
+from utils.options.flags import (
+    COUNT,
+    NATURAL,
+    ScriptParser,
+    add_data_flags,
+    check_data_flags,
+    check_inputs,
+)
 
 SHOWN = 5
 
@@ -34,7 +41,7 @@ def main() -> None:
 
     from pipeline.data.candidates import check_candidates, read_candidates
     from pipeline.data.checks import Finding, check_files, check_labels
-    from pipeline.data.sources import load_data
+    from pipeline.data.registry import load_data
 
     sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
     may_lack = bool(options.allow_missing)

@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils import settings
-from utils.children import Children
-from utils.comparison import Run, csv_text, expected_seconds, markdown_report, spread
-from utils.defaults import ABLATIONS, LOSSES
+from utils.comparison import compare_settings
+from utils.comparison.child_processes import ChildProcesses
+from utils.comparison.grid import Grid
+from utils.comparison.statistics import Run, csv_text, expected_seconds, markdown_report, spread
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_output_dir, claimed
-from utils.flags import (
+from utils.options.defaults import ABLATIONS, LOSSES
+from utils.options.flags import (
     COUNT,
     NATURAL,
     POSITIVE,
@@ -29,8 +30,7 @@ from utils.flags import (
     check_inputs,
     check_noise_flags,
 )
-from utils.grid import Grid
-from utils.options import TRAINING_SCRIPTS
+from utils.options.training import TRAINING_SCRIPTS
 
 # Script and flags; {rate} stands for the column's noise rate.
 METHODS = {
@@ -70,11 +70,11 @@ def main() -> None:
     if any(grid.making_command(run) for run in runs if grid.result(run) is None):
         check_inputs(options)  # the run that scores images for them
     check_flags(grid, [run for run in runs if not grid.begun(run)])
-    if not (folder / settings.SETTINGS).exists():
+    if not (folder / compare_settings.SETTINGS).exists():
         check_output_dir(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder):
-        settings.keep(folder, grid.shared(), added)
+        compare_settings.keep(folder, grid.shared(), added)
         finish(grid, runs, options)
 
 
@@ -109,7 +109,7 @@ def finish(grid: Grid, runs: Sequence[Run], options: argparse.Namespace) -> None
     finished = [(run.method, result["seconds"]) for run, result in results.items()]
     report = write_outputs(folder, options, results) if results else ""
 
-    children, began = Children(), time.monotonic()
+    children, began = ChildProcesses(), time.monotonic()
     allowed = min(60 * options.budget, threading.TIMEOUT_MAX)
     timer = threading.Timer(allowed, children.terminate)
     timer.daemon = True  # ends with this process
@@ -264,7 +264,7 @@ def added_method(text: str) -> tuple[str, list[str]]:
 
 def own_flags(words: Sequence[str], own: set[str]) -> str | None:
     """The first in the alphabet of the flags in `words` that are among `own`."""
-    return min(own & settings.by_flag(words).keys(), default=None)
+    return min(own & compare_settings.by_flag(words).keys(), default=None)
 
 
 def folded(name: str) -> str:

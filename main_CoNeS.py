@@ -3,15 +3,15 @@
 import sys
 
 from utils.errors import exit_status
-from utils.options import parse_options
+from utils.options.training import parse_options
 
 
 @exit_status
 def main() -> None:
     options = parse_options("main_CoNeS")
 
-    from pipeline.cones.build import make_method
     from pipeline.experiment import train
+    from pipeline.methods import make_method
 
     train(options, make_method)
 

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from utils.defaults import CLEAN_DATASETS
 from utils.errors import UserError, exit_status
 from utils.files import check_new_file
-from utils.flags import (
+from utils.options.defaults import CLEAN_DATASETS
+from utils.options.flags import (
     NATURAL,
     RATE,
     ScriptParser,
@@ -68,7 +68,7 @@ def main() -> None:
 
     from pipeline.data import candidates as candidate_files
     from pipeline.data.noise import draw
-    from pipeline.data.sources import load_data
+    from pipeline.data.registry import load_data
 
     candidate_files.check_metadata_path(path)
     data, _ = load_data(options)

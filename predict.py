@@ -12,7 +12,14 @@ from typing import Any
 
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir
-from utils.flags import COUNT, INPUTS, SHARE, ScriptParser, add_checkpoint_flags, check_inputs
+from utils.options.flags import (
+    COUNT,
+    INPUTS,
+    SHARE,
+    ScriptParser,
+    add_checkpoint_flags,
+    check_inputs,
+)
 
 NAMED = ["voc07", "coco", "nuswide"]  # whose class names are known without their files
 
@@ -110,7 +117,7 @@ def main() -> None:
 def class_names(options: argparse.Namespace, trained: Any) -> list[str] | None:
     """C names in the order of the scores: the run's, the data set's or the file's, or None."""
     from pipeline.data import coco, nuswide, voc
-    from pipeline.data.listed import read_classes
+    from pipeline.data.label_file import read_classes
     from pipeline.evaluation import check_classes
 
     if options.classes is not None:

@@ -7,9 +7,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.config import DATA_PLACES
 from utils.errors import UserError, exit_status
-from utils.flags import NATURAL, SHARE, ScriptParser, add_machine_flags, check_inputs, number
+from utils.options.flags import (
+    NATURAL,
+    SHARE,
+    ScriptParser,
+    add_machine_flags,
+    check_inputs,
+    number,
+)
+from utils.options.stored import DATA_PLACES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,10 +81,10 @@ def main() -> None:
         noise_file="the run's candidate labels",
     )
 
-    from pipeline.data.sources import load_splits
-    from pipeline.disambiguation import candidates_of_run
+    from pipeline.data.registry import load_splits
+    from pipeline.data.training_data import candidates_of_run
     from pipeline.model.checkpoint import read_checkpoint, weights_sha256
-    from pipeline.review.labels import read_decisions, write_kept
+    from pipeline.review.label_files import read_decisions, write_kept
     from pipeline.review.scan import entries_of
 
     place = Path(options.load_from)
@@ -166,9 +173,9 @@ def review(
         folder: to write to.
     """
 
-    from pipeline.disambiguation import truth_of
-    from pipeline.review.beliefs import believe_run, decide
-    from pipeline.review.labels import write_kept, write_table
+    from pipeline.data.training_data import truth_of
+    from pipeline.review.candidate_posterior import decide, run_posterior
+    from pipeline.review.label_files import write_kept, write_table
     from pipeline.review.page import CHUNK, Page, write_maps, write_page
     from pipeline.review.scan import Scan, entries_of
     from pipeline.review.summary import class_correlation, read_history, summarise
@@ -177,8 +184,8 @@ def review(
     truth, entries = truth_of(run, data), entries_of(candidates)
     scan = Scan(data, entries, folder)
     look(scan, options, run, candidates, folder / "folds" / key[:8])
-    believed = believe_run(scan.logits, candidates, run, scan.parts)
-    probability = believed[entries.rows, entries.columns]
+    probabilities = run_posterior(scan.logits, candidates, run, scan.parts)
+    probability = probabilities[entries.rows, entries.columns]
     decision = decide(
         probability,
         entries.rows,
@@ -187,7 +194,7 @@ def review(
         budget=options.budget,
     )
     kept = entries.matrix(decision.kept, candidates.shape)
-    summary = summarise(data, truth, candidates, believed, kept, decision)
+    summary = summarise(data, truth, candidates, probabilities, kept, decision)
     lines = headlines(summary)
 
     write_table(folder / "labels.csv", data, entries, probability, decision.kept)

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from utils.defaults import DATASETS
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir, write_json
-from utils.flags import (
+from utils.options.defaults import DATASETS
+from utils.options.flags import (
     INPUTS,
     NATURAL,
     ScriptParser,
@@ -75,8 +75,8 @@ def main() -> None:
 
     import numpy as np
 
-    from pipeline.data.sources import load_splits
-    from pipeline.disambiguation import candidates_of_run, judge_candidates, truth_of
+    from pipeline.data.registry import load_splits
+    from pipeline.data.training_data import candidates_of_run, judge_candidates, truth_of
     from pipeline.engine import format_metric
     from pipeline.evaluation import check_classes, format_table, judge, load_trained, score, tune
     from pipeline.model.checkpoint import read_thresholds, thresholds_path, weights_sha256

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.timing import RATIOS
 from utils.files import atomic_path
-from utils.flags import ScriptParser
+from utils.options.flags import ScriptParser
 
 NAMES = "start step loop correlation metrics loading memory state review".split()
 FOLDER = Path("runs") / "bench"

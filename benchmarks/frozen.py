@@ -17,27 +17,27 @@ import torch
 from torch import nn
 
 from compare import METHODS
-from pipeline import losses
-from pipeline.cones import build
-from pipeline.cones.rows import CandidateRows
+from pipeline import methods
+from pipeline.baselines import losses
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import TestImages, test_loader
+from pipeline.data.loader import EvaluationImages, evaluation_loader
 from pipeline.data.noise import uniform_noise
-from pipeline.data.sources import load_data
-from pipeline.data.transforms import test_transform
-from pipeline.disambiguation import judge_candidates
+from pipeline.data.registry import load_data
+from pipeline.data.rows import CandidateRows
+from pipeline.data.training_data import judge_candidates
+from pipeline.data.transforms import evaluation_transform
 from pipeline.experiment import build_classifier
 from pipeline.model.classifier import Classifier, Output
-from utils.comparison import Run, markdown_report
-from utils.defaults import CLEAN_DATASETS
+from utils.comparison.grid import Grid
+from utils.comparison.statistics import Run, markdown_report
 from utils.errors import exit_status
-from utils.flags import NATURAL, RATE, ScriptParser
-from utils.grid import Grid
 from utils.metrics import multilabel_metrics
+from utils.options.defaults import CLEAN_DATASETS
+from utils.options.flags import NATURAL, RATE, ScriptParser
 from utils.progress import progress_bar
 
 EPOCHS, DROP_AFTER, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 14, 64, 0.05, 1e-4
-SCRIPTS = {"main_BCE": losses.make_method, "main_CoNeS": build.make_method}
+SCRIPTS = {"main_BCE": losses.make_method, "main_CoNeS": methods.make_method}
 
 
 @exit_status
@@ -85,7 +85,9 @@ def main() -> None:
 @torch.inference_mode()
 def features_of(classifier: Classifier, data: LabelledImages, img_size: int) -> torch.Tensor:
     """(N, D), the feature map's mean of every image."""
-    loader = test_loader(TestImages(data.images, test_transform(img_size)), 16, 0, False)
+    loader = evaluation_loader(
+        EvaluationImages(data.images, evaluation_transform(img_size)), 16, 0, False
+    )
     parts = []
     with progress_bar("features", len(data)) as bar:
         for images in loader:

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from benchmarks.timing import alternate, ratio
 from pipeline.data.images import read_image
 from pipeline.data.transforms import train_transform
-from utils.flags import ScriptParser
+from utils.options.flags import ScriptParser
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "COCO2014" / "images"
 COUNT = 128

@@ -16,15 +16,15 @@ from PIL import Image
 
 from benchmarks.loading import PHOTOS
 from benchmarks.timing import alternate, ratio
-from pipeline.cones.rows import CandidateRows
+from pipeline.baselines.losses import BCE
 from pipeline.data.images import ImageFiles
 from pipeline.data.loader import TrainingImages, end_workers, train_loader
+from pipeline.data.rows import CandidateRows
 from pipeline.data.transforms import train_transform
 from pipeline.engine import Training, train_one_epoch, train_step
-from pipeline.losses import BCE
 from pipeline.model.classifier import assemble
 from pipeline.optimisation import make_optimizer, step_schedule
-from utils.flags import ScriptParser
+from utils.options.flags import ScriptParser
 
 CLASSES, IMAGES = 80, 48
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from benchmarks.timing import ratio
+from pipeline.data.label_file import read_table
 from pipeline.data.labelled import Texts
-from pipeline.data.listed import read_table
 from pipeline.data.loader import TrainingImages, end_workers, train_loader
 from pipeline.data.transforms import train_transform
 

@@ -16,10 +16,10 @@ import numpy as np
 from cleanlab.multilabel_classification.rank import get_label_quality_scores_per_class
 
 from benchmarks.timing import ratio
-from pipeline.data.sources import load_splits
-from pipeline.disambiguation import candidates_of_run, truth_of
+from pipeline.data.registry import load_splits
+from pipeline.data.training_data import candidates_of_run, truth_of
 from pipeline.evaluation import load_trained, score
-from pipeline.review.beliefs import believe_run, decide
+from pipeline.review.candidate_posterior import decide, run_posterior
 from utils.metrics import average_precision, probabilities
 
 
@@ -40,12 +40,12 @@ def compare(path: str) -> None:
     def ap(quality: np.ndarray) -> float:
         return float(average_precision(-quality[:, None].astype(np.float32), is_false)[0])
 
-    believed = believe_run(logits, candidates, run)[rows, columns]
-    dropped = ~decide(believed, rows).kept
+    probability = run_posterior(logits, candidates, run)[rows, columns]
+    dropped = ~decide(probability, rows).kept
     print(
         f"\n{is_false.sum()} of {len(rows)} candidates are false; average precision of finding them"
     )
-    ours = ap(believed)
+    ours = ap(probability)
     print(f"{'this project':42}{ours:8.3f}")
     labels = [np.flatnonzero(row).tolist() for row in candidates]
     for adjusted in (False, True):

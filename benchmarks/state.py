@@ -16,9 +16,9 @@ import torch
 from benchmarks.timing import alternate, ratio
 from pipeline.cones.confidence import disambiguate
 from pipeline.cones.method import CoNeS
-from pipeline.cones.posterior import Posterior
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
+from pipeline.posterior.method import Posterior
 
 IMAGES, CLASSES, CANDIDATES, DIM, BATCH = 2_000_000, 10_000, 20, 2048, 1024
 DENSE_IMAGES = 20_000  # of the dense table: 0.75 GiB
@@ -75,22 +75,22 @@ def measure_cones(rows: CandidateRows) -> None:
 
     index, candidates, logits = draw_batch(rows)
     probabilities = logits.sigmoid()
-    belief = disambiguate(probabilities, cones.correlation, candidates)
+    disambiguated = disambiguate(probabilities, cones.correlation, candidates)
     dense_table = torch.full((DENSE_IMAGES, CLASSES), 1 / CANDIDATES)
     dense_index = index % DENSE_IMAGES
 
     def update() -> None:
-        table.update(rows.batch(index), belief)
+        table.update(rows.batch(index), disambiguated)
 
     def update_dense() -> None:
-        mixed = table.mu * dense_table[dense_index] + (1 - table.mu) * belief
+        mixed = table.mu * dense_table[dense_index] + (1 - table.mu) * disambiguated
         dense_table[dense_index] = mixed
 
     seconds, dense_seconds = alternate(update, update_dense, repeats=9)
     (disambiguation,) = alternate(
         lambda: disambiguate(probabilities, cones.correlation, candidates), repeats=3
     )
-    print(f"confidence of {BATCH} images mixed with the belief, shortest of 9:")
+    print(f"confidence of {BATCH} images updated, shortest of 9:")
     print(f"  rows of candidates           {1000 * seconds:7.1f} ms")
     print(
         f"  table of {DENSE_IMAGES} x {CLASSES}      {1000 * dense_seconds:7.1f} ms, "
@@ -104,7 +104,7 @@ def measure_posterior(rows: CandidateRows) -> None:
     method: Posterior = timed(lambda: Posterior(rows), "posterior made")  # type: ignore[assignment]
     parts = {
         "candidates": rows.start.nbytes + rows.columns.nbytes,
-        "company": method.company.nbytes,
+        "context_prior": method.context_prior.nbytes,
         "logits": method.logits.nbytes,
     }
     report("posterior", parts, 2, IMAGES * CLASSES)  # it kept the candidates, a byte a label

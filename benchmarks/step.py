@@ -13,16 +13,16 @@ import time
 import torch
 
 from benchmarks.timing import alternate, ratio
+from pipeline.amp import choose_amp
+from pipeline.baselines.losses import BCE
 from pipeline.cones.method import CoNeS
-from pipeline.cones.posterior import Posterior
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 from pipeline.engine import Method, Training, train_step
-from pipeline.losses import BCE
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.optimisation import make_optimizer
-from pipeline.precision import choose_precision
-from utils.flags import ScriptParser
+from pipeline.posterior.method import Posterior
 from utils.machine import PRECISIONS, autocast
+from utils.options.flags import ScriptParser
 
 CLASSES, IMAGES = 80, 1000
 
@@ -48,7 +48,7 @@ def main() -> None:
     amp = arguments.amp
     if amp == "auto":
         size = arguments.batch_size, arguments.img_size
-        amp = choose_precision(classifier, *size, CLASSES, device)
+        amp = choose_amp(classifier, *size, CLASSES, device)
     speeds = {name: measure(classifier, name, arguments) for name in dict.fromkeys(["off", amp])}
     times = speeds["off"] / speeds[amp]
     ratio(f"BCE in the precision chosen, {amp}", "BCE in full precision", times)

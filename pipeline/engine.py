@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.cones.rows import CandidateRows
 from pipeline.data.loader import EpochSampler, seed_of
+from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Classifier, Output
 from pipeline.optimisation import scale_learning_rate
 from utils import distributed
@@ -19,7 +19,7 @@ from utils.errors import UserError
 from utils.machine import autocast
 from utils.metrics import multilabel_metrics
 from utils.progress import Interrupted, interruptible, progress_bar, report
-from utils.run import RunFolder
+from utils.run_folder import RunFolder
 
 Stop = Callable[[], bool]
 # The last bits of a score depend on how many images a pass takes. All but the last take this many,
@@ -161,15 +161,15 @@ class Gathered:
 
     def __init__(self, part: Output, images: int) -> None:
         self._part, self._images = part, images
-        self.logits = distributed.gather(part.logits, images)
+        self.logits = distributed.all_gather(part.logits, images)
 
     @property
     def features(self) -> torch.Tensor:
-        return distributed.gather(self._part.features, self._images)
+        return distributed.all_gather(self._part.features, self._images)
 
     @property
     def cams(self) -> torch.Tensor:
-        return distributed.gather(self._part.cams, self._images)
+        return distributed.all_gather(self._part.cams, self._images)
 
 
 def train_step(
@@ -192,7 +192,7 @@ def train_step(
     processes = 1
     if t.forward is not None:
         output, processes = Gathered(output, batch), distributed.world_size()  # type: ignore
-        index = distributed.gather(index, batch)
+        index = distributed.all_gather(index, batch)
     losses = t.method.loss(output, t.rows.dense(index), index)
     t.optimizer.zero_grad(set_to_none=True)
     # Gradients are averaged over processes, each of which has but its share of their sum.
@@ -226,8 +226,8 @@ def fit(
     with interruptible() as stop:
         try:
             while training.epoch <= total_epoch:
-                means = train_one_epoch(training, train_loader, distributed.any_process(stop))
-                distributed.share_buffers(training.classifier)
+                means = train_one_epoch(training, train_loader, distributed.any_rank(stop))
+                distributed.broadcast_buffers(training.classifier)
                 record = {"epoch": training.epoch} | means | evaluate(stop)
                 training.epoch, training.step = training.epoch + 1, 0
                 run.save_epoch(record, training.state_dict(), training.classifier.state_dict())
@@ -354,14 +354,14 @@ def evaluate(
     """Metrics of `classifier` on the test images.
 
     Args:
-        loader: of the images in this process's `evaluation_share`.
+        loader: of the images in this process's `evaluation_shard`.
         targets: (N, C) in {1, 0, -1}, of all of them.
 
     Returns:
         by name, the same in every process; None for one that is not defined, such as mAP where
         no class has positives.
     """
-    mine = evaluation_share(len(targets))
+    mine = evaluation_shard(len(targets))
     scores = torch.zeros(targets.shape)
     interrupted = False
     if mine:
@@ -370,17 +370,17 @@ def evaluate(
             scores[mine.start : mine.stop] = torch.from_numpy(part)
         except Interrupted:
             interrupted = True
-    if distributed.any_process(lambda: interrupted)():
+    if distributed.any_rank(lambda: interrupted)():
         raise Interrupted
-    metrics = multilabel_metrics(distributed.add_up(scores).numpy(), targets)
+    metrics = multilabel_metrics(distributed.all_reduce_sum(scores).numpy(), targets)
     return {name: None if math.isnan(value) else value for name, value in metrics.items()}
 
 
-def evaluation_share(images: int) -> range:
+def evaluation_shard(images: int) -> range:
     """The test images that this process scores: whole passes, so that their scores are those that
     a single process gives them.
     """
-    passes = distributed.share(-(-images // IMAGES_A_PASS))
+    passes = distributed.shard(-(-images // IMAGES_A_PASS))
     return range(passes.start * IMAGES_A_PASS, min(passes.stop * IMAGES_A_PASS, images))
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import TestImages, end_workers, test_loader
-from pipeline.data.transforms import test_transform
+from pipeline.data.loader import EvaluationImages, end_workers, evaluation_loader
+from pipeline.data.transforms import evaluation_transform
 from pipeline.engine import format_metric, predict_scores
 from pipeline.model.checkpoint import Checkpoint, check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly
-from utils.defaults import published
 from utils.errors import UserError
 from utils.machine import PRECISIONS, choose_device, default_workers
 from utils.metrics import (
@@ -24,6 +23,7 @@ from utils.metrics import (
     multilabel_metrics,
     precision_recall,
 )
+from utils.options.defaults import published
 
 NORMALIZATIONS = {
     "none": "scaled to 0..1",
@@ -53,7 +53,7 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
 
     Args:
         path: a run's folder or a weight file.
-        flags: those of `utils.flags.add_checkpoint_flags` and dataset and num_cls, by name;
+        flags: those of `utils.options.flags.add_checkpoint_flags` and dataset and num_cls, by name;
             None and what is left out mean not given.
 
     Raises:
@@ -132,8 +132,8 @@ def score(
     """Logits (N, C) float32 of the images of `data`, in their order; a progress bar."""
     if workers is None:
         workers = 0 if isinstance(data.images, torch.Tensor) else default_workers()
-    images = TestImages(data.images, test_transform(trained.settings["img_size"]))
-    loader = test_loader(images, batch_size, workers, trained.device.type == "cuda")
+    images = EvaluationImages(data.images, evaluation_transform(trained.settings["img_size"]))
+    loader = evaluation_loader(images, batch_size, workers, trained.device.type == "cuda")
     try:
         return predict_scores(trained.classifier, loader, trained.device, trained.precision)
     finally:

@@ -15,26 +15,32 @@ import torch
 from timm.layers import convert_sync_batchnorm
 from torch.utils.data import Subset
 
-from pipeline.cones.rows import CandidateRows
+from pipeline.amp import choose_amp
 from pipeline.data import candidates as candidate_files
 from pipeline.data.cache import cache_images, shrink
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import TestImages, TrainingImages, end_workers, test_loader, train_loader
+from pipeline.data.loader import (
+    EvaluationImages,
+    TrainingImages,
+    end_workers,
+    evaluation_loader,
+    train_loader,
+)
 from pipeline.data.noise import uniform_noise
-from pipeline.data.sources import AUGMENTATION, load_data
-from pipeline.data.transforms import test_transform, train_transform, uncropped_side
-from pipeline.engine import Method, Training, evaluate, evaluation_share, fit, format_metric
+from pipeline.data.registry import AUGMENTATION, load_data
+from pipeline.data.rows import CandidateRows
+from pipeline.data.transforms import evaluation_transform, train_transform, uncropped_side
+from pipeline.engine import Method, Training, evaluate, evaluation_shard, fit, format_metric
 from pipeline.model.checkpoint import check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import make_optimizer, step_schedule
-from pipeline.precision import choose_precision
 from utils import distributed
 from utils.errors import LostProcess, UserError
 from utils.files import check_output_dir, claimed
 from utils.machine import PRECISIONS, choose_device, default_workers, own_device
 from utils.progress import Interrupted
-from utils.run import CHECKPOINT, RunFolder, new_folder
+from utils.run_folder import CHECKPOINT, RunFolder, new_folder
 
 MakeMethod = Callable[[CandidateRows, Classifier, argparse.Namespace], Method]
 
@@ -43,7 +49,7 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
     """Train one run from beginning or checkpoint to end, and print its result.
 
     Args:
-        options: from `utils.options.parse_options`.
+        options: from `utils.options.training.parse_options`.
         make_method: builds the method from the candidates on the device, the classifier and
             the options.
 
@@ -56,11 +62,11 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
     if options.sync_bn and device.type == "cpu" and distributed.launched() > 1:
         remedy = "leave it out" if options.resume is None else "start a new run without it"
         raise UserError(f"--sync_bn needs CUDA: {remedy}")
-    with distributed.processes(device):
+    with distributed.process_group(device):
         try:
             print_result(fit_run(options, make_method))
         except RuntimeError as error:
-            if distributed.lost_a_process(error):
+            if distributed.is_lost_process(error):
                 raise LostProcess("another process of the run has ended, see its error") from error
             raise
 
@@ -73,7 +79,7 @@ def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
     """
     train_data, test_data = load_data(options)
     resolve_machine(options, in_memory=isinstance(train_data.images, torch.Tensor))
-    with distributed.local_first():
+    with distributed.local_rank0_first():
         if options.resume is not None:
             check_candidate_file(options, options.resume)
         candidates = load_candidates(options, train_data)
@@ -102,15 +108,15 @@ def fit_data(
             "raise --batch_size, or start fewer processes"
         )
     torch.manual_seed(options.seed)
-    with distributed.local_first():  # downloads
+    with distributed.local_rank0_first():  # downloads
         classifier = build_classifier(options, len(train_data.classes))
     # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if options.amp == "auto":
-        share = len(distributed.share(images))
+        share = len(distributed.shard(images))
         classes = len(train_data.classes)
         with enough_values(options):
-            options.amp = choose_precision(classifier, share, options.img_size, classes, device)
+            options.amp = choose_amp(classifier, share, options.img_size, classes, device)
     if options.sync_bn and distributed.world_size() > 1:
         classifier = convert_sync_batchnorm(classifier)
     rows = CandidateRows.from_dense(candidates).to(device)
@@ -132,7 +138,7 @@ def fit_data(
             again = f"{distributed.launcher()} {options.script}.py --resume {place}"
         try:
             if distributed.world_size() > 1:
-                training.forward = distributed.parallel(classifier, device)
+                training.forward = distributed.data_parallel(classifier, device)
             with enough_values(options):
                 fit_assembled(options, training, run, train_data, test_data)
         except Interrupted:
@@ -143,7 +149,7 @@ def fit_data(
                 f"on with: {again}"
             ) from None
         except Exception as error:
-            if distributed.lost_a_process(error):
+            if distributed.is_lost_process(error):
                 raise LostProcess(
                     f"another process of the run has ended; go on with: {again}"
                 ) from error
@@ -177,8 +183,8 @@ def fit_assembled(
     if options.cache is not None:
         side = uncropped_side(options.img_size, **augmentation)
         small = functools.partial(shrink, side=side)
-        square = test_transform(options.img_size)
-        with distributed.local_first():
+        square = evaluation_transform(options.img_size)
+        with distributed.local_rank0_first():
             train_data = cache_images(train_data, options.cache, small, f"short{side}")
             test_data = cache_images(test_data, options.cache, square, f"square{options.img_size}")
     augmented = TrainingImages(
@@ -186,11 +192,11 @@ def fit_assembled(
         train_transform(options.img_size, **augmentation, randaugment=options.randaugment),
         options.seed,
     )
-    resized = TestImages(test_data.images, test_transform(options.img_size))
-    mine = Subset(resized, evaluation_share(len(resized)))
+    resized = EvaluationImages(test_data.images, evaluation_transform(options.img_size))
+    mine = Subset(resized, evaluation_shard(len(resized)))
     on_gpu = device.type == "cuda"
     batches = train_loader(augmented, options.batch_size, options.workers, on_gpu)
-    test_batches = test_loader(mine, options.batch_size, options.workers, on_gpu)
+    test_batches = evaluation_loader(mine, options.batch_size, options.workers, on_gpu)
     try:
         fit(
             training,

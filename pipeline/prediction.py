@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.images import SUFFIXES, read_image
 from pipeline.data.loader import end_workers, worker_options
-from pipeline.data.transforms import test_transform
+from pipeline.data.transforms import evaluation_transform
 from pipeline.engine import IMAGES_A_PASS, outputs
 from pipeline.evaluation import Trained
 from utils.errors import UserError
@@ -56,7 +56,7 @@ class Photos(Dataset):
     """Images resized for the classifier; for one that cannot be read, why."""
 
     def __init__(self, paths: list[str], img_size: int) -> None:
-        self.paths, self.transform = paths, test_transform(img_size)
+        self.paths, self.transform = paths, evaluation_transform(img_size)
 
     def __len__(self) -> int:
         return len(self.paths)

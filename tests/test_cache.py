@@ -12,10 +12,10 @@ from pipeline.data import cache
 from pipeline.data.cache import CachedImages, cache_images, shrink
 from pipeline.data.images import open_images
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.transforms import test_transform
+from pipeline.data.transforms import evaluation_transform
 from utils.errors import UserError
 
-test_transform.__test__ = False
+evaluation_transform.__test__ = False
 NAMES = [f"{i}.png" for i in range(5)]
 SIZES = [(40, 60), (60, 40), (10, 12), (33, 33), (1, 90)]
 
@@ -43,7 +43,7 @@ def test_cached_images_are_the_prepared_ones(data, tmp_path):
 
 
 def test_the_test_resize_commutes_with_its_cache(data, tmp_path):
-    resize = test_transform(24)
+    resize = evaluation_transform(24)
     cached = cache_images(data, tmp_path / "c", resize, "square24")
     for row in range(5):
         assert torch.equal(resize(cached.images[row]), resize(data.images[row]))

@@ -14,8 +14,8 @@ from pipeline.model.checkpoint import (
 from pipeline.model.classifier import assemble
 from pipeline.model.heads import CSRA_TEMPERATURES
 from pipeline.model.weights import load_strictly
-from utils.config import ADDED_LATER
 from utils.errors import UserError
+from utils.options.stored import ADDED_LATER
 
 IMAGES = torch.randint(
     0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import compare
-from utils import files, grid
-from utils.options import TRAINING_SCRIPTS, parse_options
+from utils import files
+from utils.comparison import grid
+from utils.options.training import TRAINING_SCRIPTS, parse_options
 
 # Trains in no time, or PAUSE seconds: writes what a run leaves behind, or, with a --beta of 0,
 # breaks off before the end.
@@ -294,7 +295,8 @@ def test_after_the_budget_the_same_command_goes_on(call, scripts, tmp_path, monk
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, scripts, tmp_path):
     script = (
-        "import signal, sys; from pathlib import Path; import compare; from utils import grid\n"
+        "import signal, sys; from pathlib import Path\n"
+        "import compare; from utils.comparison import grid\n"
         f"signal.signal({number:d}, signal.SIG_IGN)  # as in a script's background jobs\n"
         f"grid.SCRIPTS = Path({str(scripts)!r})\nsys.exit(compare.main())"
     )

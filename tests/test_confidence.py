@@ -3,38 +3,38 @@ import torch
 from hypothesis import given
 
 from pipeline.cones.confidence import ConfidenceTable, disambiguate
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 
 
 def table_of(candidates, mu=0.99):
     return ConfidenceTable(CandidateRows.from_dense(candidates), mu)
 
 
-def update(table, index, belief):
+def update(table, index, disambiguated):
     """The images' new confidence, (B, C)."""
     batch = table.rows.batch(index)
-    return batch.spread(table.update(batch, belief))
+    return batch.spread(table.update(batch, disambiguated))
 
 
-def test_belief_is_p_times_r_over_the_candidates():
+def test_disambiguation_is_p_times_r_over_the_candidates():
     p = torch.tensor([[0.5, 0.2, 0.9]])
     correlation = torch.tensor([[1.0, 0.4, 0.6], [0.0, 1.0, 1.0], [0.5, 0.5, 1.0]])
     # p R = [0.5 + 0.45, 0.2 + 0.2 + 0.45, ...] = [0.95, 0.85, ...]
-    belief = disambiguate(p, correlation, torch.tensor([[1, 1, 0]]))
-    torch.testing.assert_close(belief, torch.tensor([[0.95 / 1.8, 0.85 / 1.8, 0.0]]))
+    disambiguated = disambiguate(p, correlation, torch.tensor([[1, 1, 0]]))
+    torch.testing.assert_close(disambiguated, torch.tensor([[0.95 / 1.8, 0.85 / 1.8, 0.0]]))
 
 
-def test_belief_sums_to_one_over_the_candidates_and_is_zero_elsewhere():
+def test_disambiguation_sums_to_one_over_the_candidates_and_is_zero_elsewhere():
     candidates = (torch.rand(50, 6) < 0.5).long()
     candidates[0] = 0
-    belief = disambiguate(torch.rand(50, 6), torch.rand(6, 6) + torch.eye(6), candidates)
-    assert not belief[candidates == 0].any()
-    torch.testing.assert_close(belief.sum(dim=1), (candidates.sum(dim=1) > 0).float())
+    disambiguated = disambiguate(torch.rand(50, 6), torch.rand(6, 6) + torch.eye(6), candidates)
+    assert not disambiguated[candidates == 0].any()
+    torch.testing.assert_close(disambiguated.sum(dim=1), (candidates.sum(dim=1) > 0).float())
 
 
 def test_candidates_without_any_probability_share_evenly():
-    belief = disambiguate(torch.zeros(1, 4), torch.eye(4), torch.tensor([[1, 0, 1, 0]]))
-    torch.testing.assert_close(belief, torch.tensor([[0.5, 0.0, 0.5, 0.0]]))
+    disambiguated = disambiguate(torch.zeros(1, 4), torch.eye(4), torch.tensor([[1, 0, 1, 0]]))
+    torch.testing.assert_close(disambiguated, torch.tensor([[0.5, 0.0, 0.5, 0.0]]))
 
 
 def test_table_starts_uniform_and_moves_by_one_minus_mu():
@@ -54,19 +54,19 @@ def test_every_update_is_that_of_a_dense_table_bit_for_bit(seed):
     for _ in range(4):
         index = torch.randperm(9, generator=generator)[:4]
         p = torch.rand(4, 5, generator=generator)
-        belief = disambiguate(p, torch.eye(5) + 0.1, candidates[index])
-        dense[index] = 0.9 * dense[index] + (1 - 0.9) * belief
-        assert torch.equal(update(table, index, belief), dense[index])
+        disambiguated = disambiguate(p, torch.eye(5) + 0.1, candidates[index])
+        dense[index] = 0.9 * dense[index] + (1 - 0.9) * disambiguated
+        assert torch.equal(update(table, index, disambiguated), dense[index])
     assert torch.equal(table.rows.read(table.values, torch.arange(9)), dense)
 
 
 def test_values_belong_to_image_ids_whatever_the_order():
     candidates = (torch.rand(8, 5) < 0.6).long()
-    belief = candidates * torch.rand(8, 5)
+    disambiguated = candidates * torch.rand(8, 5)
     forward, shuffled = table_of(candidates), table_of(candidates)
     order = torch.randperm(8)
-    update(forward, torch.arange(8), belief)
-    update(shuffled, order, belief[order])
+    update(forward, torch.arange(8), disambiguated)
+    update(shuffled, order, disambiguated[order])
     assert torch.equal(forward.values, shuffled.values)
 
 

@@ -13,7 +13,7 @@ from pipeline.cones.correlation import (
     scale_rows,
     update_correlation,
 )
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 
 
 def random_memory(classes=4, rows=12, dim=6, seed=0):

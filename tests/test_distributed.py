@@ -47,7 +47,7 @@ def method_state(folder):
 def test_shares_follow_each_other_and_differ_by_one_at_most(count, processes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distributed, "_joined", processes)
-        shares = [distributed.share(count, process) for process in range(processes)]
+        shares = [distributed.shard(count, process) for process in range(processes)]
     assert [thing for share in shares for thing in share] == list(range(count))
     assert len(shares[0]) - len(shares[-1]) in (0, 1)
 

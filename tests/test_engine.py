@@ -5,22 +5,22 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.baselines.losses import BCE
 from pipeline.cones.method import CoNeS
-from pipeline.cones.rows import CandidateRows
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import TestImages, TrainingImages, test_loader, train_loader
-from pipeline.data.transforms import test_transform, train_transform
+from pipeline.data.loader import EvaluationImages, TrainingImages, evaluation_loader, train_loader
+from pipeline.data.rows import CandidateRows
+from pipeline.data.transforms import evaluation_transform, train_transform
 from pipeline.engine import Totals, Training, evaluate, fit, predict_scores, train_one_epoch
-from pipeline.losses import BCE
 from pipeline.model.backbone import Backbone
 from pipeline.model.classifier import Classifier
 from pipeline.model.heads import CSRA
 from pipeline.optimisation import parameter_groups, step_schedule
 from utils.errors import UserError
 from utils.progress import Interrupted
-from utils.run import RunFolder
+from utils.run_folder import RunFolder
 
-for collected in (TestImages, test_loader, test_transform):
+for collected in (EvaluationImages, evaluation_loader, evaluation_transform):
     collected.__test__ = False
 
 DATA = {"fingerprint": "x"}
@@ -59,7 +59,9 @@ def run_to(epochs, folder, stop_at=None, resume=False, **kwargs):
     else:
         run = RunFolder.create(folder, {"script": "s", "dataset": "d"}, DATA)
     data = make_data()
-    batches = test_loader(TestImages(data.images, test_transform(32)), 8, 0, False)
+    batches = evaluation_loader(
+        EvaluationImages(data.images, evaluation_transform(32)), 8, 0, False
+    )
 
     def score(stop):
         return evaluate(training.classifier, batches, data.targets, training.device, stop=stop)
@@ -157,7 +159,9 @@ def test_evaluation_changes_nothing_and_does_not_depend_on_the_batch_size():
     scores = [
         predict_scores(
             training.classifier,
-            test_loader(TestImages(data.images, test_transform(32)), size, 0, False),
+            evaluation_loader(
+                EvaluationImages(data.images, evaluation_transform(32)), size, 0, False
+            ),
             training.device,
         )
         for size in (3, 20)
@@ -170,7 +174,9 @@ def test_evaluation_changes_nothing_and_does_not_depend_on_the_batch_size():
 def test_metrics_are_undefined_without_positives():
     training, _ = make_training()
     data = make_data()
-    batches = test_loader(TestImages(data.images, test_transform(32)), 8, 0, False)
+    batches = evaluation_loader(
+        EvaluationImages(data.images, evaluation_transform(32)), 8, 0, False
+    )
     metrics = evaluate(training.classifier, batches, np.zeros_like(data.targets), training.device)
     assert metrics["mAP"] is None
     assert metrics["classes_scored"] == 0

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.transforms import test_transform
+from pipeline.data.transforms import evaluation_transform
 from pipeline.evaluation import format_table, judge, load_trained, score, tune
 from pipeline.model.classifier import assemble
 from utils.metrics import best_thresholds, multilabel_metrics
-from utils.run import RunFolder
+from utils.run_folder import RunFolder
 
-test_transform.__test__ = False
+evaluation_transform.__test__ = False
 SCORES = np.float32([[2, -1, -3], [1, 3, -2], [-1, 2, -1]])
 TARGETS = np.int8([[1, 1, 0], [0, 1, 0], [1, 0, 0]])
 
@@ -84,7 +84,7 @@ def test_precision_is_the_run_s_unless_given(stored, capsys):
     full = load_trained(path, {"amp": "off"})
     assert full.precision is None
     with torch.inference_mode():
-        expected = classifier(test_transform(32)(data.images)).logits
+        expected = classifier(evaluation_transform(32)(data.images)).logits
     np.testing.assert_allclose(score(full, data), expected, atol=1e-5)
     assert np.abs(score(load_trained(path, {}), data) - expected.numpy()).max() > 1e-4
     assert "device      cpu in bf16" in capsys.readouterr().out

@@ -106,7 +106,7 @@ def test_other_processes_of_a_run_wait_until_the_first_has_claimed(tmp_path, mon
     waits = []
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    monkeypatch.setattr(distributed, "same_everywhere", waits.append)
+    monkeypatch.setattr(distributed, "broadcast", waits.append)
     held = files.lock(tmp_path)  # by the first
     with claimed(tmp_path):
         assert len(waits) == 1

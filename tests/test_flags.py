@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.errors import UserError
-from utils.flags import (
+from utils.options.flags import (
     COUNT,
     NATURAL,
     NOT_NEGATIVE,

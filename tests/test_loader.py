@@ -3,18 +3,18 @@ import torch
 
 from pipeline.data.loader import (
     EpochSampler,
-    TestImages,
+    EvaluationImages,
     TrainingImages,
+    evaluation_loader,
     seed_of,
-    test_loader,
     train_loader,
 )
-from pipeline.data.transforms import test_transform, train_transform
+from pipeline.data.transforms import evaluation_transform, train_transform
 
 # Names that pytest would otherwise collect.
-for function in (test_loader, test_transform):
+for function in (evaluation_loader, evaluation_transform):
     function.__test__ = False
-TestImages.__test__ = False
+EvaluationImages.__test__ = False
 
 
 @pytest.fixture
@@ -72,9 +72,11 @@ def test_a_last_batch_of_one_image_is_left_out():
 
 
 def test_test_images_come_in_order_and_square(images):
-    resized = torch.cat(list(test_loader(TestImages(images, test_transform(8)), 4, 0, False)))
+    resized = torch.cat(
+        list(evaluation_loader(EvaluationImages(images, evaluation_transform(8)), 4, 0, False))
+    )
     assert resized.shape == (11, 3, 8, 8)
-    assert torch.equal(resized[3], test_transform(8)(images[3]))
+    assert torch.equal(resized[3], evaluation_transform(8)(images[3]))
 
 
 def test_seeds_depend_on_every_part_and_its_place():

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import losses
-from pipeline.cones.rows import CandidateRows
-from pipeline.forward_correction import forward_bce_loss, noise_counts
-from pipeline.losses import (
+from pipeline.baselines import losses
+from pipeline.baselines.forward_correction import forward_bce_loss, noise_counts
+from pipeline.baselines.losses import (
     LOSSES,
     asl_loss,
     focal_loss,
@@ -20,8 +19,9 @@ from pipeline.losses import (
     smoothing_loss,
     splc_loss,
 )
+from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
-from utils.defaults import CHOICES
+from utils.options.defaults import CHOICES
 
 CANDIDATES = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
 LOGITS = torch.tensor([[2.0, -1.0, 0.5, -3.0], [1.5, -2.0, 0.25, -0.5], [-4.0, 3.0, 0.0, -1.0]])
@@ -343,14 +343,14 @@ def test_hill_lets_a_negative_of_a_very_high_score_be():
     assert middle.item() == pytest.approx(3 * 0.5**2 * 0.5**2)  # 3 p^2 (1 - p)^2 at lambda 1.5
 
 
-def test_splc_takes_a_believed_negative_for_true_from_epoch_2_on():
-    believed = one(0.5)  # p = 0.622 > 0.6
-    p = believed.sigmoid().item()
-    first, later = (splc_loss(believed, NEGATIVE, epoch).item() for epoch in (1, 2))
+def test_splc_takes_a_likely_negative_for_true_from_epoch_2_on():
+    likely = one(0.5)  # p = 0.622 > 0.6
+    p = likely.sigmoid().item()
+    first, later = (splc_loss(likely, NEGATIVE, epoch).item() for epoch in (1, 2))
     assert first == pytest.approx(-(p**2) * math.log(1 - p))
     assert later == pytest.approx(-((1 - p) ** 2) * math.log(p))
-    assert gradient(splc_loss, believed, NEGATIVE, 1) > 0
-    assert gradient(splc_loss, believed, NEGATIVE, 2) < 0
+    assert gradient(splc_loss, likely, NEGATIVE, 1) > 0
+    assert gradient(splc_loss, likely, NEGATIVE, 2) < 0
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 9])

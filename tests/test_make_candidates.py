@@ -7,7 +7,7 @@ from PIL import Image
 
 import main_BCE
 import make_candidates
-from pipeline.data import digits, listed
+from pipeline.data import digits, label_file
 from pipeline.data.candidates import check_candidates, ids_sha256, read_candidates, realised_rate
 from pipeline.data.noise import uniform_noise
 
@@ -97,7 +97,7 @@ def test_a_file_fits_the_training_images_and_says_what_it_holds(
     assert (status, err) == (0, "")
     path = tmp_path / "pre-processed-data" / f"{name}.npy"
     candidates, metadata = read_candidates(path)
-    data = listed.load(photos / "photos.csv")["train"]
+    data = label_file.load(photos / "photos.csv")["train"]
     check_candidates(candidates, metadata, data, path, rate, "files")
     realised = realised_rate(candidates, data.targets)
     assert metadata == {
@@ -146,7 +146,7 @@ def test_uniform_digits_are_those_that_training_makes(run, tmp_path):
 def test_the_table_gives_each_class_its_counts_and_rate(run, photos, tmp_path):
     _, out, _ = run(*files(photos), "--noise", "class", "--class_rates", photos / "rates.json")
     candidates, _ = read_candidates(tmp_path / "pre-processed-data" / "files_class.npy")
-    targets = listed.load(photos / "photos.csv")["train"].targets
+    targets = label_file.load(photos / "photos.csv")["train"].targets
     header, *rows = out.splitlines()[:5]
     assert header.split() == ["class", "true", "candidates", "realised", "rate"]
     assert {len(row) for row in rows} == {len(header)}
@@ -159,7 +159,7 @@ def test_the_table_gives_each_class_its_counts_and_rate(run, photos, tmp_path):
 
 
 def test_class_noise_without_rates_of_its_own_spreads_them_by_seed(run, photos, tmp_path):
-    targets = listed.load(photos / "photos.csv")["train"].targets
+    targets = label_file.load(photos / "photos.csv")["train"].targets
     flags = [*files(photos), "--noise", "class", "--partial_rate", "0.4"]
     found = []
     for seed in range(8):
@@ -176,7 +176,7 @@ def test_cooccurrence_noise_adds_the_partner(run, photos, tmp_path):
     assert run(*files(photos), *flags)[0] == 0
     path = tmp_path / "pre-processed-data" / "files_cooccurrence_0.2.npy"
     candidates, _ = read_candidates(path)
-    targets = listed.load(photos / "photos.csv")["train"].targets
+    targets = label_file.load(photos / "photos.csv")["train"].targets
     one = targets.sum(axis=1) == 1
     partners = targets[one][:, [1, 0, 3, 2]] == 1
     added = candidates[one] & (1 - targets[one])
@@ -185,7 +185,7 @@ def test_cooccurrence_noise_adds_the_partner(run, photos, tmp_path):
 
 
 def test_instance_noise_adds_what_the_run_takes_for_true(run, photos, tmp_path, monkeypatch):
-    targets = listed.load(photos / "photos.csv")["train"].targets
+    targets = label_file.load(photos / "photos.csv")["train"].targets
     taken = np.random.default_rng(1).random(targets.shape) < 0.5
     scores = np.where(taken, 20, -20).astype(np.float32)
     asked = []

@@ -2,12 +2,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pipeline.baselines.losses import BCE
 from pipeline.cones import released
 from pipeline.cones.correlation import cooccurrence, scale_rows
 from pipeline.cones.loss import negative_suppression_loss
 from pipeline.cones.method import CoNeS, Steps
-from pipeline.cones.rows import CandidateRows
-from pipeline.losses import BCE
+from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
 
 CANDIDATES = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]])

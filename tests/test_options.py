@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from utils.defaults import LOSSES
 from utils.errors import UserError
-from utils.options import parse_options
+from utils.options.defaults import LOSSES
+from utils.options.training import parse_options
 
 
 def parse(*argv, script="main_CoNeS"):
@@ -105,8 +105,14 @@ def test_the_loss_of_a_baseline_is_bce_unless_it_is_said(places):
     [
         ("--recipe posterior --tau 0.2", "--tau is for --recipe paper and released"),
         ("--noise_rate 0.2", "--noise_rate is for --recipe posterior"),
-        ("--ablate gain", "--ablate gain: --recipe paper can ablate screen_pixels, "),
-        ("--recipe posterior --ablate gain scale", "--ablate scale: --recipe posterior can"),
+        (
+            "--ablate variance_weight",
+            "--ablate variance_weight: --recipe paper can ablate screen_pixels, ",
+        ),
+        (
+            "--recipe posterior --ablate variance_weight scale",
+            "--ablate scale: --recipe posterior can",
+        ),
         ("--recipe released --ablate scale", "--recipe released has nothing to ablate"),
     ],
 )

@@ -2,11 +2,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.cones.labelsets import posterior
-from pipeline.cones.posterior import OFFSET_EPOCHS, Posterior, gain_of
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
-from utils.defaults import ABLATIONS
+from pipeline.posterior.label_sets import posterior
+from pipeline.posterior.method import OFFSET_EPOCHS, Posterior, variance_weights
+from utils.options.defaults import ABLATIONS
 
 
 def draw(images=600, classes=5, rate=0.3, seed=0):
@@ -38,13 +38,13 @@ def random_logits(seed=1):
 
 
 def restored_to_the_end(method):
-    """The offset has faded, and the company hardly counts."""
+    """The offset has faded, and the context prior hardly counts."""
     method.seen, method.epoch = OFFSET_EPOCHS * len(CANDIDATES), 10**9
     return method
 
 
 def test_without_noise_it_is_bce():
-    """Candidates known to be free of noise: targets are the labels, and the gain is 1."""
+    """Candidates known to be free of noise: targets are the labels, all weights 1."""
     method = restored_to_the_end(Posterior(CandidateRows.from_dense(TRUE), rate=0.0))
     logits = random_logits()
     loss = method.loss(output_of(logits), TRUE, INDEX)["loss"]
@@ -56,8 +56,8 @@ def test_a_classifier_that_knows_nothing_has_the_classes_frequencies():
     """Logits of 0 stand for each class's frequency before any training."""
     method = Posterior(ROWS, rate=0.3)
     method.loss(output_of(torch.zeros(CANDIDATES.shape)), CANDIDATES, INDEX)
-    believed = method.logits[:-1].sigmoid()
-    by_class = torch.stack([believed[ROWS.columns == c].mean() for c in range(5)])
+    probability = method.logits[:-1].sigmoid()
+    by_class = torch.stack([probability[ROWS.columns == c].mean() for c in range(5)])
     torch.testing.assert_close(by_class, TRUE.mean(dim=0), atol=0.08, rtol=0)
 
 
@@ -77,9 +77,9 @@ def test_gradient_is_gain_times_prediction_minus_target():
     losses = method.loss(output_of(logits), CANDIDATES, INDEX)
     losses["loss"].backward()
     shifted = logits.detach() + method.offset
-    p = (shifted + dense(method.company)).sigmoid()
+    p = (shifted + dense(method.context_prior)).sigmoid()
     targets = posterior(p, method.rates, CANDIDATES)
-    expected = method.gain * (shifted.sigmoid() - targets) / logits.numel()
+    expected = method.variance_weight * (shifted.sigmoid() - targets) / logits.numel()
     torch.testing.assert_close(logits.grad, expected)
     assert not losses["posterior_loss"].requires_grad
 
@@ -109,32 +109,36 @@ def test_a_part_left_out_leaves_the_others(part):
         each.begin_epoch(1)
     loss = method.loss(output_of(logits), CANDIDATES, INDEX)["loss"]
     shifted = logits if part == "offset" else logits + whole.offset
-    company = torch.zeros(()) if part == "company" else dense(whole.company)
+    prior = torch.zeros(()) if part == "context_prior" else dense(whole.context_prior)
     start = torch.zeros(()) if part == "offset" else dense(whole.logits)
 
-    def believed(log_odds):
+    def targets_of(log_odds):
         return posterior(log_odds.sigmoid(), whole.rates, CANDIDATES, part != "nonempty")
 
-    gain = torch.ones(5) if part == "gain" else gain_of(believed(start + company)[CHOSEN], ROWS)
-    targets = believed(shifted + company)
+    weight = (
+        torch.ones(5)
+        if part == "variance_weight"
+        else variance_weights(targets_of(start + prior)[CHOSEN], ROWS)
+    )
+    targets = targets_of(shifted + prior)
     expected = F.binary_cross_entropy_with_logits(shifted, targets, reduction="none")
-    torch.testing.assert_close(loss, (gain * expected).mean())
+    torch.testing.assert_close(loss, (weight * expected).mean())
 
 
-def test_the_companys_weight_falls_with_the_epochs():
+def test_the_weight_of_the_context_prior_falls_with_the_epochs():
     method = Posterior(ROWS)
-    before = method.beliefs()
+    before = method.candidate_posterior()
     method.begin_epoch(4)
-    p = (dense(method.logits) + 0.25 * dense(method.company)).sigmoid()
+    p = (dense(method.logits) + 0.25 * dense(method.context_prior)).sigmoid()
     expected = posterior(p, method.rates, CANDIDATES)[CHOSEN]
-    torch.testing.assert_close(method.beliefs(), expected)
-    assert not torch.equal(before, method.beliefs())
+    torch.testing.assert_close(method.candidate_posterior(), expected)
+    assert not torch.equal(before, method.candidate_posterior())
 
 
 def test_gain_is_the_ratio_of_variances_and_bounded():
     soft = torch.tensor([[0.9, 0.5, 1.0], [0.1, 0.5, 0.0]])  # 0.16 where labels have 0.25
     rows = CandidateRows.from_dense(torch.ones(2, 3))
-    found = gain_of(soft.flatten(), rows)
+    found = variance_weights(soft.flatten(), rows)
     torch.testing.assert_close(found, torch.tensor([0.25 / 0.16, 5.0, 1.0]))
 
 
@@ -143,16 +147,16 @@ def test_gain_counts_the_labels_that_are_no_candidates():
     targets = torch.rand(CANDIDATES.shape, generator=generator) * CANDIDATES
     mean, spread = targets.mean(dim=0), targets.var(dim=0, correction=0)
     expected = (mean * (1 - mean) / spread).clamp(1, 5)
-    torch.testing.assert_close(gain_of(targets[CHOSEN], ROWS), expected)
+    torch.testing.assert_close(variance_weights(targets[CHOSEN], ROWS), expected)
 
 
 def test_gain_falls_as_the_classifier_learns():
     method = Posterior(ROWS)
     method.begin_epoch(1)
-    first = method.gain
+    first = method.variance_weight
     method.loss(output_of(8 * (TRUE - 0.5)), CANDIDATES, INDEX)
     method.begin_epoch(2)
-    assert (method.gain < first).all()
+    assert (method.variance_weight < first).all()
 
 
 def test_rows_stay_with_their_images():

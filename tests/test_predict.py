@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline import export
 from pipeline.data import coco, nuswide, voc
 from pipeline.data.images import read_image
-from pipeline.data.transforms import test_transform
+from pipeline.data.transforms import evaluation_transform
 from pipeline.model.checkpoint import read_checkpoint, weights_sha256
 from pipeline.model.classifier import assemble
 from pipeline.model.weights import load_strictly
@@ -24,7 +24,7 @@ from utils import progress
 from utils.errors import UserError
 from utils.overlays import caption_font, draw_maps, fit
 
-test_transform.__test__ = False
+evaluation_transform.__test__ = False
 # Scores are compared to 1e-5; the precision that is chosen may be bf16, whose differ by more.
 SMALL = [
     *"--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 1".split(),
@@ -70,7 +70,7 @@ def expected_probabilities(path):
     classifier = assemble("test_resnet", 32, "csra", 20, 1, 0.1, "none").eval()
     load_strictly(classifier, found.state, "r")
     with torch.inference_mode():
-        return classifier(test_transform(32)(read_image(str(path)))[None]).logits[0].sigmoid()
+        return classifier(evaluation_transform(32)(read_image(str(path)))[None]).logits[0].sigmoid()
 
 
 @pytest.mark.parametrize("flags", ["", "--batch_size 1", "--batch_size 3 --workers 2"])

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from pipeline.cones import rows as rows_module
-from pipeline.cones.rows import CandidateRows
+from pipeline.data import rows as rows_module
+from pipeline.data.rows import CandidateRows
 from utils.errors import UserError
 
 DENSE = arrays(

@@ -13,13 +13,13 @@ import torch
 from torchvision.transforms import v2
 
 import main_CoNeS
-from pipeline import experiment
-from pipeline.cones import build, released
+from pipeline import experiment, methods
+from pipeline.cones import released
 from pipeline.data import digits
 from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
 from utils import files
-from utils.run import RunFolder
+from utils.run_folder import RunFolder
 
 # Of two runs to be compared, a busy machine could choose another precision for each.
 SMALL = (
@@ -161,7 +161,7 @@ def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
 
         monkeypatch.setattr(module, name, make)
 
-    keep(build, "CoNeS")
+    keep(methods, "CoNeS")
     keep(classifier, "Classifier")
     keep(torch.optim, "SGD")
     keep(v2, "RandAugment")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.data.labelled import LabelledImages
-from pipeline.review.beliefs import Decision
+from pipeline.review.candidate_posterior import Decision
 from pipeline.review.summary import class_correlation, read_history, summarise
 
 CANDIDATES = np.array([[1, 1, 0], [1, 1, 1]], np.uint8)

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from pipeline.data.transforms import PLACES, MultiScaleCrop, test_transform, train_transform
+from pipeline.data.transforms import PLACES, MultiScaleCrop, evaluation_transform, train_transform
 
-test_transform.__test__ = False  # pytest would collect it by its name
+evaluation_transform.__test__ = False  # pytest would collect it by its name
 
 TRAIN_OPTIONS = [
     {"flip": flip, "multi_scale": multi_scale}
@@ -120,13 +120,13 @@ def test_multi_scale_crops_of_thin_images_keep_a_pixel(size):
 @pytest.mark.parametrize("size", [(40, 70), (16, 16), (1, 1), (1, 500)])
 def test_test_images_are_whole(size):
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
-    result = test_transform(16)(image)
+    result = evaluation_transform(16)(image)
     assert (result.shape, result.dtype) == ((3, 16, 16), torch.uint8)
     assert torch.equal(result, F.resize(image, [16, 16], antialias=True))
-    assert torch.equal(result, test_transform(16)(image))
+    assert torch.equal(result, evaluation_transform(16)(image))
 
 
 def test_enlarged_test_images_keep_their_corners():
-    result = test_transform(100)(grid(30, 50))
+    result = evaluation_transform(100)(grid(30, 50))
     assert result[:2, 0, 0].tolist() == [0, 0]
     assert result[:2, -1, -1].tolist() == [29, 49]

@@ -108,7 +108,7 @@ def test_a_downloaded_file_takes_the_published_protocol(form, run, devkit, tmp_p
     assert ("left out    10 tensors contrastive_class_selector_*" in out) == (form == "released")
     assert ("lam 0.1 (published for voc07)" in out) == (form == "csra")
     images = voc.load(devkit, "test")
-    one = evaluation.test_transform(448)(images.images[0])
+    one = evaluation.evaluation_transform(448)(images.images[0])
     with torch.inference_mode():
         expected = original.eval()(one[None]).logits[0]
     torch.testing.assert_close(torch.from_numpy(np.load("s.npz")["scores"][0]), expected)

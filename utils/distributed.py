@@ -55,7 +55,7 @@ def launcher() -> str:
 
 
 @contextlib.contextmanager
-def processes(device: "torch.device") -> Iterator[None]:
+def process_group(device: "torch.device") -> Iterator[None]:
     """Within it, the processes that torchrun has started are one run's.
 
     Each takes its share of the machine's cores, where OMP_NUM_THREADS asks for no more than the
@@ -83,7 +83,7 @@ def processes(device: "torch.device") -> Iterator[None]:
     _joined = 1
 
 
-def parallel(module: "torch.nn.Module", device: "torch.device") -> "torch.nn.Module":
+def data_parallel(module: "torch.nn.Module", device: "torch.device") -> "torch.nn.Module":
     """`module` with its gradients averaged over all processes, and the first one's weights."""
     import torch
 
@@ -96,7 +96,7 @@ def parallel(module: "torch.nn.Module", device: "torch.device") -> "torch.nn.Mod
 
 
 @contextlib.contextmanager
-def local_first() -> Iterator[None]:
+def local_rank0_first() -> Iterator[None]:
     """The first process of each machine does what is within; the others repeat it after that.
 
     For files that the first makes and the others find.
@@ -113,7 +113,7 @@ def local_first() -> Iterator[None]:
         torch.distributed.barrier()
 
 
-def same_everywhere(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """The first process's `value`."""
     if world_size() == 1:
         return value
@@ -124,7 +124,7 @@ def same_everywhere(value: Any) -> Any:
     return values[0]
 
 
-def any_process(condition: Callable[[], bool]) -> Callable[[], bool]:
+def any_rank(condition: Callable[[], bool]) -> Callable[[], bool]:
     """Whether `condition` holds in any process; all must ask. Waits for them, not for a GPU."""
     if world_size() == 1:
         return condition
@@ -138,7 +138,7 @@ def any_process(condition: Callable[[], bool]) -> Callable[[], bool]:
     return asked
 
 
-def share(count: int, of: int | None = None) -> range:
+def shard(count: int, of: int | None = None) -> range:
     """The part of `count` things in order that process `of`, or this one, takes.
 
     Parts differ by one at most; the first are the larger.
@@ -149,13 +149,13 @@ def share(count: int, of: int | None = None) -> range:
     return range(begin, begin + size + (process < rest))
 
 
-def gather(part: "torch.Tensor", count: int) -> "torch.Tensor":
-    """The `count` rows of which each process has its `share`, in order; through `part` flow
+def all_gather(part: "torch.Tensor", count: int) -> "torch.Tensor":
+    """The `count` rows of which each process has its `shard`, in order; through `part` flow
     gradients, through the others' rows none.
     """
     import torch
 
-    sizes = [len(share(count, process)) for process in range(world_size())]
+    sizes = [len(shard(count, process)) for process in range(world_size())]
     padded = torch.zeros(sizes[0], *part.shape[1:], dtype=part.dtype, device=part.device)
     padded[: len(part)] = part.detach()
     parts = [torch.empty_like(padded) for _ in sizes]
@@ -165,7 +165,7 @@ def gather(part: "torch.Tensor", count: int) -> "torch.Tensor":
     return torch.cat(parts)
 
 
-def add_up(tensor: "torch.Tensor") -> "torch.Tensor":
+def all_reduce_sum(tensor: "torch.Tensor") -> "torch.Tensor":
     """The sum over processes, in place."""
     if world_size() > 1:
         import torch
@@ -174,7 +174,7 @@ def add_up(tensor: "torch.Tensor") -> "torch.Tensor":
     return tensor
 
 
-def share_buffers(module: "torch.nn.Module") -> None:
+def broadcast_buffers(module: "torch.nn.Module") -> None:
     """Give all processes the first one's buffers: without --sync_bn each has statistics of its
     own part of the batches.
     """
@@ -185,7 +185,7 @@ def share_buffers(module: "torch.nn.Module") -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
-def lost_a_process(error: Exception) -> bool:
+def is_lost_process(error: Exception) -> bool:
     """Whether `error` is that of waiting for a process that has ended."""
     if world_size() == 1 or not isinstance(error, RuntimeError):
         return False
@@ -196,19 +196,19 @@ def lost_a_process(error: Exception) -> bool:
     return isinstance(error, lost) or "gloo" in str(error)
 
 
-def end_soon() -> None:
+def exit_soon() -> None:
     """Let this process end in a while even where it waits for one that is gone."""
     if world_size() > 1:
         signal.alarm(SECONDS_TO_STORE)
 
 
-def quiet_others() -> None:
+def silence_other_ranks() -> None:
     """Of several processes only the first one writes to the terminal."""
     if int(os.environ.get("RANK", 0)) > 0:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the whole process
 
 
-def let_first_speak(at_once: bool = False) -> None:
+def defer_to_rank0(at_once: bool = False) -> None:
     """Before another process than the first reports its error: the first may have the same one,
     and ends this process by ending itself.
 

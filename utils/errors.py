@@ -66,19 +66,19 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
                 raise
             less = "train with a lower --batch_size" if trains() else "free some"
             message = f"out of memory: {less}, or give --device cpu"
-        distributed.let_first_speak(at_once)
+        distributed.defer_to_rank0(at_once)
         print(f"error: {message}", file=sys.stderr)
         return 1
 
     @functools.wraps(main)
     def wrapper() -> int:
-        distributed.quiet_others()
+        distributed.silence_other_ranks()
         if distributed.launched() == 1:  # others may wait in C++, where no handler of Python's runs
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
             return report()
         except BaseException:
-            distributed.let_first_speak()
+            distributed.defer_to_rank0()
             raise
 
     return wrapper

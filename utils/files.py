@@ -109,7 +109,7 @@ def claimed(folder: Path) -> Iterator[None]:
         UserError: another process has claimed it.
     """
     descriptor = lock(folder) if distributed.rank() == 0 else None
-    distributed.same_everywhere(None)
+    distributed.broadcast(None)
     try:
         yield
     finally:

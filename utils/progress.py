@@ -23,7 +23,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     def note(number: int, frame: Any) -> None:
         came.append(number)
         if distributed.world_size() > 1:  # torchrun sends its processes a second one soon after
-            distributed.end_soon()
+            distributed.exit_soon()
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print("\nstopping after this step; another Ctrl-C ends at once", file=sys.stderr)

@@ -2,13 +2,13 @@
 
 import torch
 
-from pipeline.cones.rows import Batch, CandidateRows
+from pipeline.data.rows import Batch, CandidateRows
 
 
 def disambiguate(
     probabilities: torch.Tensor, correlation: torch.Tensor, candidates: torch.Tensor
 ) -> torch.Tensor:
-    """Spread one unit of belief over an image's candidates, by its predictions and R.
+    """Spread one unit of confidence over an image's candidates, by its predictions and R.
 
     Args:
         probabilities: (B, C) float in [0, 1], the classifier's sigmoid outputs.
@@ -43,9 +43,9 @@ class ConfidenceTable:
         self.rows, self.mu = rows, mu
         self.values = rows.table((1 / rows.count).repeat_interleave(rows.count))
 
-    def update(self, batch: Batch, belief: torch.Tensor) -> torch.Tensor:
-        """Mix `belief` (B, C) into a batch of `rows`; returns its new values (B, L)."""
-        values = self.mu * self.values[batch.positions] + (1 - self.mu) * batch.take(belief)
+    def update(self, batch: Batch, disambiguated: torch.Tensor) -> torch.Tensor:
+        """Mix `disambiguated` (B, C) into a batch of `rows`; returns its new values (B, L)."""
+        values = self.mu * self.values[batch.positions] + (1 - self.mu) * batch.take(disambiguated)
         self.values[batch.positions] = values
         return values
 

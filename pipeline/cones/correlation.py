@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
 
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 
 DENSE_SPEED = 100  # products that a dense multiplication does while a sparse one counts a pair
 DENSE_IMAGES = 4096  # multiplied in one go

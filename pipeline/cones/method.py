@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.cones import confidence, correlation, loss, prototypes, screening
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
 
 
@@ -97,9 +97,9 @@ class CoNeS:
             pixels = steps.screen_pixels(output.cams, candidates, self.tau)
             means, seen = steps.batch_prototypes(output.features, pixels)
             self.memory.add(*steps.class_order(means, seen))
-            belief = confidence.disambiguate(logits.sigmoid(), self.correlation, candidates)
+            disambiguated = confidence.disambiguate(logits.sigmoid(), self.correlation, candidates)
             batch = self.confidence.rows.batch(index)
-            updated = self.confidence.update(batch, belief)
+            updated = self.confidence.update(batch, disambiguated)
             pseudo_labels = batch.spread(steps.select_pseudo_labels(updated, batch.inside))
         candidate_loss = F.binary_cross_entropy_with_logits(logits, candidates)
         suppression_loss = loss.negative_suppression_loss(

@@ -38,7 +38,7 @@ class TrainingImages(Dataset):
         return image, index
 
 
-class TestImages(Dataset):
+class EvaluationImages(Dataset):
     """Resized images in their order."""
 
     def __init__(self, images: Sequence[torch.Tensor], transform: v2.Transform) -> None:
@@ -79,7 +79,7 @@ class EpochSampler(Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = np.random.default_rng(seed_of(self.seed, self.epoch)).permutation(self.images)
         for batch in range(self.first_batch, len(self)):
-            mine = distributed.share(self.images_in(batch))
+            mine = distributed.shard(self.images_in(batch))
             chosen = order[batch * self.batch_size :][mine.start : mine.stop]
             yield [(self.epoch, int(index)) for index in chosen]
 
@@ -98,7 +98,9 @@ def train_loader(
     )
 
 
-def test_loader(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
+def evaluation_loader(
+    dataset: Dataset, batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader:
     """Batches of images (B, 3, S, S) uint8 in the order of the data set."""
     return DataLoader(dataset, batch_size, **worker_options(workers, pin_memory))
 

@@ -55,7 +55,7 @@ def uncropped_side(img_size: int, flip: bool = True, multi_scale: bool = False) 
     return math.ceil(img_size / share)
 
 
-def test_transform(img_size: int) -> v2.Transform:
+def evaluation_transform(img_size: int) -> v2.Transform:
     """The whole image, resized to a square of `img_size` pixels."""
     return v2.Resize((img_size, img_size), antialias=True)
 

@@ -22,9 +22,9 @@ import torch
 
 from pipeline.model.heads import CSRA_TEMPERATURES
 from pipeline.model.weights import StateDict, read_weights
-from utils.config import read_config
 from utils.errors import UserError
-from utils.run import CHECKPOINT, WEIGHTS
+from utils.options.stored import read_config
+from utils.run_folder import CHECKPOINT, WEIGHTS
 
 TRUNK = "trunk.model."
 CSRA_HEAD = re.compile(r"classifier\.multi_head\.(\d{1,2})\.head\.weight")

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipeline import losses
-from pipeline.cones import build
+from pipeline import methods
+from pipeline.baselines import losses
 from pipeline.data.images import subset
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import TestImages, end_workers, test_loader
-from pipeline.data.transforms import test_transform
+from pipeline.data.loader import EvaluationImages, end_workers, evaluation_loader
+from pipeline.data.transforms import evaluation_transform
 from pipeline.engine import outputs
 from pipeline.evaluation import Trained, load_trained
 from pipeline.experiment import fit_data
@@ -52,11 +52,11 @@ def entries_of(candidates: np.ndarray) -> Entries:
     return Entries(starts, rows, columns)
 
 
-class Thumbnailed(TestImages):
+class Thumbnailed(EvaluationImages):
     """Resized images; a thumbnail of each is written where it is loaded."""
 
     def __init__(self, data: LabelledImages, rows: np.ndarray, img_size: int, folder: Path) -> None:
-        super().__init__(subset(data, rows).images, test_transform(img_size))
+        super().__init__(subset(data, rows).images, evaluation_transform(img_size))
         self.rows, self.folder = rows, folder
 
     def __getitem__(self, index: int) -> torch.Tensor:
@@ -91,7 +91,7 @@ class Scan:
         if workers is None:
             workers = 0 if isinstance(self.data.images, torch.Tensor) else default_workers()
         images = Thumbnailed(self.data, rows, trained.settings["img_size"], self.folder)
-        loader = test_loader(images, batch, workers, trained.device.type == "cuda")
+        loader = evaluation_loader(images, batch, workers, trained.device.type == "cuda")
         device, precision, done = trained.device, trained.precision, 0
         try:
             with interruptible() as stop, progress_bar("look", len(rows)) as bar:
@@ -151,7 +151,7 @@ def train_fold(
     # A cache would keep almost all images once more for each fold.
     changes = {"output_dir": str(folder), "resume": begun, "cache": None}
     own = argparse.Namespace(**vars(options) | changes)
-    make = losses.make_method if options.script == "main_BCE" else build.make_method
+    make = losses.make_method if options.script == "main_BCE" else methods.make_method
     again = "the same command"
     fit_data(own, make, subset(data, rest), subset(data, held_out), candidates[rest], again)
     return load_trained(str(folder), {"device": options.device, "amp": options.amp})

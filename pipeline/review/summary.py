@@ -9,18 +9,18 @@ import numpy as np
 import torch
 
 from pipeline.cones.correlation import cooccurrence, scale_rows
-from pipeline.cones.rows import CandidateRows
 from pipeline.data.labelled import LabelledImages
-from pipeline.review.beliefs import Decision
+from pipeline.data.rows import CandidateRows
+from pipeline.review.candidate_posterior import Decision
 from utils.metrics import average_precision
-from utils.run import CHECKPOINT
+from utils.run_folder import CHECKPOINT
 
 
 def summarise(
     data: LabelledImages,
     truth: np.ndarray | None,
     candidates: np.ndarray,
-    believed: np.ndarray,
+    probability: np.ndarray,
     kept: np.ndarray,
     decision: Decision,
 ) -> dict[str, Any]:
@@ -30,16 +30,16 @@ def summarise(
         data: N training images of C classes.
         truth: (N, C) int8 in {1, 0, -1}, -1 for what nobody knows; None where nobody knows any.
         candidates: (N, C) in {0, 1}.
-        believed: (N, C) float in [0, 1], of being true, 0 outside the candidates.
+        probability: (N, C) float in [0, 1], of being true, 0 outside the candidates.
         kept: (N, C) in {0, 1}, after `decision`.
 
     Returns:
-        JSON-ready. A class's flip_rate is the share of its false labels that are candidates, as
-        believed. precision, recall, average_precision: of finding false candidates, in [0, 1],
-        None where they are not defined.
+        JSON-ready. A class's flip_rate is the share of its false labels that are candidates, by
+        these probabilities. precision, recall, average_precision: of finding false candidates, in
+        [0, 1], None where they are not defined.
     """
-    false = (candidates * (1 - believed)).sum(axis=0)
-    flip_rates = false / np.maximum(len(data) - believed.sum(axis=0), 1e-12)
+    false = (candidates * (1 - probability)).sum(axis=0)
+    flip_rates = false / np.maximum(len(data) - probability.sum(axis=0), 1e-12)
     by_class = {
         name: {
             "candidates": int(candidates[:, column].sum()),
@@ -58,7 +58,7 @@ def summarise(
             found["recall"] = float(dropped[is_false].mean())
             labels = is_false[:, None].astype(np.int8)
             found["average_precision"] = (
-                float(average_precision(-believed[judged][:, None], labels)[0]) / 100
+                float(average_precision(-probability[judged][:, None], labels)[0]) / 100
             )
     return {
         "images": len(data),

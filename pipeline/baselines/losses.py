@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from pipeline.cones.rows import CandidateRows
+from pipeline.baselines.forward_correction import ForwardBCE
+from pipeline.data.rows import CandidateRows
 from pipeline.engine import Method
-from pipeline.forward_correction import ForwardBCE
 from pipeline.model.classifier import Classifier, Output
 
 Tensor = torch.Tensor
@@ -149,7 +149,7 @@ def splc_loss(
     margin: float = 1.0,
     gamma: float = 2.0,
 ) -> Tensor:
-    """Self-paced loss correction: negatives that the classifier believes in become positives.
+    """Self-paced loss correction: negatives with a high score become positives.
 
     Positives: -(1 - p_m)^gamma log p_m, p_m = sigmoid(logits - margin). Negatives: -p^gamma
     log(1 - p). After `change_epoch` epochs, negatives with p > tau: -(1 - p)^gamma log p, without

@@ -9,21 +9,28 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pipeline.cones.labelsets import fit_label_sets, posterior, posterior_of_rows
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
+from pipeline.posterior.label_sets import fit_label_sets, posterior, posterior_of_rows
 
 Tensor = torch.Tensor
 OFFSET_EPOCHS = 3  # in which the classes' offsets fade
-STATE = ("rates", "offset", "company", "logits", "gain")  # tensors that resuming needs
+# Tensors that resuming needs, by their keys in the checkpoint, which are older than the names.
+STATE = {
+    "rates": "rates",
+    "offset": "offset",
+    "company": "context_prior",
+    "logits": "logits",
+    "gain": "variance_weight",
+}
 
 
 class Posterior:
     """BCE against the posterior probability of every candidate.
 
-    What is believed of a label before it is known to be a candidate comes from the image, the
-    classifier's logit, and from its company, the other candidates of its image (`labelsets`).
-    The company counts 1/epoch: the classifier learns what goes together too.
+    The probability of a label before it is known to be a candidate comes from the image, the
+    classifier's logit, and from the context, the other candidates of its image (`label_sets`).
+    The context prior counts 1/epoch: the classifier learns which labels go together too.
 
     A class's offset, its frequency's logit, is added to the classifier's logits, so that these
     start as what they are before anything is learned, nothing for or against a class. It fades
@@ -32,17 +39,17 @@ class Posterior:
     Args:
         rows: the candidates, on the device of training; row i belongs to image i.
         rate: the noise rate where it is known; None estimates it from the candidates.
-        without: parts to leave out: "company", "offset", "gain", or "nonempty", that of an
-            image's candidates at least one is true.
+        without: parts to leave out: "context_prior", "offset", "variance_weight", or "nonempty",
+            which says that at least one of an image's candidates is true.
 
     Attributes:
         rates: (C,) float32 noise rates.
         offset: (C,) float32, logits of the classes' frequencies.
-        company: table of `rows`, float32: logits of each candidate given the other candidates of
-            its image, less the offset.
+        context_prior: table of `rows`, float32: logits of each candidate given the other
+            candidates of its image, less the offset.
         logits: table of `rows`, float32: each candidate's newest, with the offset; before the
             first, the offset alone.
-        gain: (C,) float32, factor on each class's loss.
+        variance_weight: (C,) float32, factor on each class's loss, see `variance_weights`.
         epoch: the running one, from 1.
         seen: images trained on.
     """
@@ -56,21 +63,21 @@ class Posterior:
         frequency = (rows.class_count / rows.images - self.rates) / (1 - self.rates)
         self.offset = frequency.clamp(0.001, 0.999).logit()
         self.logits = rows.table(self.offset[rows.columns])
-        self.company = rows.table(probability.logit() - self.logits[:-1])
-        if "company" in without:
-            self.company.zero_()
+        self.context_prior = rows.table(probability.logit() - self.logits[:-1])
+        if "context_prior" in without:
+            self.context_prior.zero_()
         if "offset" in without:
             self.logits.zero_()
         self.epoch, self.seen = 1, 0
-        self.gain = torch.ones_like(self.offset)
+        self.variance_weight = torch.ones_like(self.offset)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Measure the gain anew (epochs count from 1)."""
+        """Measure the variance weights anew (epochs count from 1)."""
         self.epoch = epoch
-        if "gain" not in self.without:
-            self.gain = gain_of(self.beliefs(), self.rows)
+        if "variance_weight" not in self.without:
+            self.variance_weight = variance_weights(self.candidate_posterior(), self.rows)
 
-    def beliefs(self) -> Tensor:
+    def candidate_posterior(self) -> Tensor:
         """Targets of all candidates of the training images, (entries,)."""
         targets = torch.empty_like(self.logits[:-1])
         for entries, part in self.rows.chunks():
@@ -79,13 +86,13 @@ class Posterior:
         return targets
 
     def prior(self, logits: Tensor, entries: slice | Tensor) -> Tensor:
-        """What image and company say of candidates: formula (3) of docs/method.md.
+        """Probability by image and context: formula (3) of docs/method.md.
 
         Args:
             logits: of these candidates, with the offset.
             entries: their positions among all.
         """
-        return (logits + self.company[entries] / self.epoch).sigmoid()
+        return (logits + self.context_prior[entries] / self.epoch).sigmoid()
 
     def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Losses of a batch; remembers its logits on the way.
@@ -112,23 +119,24 @@ class Posterior:
             targets = batch.spread(posterior(p, rates, batch.inside, self.nonempty))
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return {
-            "loss": (self.gain * losses).mean(),
+            "loss": (self.variance_weight * losses).mean(),
             "posterior_loss": losses.detach().mean(),
             "confidence": targets.sum() / candidates.sum().clamp(min=1),
         }
 
     def state_dict(self) -> dict[str, Any]:
         """All that resuming needs, and the confidence of every candidate for those who read it."""
-        names = (*STATE, "epoch", "seen")
-        return {"confidence": {"values": self.beliefs()}} | {n: getattr(self, n) for n in names}
+        state = {key: getattr(self, name) for key, name in STATE.items()}
+        position = {"epoch": self.epoch, "seen": self.seen}
+        return {"confidence": {"values": self.candidate_posterior()}} | state | position
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in STATE:
-            getattr(self, name).copy_(state[name])
+        for key, name in STATE.items():
+            getattr(self, name).copy_(state[key])
         self.epoch, self.seen = state["epoch"], state["seen"]
 
 
-def gain_of(targets: Tensor, rows: CandidateRows, highest: float = 5.0) -> Tensor:
+def variance_weights(targets: Tensor, rows: CandidateRows, highest: float = 5.0) -> Tensor:
     """How much smaller the spread of soft targets is than that of labels; 1 where they are hard.
 
     Uncertain targets lie close to their class's mean, so that gradients, and with them the
@@ -143,7 +151,7 @@ def gain_of(targets: Tensor, rows: CandidateRows, highest: float = 5.0) -> Tenso
         (C,) float32 in [1, highest].
 
     >>> rows = CandidateRows.from_dense(torch.tensor([[1, 1], [0, 1], [0, 1]]))
-    >>> gain_of(torch.tensor([1.0, 0.75, 0.25, 0.5]), rows)
+    >>> variance_weights(torch.tensor([1.0, 0.75, 0.25, 0.5]), rows)
     tensor([1., 5.])
     """
     first, second = torch.zeros(2, rows.classes, dtype=torch.float64, device=rows.device)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 
 Tensor = torch.Tensor
 LEAST_RATE = 1e-4
@@ -73,7 +73,7 @@ def posterior_of_rows(
 
 
 def bayes(probability: Tensor, rates: Tensor) -> Tensor:
-    """How likely a candidate is true, from what is believed before it is known to be one."""
+    """How likely a candidate is true, from the probability before it is known to be one."""
     # The bounds, here and below, keep 0 / 0 out where every candidate is sure to be false.
     p = probability.clamp(min=1e-18)
     return p / (p + (1 - p) * rates)
@@ -148,7 +148,7 @@ def fit_label_sets(
     observed = Observed(sample)
     if rate is None:
         rates = best_fit(observed, sets, iterations, starts).rates
-        # Labels that keep no company look like noise; one an image is true all the same.
+        # Labels that occur with no others look like noise; one an image is true all the same.
         rates = rates * (most_noise(rows) / rates.mean()).clamp(max=1)
     else:
         rates = torch.full((rows.classes,), rate, device=rows.device)
@@ -157,10 +157,10 @@ def fit_label_sets(
     rates = torch.minimum(rates, frequency - error).clamp(0, 0.99)
     prevalence = (frequency - rates) / (1 - rates)
     fit = best_fit(observed, sets, iterations, starts, rates, prevalence)
-    return LabelSets(company(rows, fit), rates)
+    return LabelSets(context_prior(rows, fit), rates)
 
 
-def company(rows: CandidateRows, fit: "Mixture") -> Tensor:
+def context_prior(rows: CandidateRows, fit: "Mixture") -> Tensor:
     """P(true | the image's other candidates) of every candidate, (entries,) in (0, 1)."""
     # Leaving label c out of the evidence divides each set's weight by the chance of what was
     # seen of c, here that it is a candidate.

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 from pipeline.data.candidates import write_candidates
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
-from pipeline.disambiguation import judge_candidates, truth_of
+from pipeline.data.training_data import judge_candidates, truth_of
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 1".split()
 TRUTH = np.array([[1, 0, 0], [0, 1, -1]], np.int8)

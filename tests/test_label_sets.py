@@ -3,10 +3,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from pipeline.cones import labelsets
-from pipeline.cones import rows as rows_module
-from pipeline.cones.labelsets import LabelSets, fit_label_sets, posterior, posterior_of_rows
-from pipeline.cones.rows import CandidateRows
+from pipeline.data import rows as rows_module
+from pipeline.data.rows import CandidateRows
+from pipeline.posterior import label_sets
+from pipeline.posterior.label_sets import LabelSets, fit_label_sets, posterior, posterior_of_rows
 
 SETS = torch.tensor(
     [[1, 1, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1, 1]]
@@ -85,12 +85,12 @@ def test_images_without_candidates_have_no_true_label_to_count():
     candidates = noisy(0.2)[1]
     empty = torch.cat([candidates, torch.zeros(300, 8)])
     # 900 images of 8 labels, one of them true, have 6,300 false ones; 300 more have 2,400.
-    expected = labelsets.most_noise(CandidateRows.from_dense(candidates)) * 6300 / 8700
-    found = labelsets.most_noise(CandidateRows.from_dense(empty))
+    expected = label_sets.most_noise(CandidateRows.from_dense(candidates)) * 6300 / 8700
+    found = label_sets.most_noise(CandidateRows.from_dense(empty))
     torch.testing.assert_close(found, expected)
 
 
-def test_company_parts_true_from_false_candidates():
+def test_the_context_prior_parts_true_from_false_candidates():
     """At rate 0.4 the sets are still told apart, with no image looked at."""
     true, candidates = noisy(0.4)
     probability, rates = fit(candidates)
@@ -103,8 +103,8 @@ def test_company_parts_true_from_false_candidates():
 def test_a_labels_own_candidate_does_not_enter_its_probability(monkeypatch):
     """Worked by hand, with the mixture given: weights of the sets by the other two labels."""
     theta = torch.tensor([[0.9, 0.8, 0.1], [0.1, 0.3, 0.9]])
-    mixture = labelsets.Mixture(theta, torch.full((3,), 0.2), torch.tensor([0.6, 0.4]))
-    monkeypatch.setattr(labelsets, "best_fit", lambda *_: mixture)
+    mixture = label_sets.Mixture(theta, torch.full((3,), 0.2), torch.tensor([0.6, 0.4]))
+    monkeypatch.setattr(label_sets, "best_fit", lambda *_: mixture)
     p = fit(torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])).probability
     # Of label 1 by S_2 = 1 and S_3 = 0 alone.
     first, second = 0.6 * 0.84 * 0.9 * 0.8, 0.4 * 0.44 * 0.1 * 0.8
@@ -175,7 +175,7 @@ def test_the_fit_is_that_of_dense_matrices(rate, monkeypatch):
     """With images in blocks and chunks, and some without candidates."""
     candidates = noisy(rate, images=500, seed=3)[1]
     candidates[::50] = 0
-    monkeypatch.setattr(labelsets, "BLOCK", 128)
+    monkeypatch.setattr(label_sets, "BLOCK", 128)
     monkeypatch.setattr(rows_module, "CHUNK_ENTRIES", 300)
     found, expected = fit(candidates, iterations=40), dense_fit(candidates, iterations=40)
     torch.testing.assert_close(found.rates, expected.rates, atol=1e-5, rtol=0)
@@ -186,15 +186,15 @@ def test_many_images_are_fitted_by_some_of_them(monkeypatch):
     """The mixture is that of every fourth; what is known of all of them, their number, enters."""
     candidates = noisy(0.3, images=3600)[1]
     whole = fit(candidates)
-    monkeypatch.setattr(labelsets, "MOST_IMAGES", 900)
+    monkeypatch.setattr(label_sets, "MOST_IMAGES", 900)
     calls = []
-    best_fit = labelsets.best_fit
+    best_fit = label_sets.best_fit
 
     def spy(observed, *arguments):
         calls.append(observed.rows)
         return best_fit(observed, *arguments)
 
-    monkeypatch.setattr(labelsets, "best_fit", spy)
+    monkeypatch.setattr(label_sets, "best_fit", spy)
     part = fit(candidates)
     for rows in calls:
         assert torch.equal(rows.columns, CandidateRows.from_dense(candidates[::4]).columns)

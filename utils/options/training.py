@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils.config import options_of_run
-from utils.defaults import (
+from utils.files import check_writable
+from utils.options.defaults import (
     ABLATIONS,
     CHOICES,
     CLEAN_DATASETS,
@@ -20,8 +20,7 @@ from utils.defaults import (
     LOSSES,
     RECIPE_DEFAULTS,
 )
-from utils.files import check_writable
-from utils.flags import (
+from utils.options.flags import (
     COUNT,
     NATURAL,
     NOT_NEGATIVE,
@@ -34,6 +33,7 @@ from utils.flags import (
     check_inputs,
     number,
 )
+from utils.options.stored import options_of_run
 
 
 class Script(NamedTuple):

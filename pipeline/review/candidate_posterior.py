@@ -7,17 +7,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pipeline.cones.labelsets import fit_label_sets, posterior
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
+from pipeline.posterior.label_sets import fit_label_sets, posterior
 
 Tensor = torch.Tensor
 STEPS = 40  # of a bisection: 30 logits are halved to less than 1e-10
 
 
-def believe(logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bool) -> Tensor:
+def candidate_posterior(
+    logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bool
+) -> Tensor:
     """How likely each candidate is true, from a trained classifier's scores and the noise rates.
 
-    Bayes' rule and the one true label that every image has (`labelsets.posterior`) turn what is
+    Bayes' rule and the one true label that every image has (`label_sets.posterior`) turn what is
     believed before a label is known to be a candidate into what is believed after. What the
     classifier believes is shifted, in logits, towards as many candidates believed to be true as the
     rate leaves, N (mean S - rho) / (1 - rho). The shift lies midway between that of all classes
@@ -48,8 +50,8 @@ def believe(logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bo
         low, high = torch.full_like(wanted, -15), torch.full_like(wanted, 15)
         for _ in range(STEPS):
             middle = (low + high) / 2
-            believed = posterior((logits + middle).sigmoid(), rates, candidates)
-            too_many = excess(believed.sum(dim=0) - wanted) > 0
+            probability = posterior((logits + middle).sigmoid(), rates, candidates)
+            too_many = excess(probability.sum(dim=0) - wanted) > 0
             low, high = torch.where(too_many, low, middle), torch.where(too_many, middle, high)
         return middle
 
@@ -62,19 +64,19 @@ def predicts_truth(run: argparse.Namespace) -> bool:
     return getattr(run, "recipe", "") == "posterior" or getattr(run, "loss", "") == "bce-forward"
 
 
-def believe_run(
+def run_posterior(
     logits: np.ndarray,
     candidates: np.ndarray,
     run: argparse.Namespace,
     parts: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-    """`believe` with the noise rates that a run was given, or that its candidates tell.
+    """`candidate_posterior` with the noise rates that a run was given, or that its candidates tell.
 
     Args:
         logits: (N, C) float32.
         candidates: (N, C) uint8 in {0, 1}, what the run was trained on.
         run: its options.
-        parts: rows that one classifier scored each, believed by themselves; None: all.
+        parts: rows that one classifier scored each, judged by themselves; None: all.
 
     Returns:
         (N, C) float32 in [0, 1].
@@ -82,11 +84,13 @@ def believe_run(
     given = torch.from_numpy(candidates)
     rows = CandidateRows.from_dense(candidates)
     rates = fit_label_sets(rows, getattr(run, "noise_rate", None)).rates
-    believed = np.zeros(candidates.shape, np.float32)
+    probability = np.zeros(candidates.shape, np.float32)
     for part in [np.arange(len(given))] if parts is None else parts:
         scores = torch.from_numpy(logits[part])
-        believed[part] = believe(scores, given[part], rates, not predicts_truth(run)).numpy()
-    return believed
+        probability[part] = candidate_posterior(
+            scores, given[part], rates, not predicts_truth(run)
+        ).numpy()
+    return probability
 
 
 class Decision(NamedTuple):

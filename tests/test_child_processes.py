@@ -1,4 +1,4 @@
-"""Children that are slow to end: what ends them, and what does not."""
+"""ChildProcesses that are slow to end: what ends them, and what does not."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from utils.children import Children
+from utils.comparison.child_processes import ChildProcesses
 
 STUBBORN = """
 import signal, time
@@ -29,7 +29,7 @@ def wait_for(condition):
 
 @pytest.fixture
 def children():
-    children = Children()
+    children = ChildProcesses()
     yield children
     children.terminate(at_once=True)
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.data import listed
+from pipeline.data import label_file
 from pipeline.data.labelled import LabelledImages
-from pipeline.review.labels import as_text, write_kept, write_table
+from pipeline.review.label_files import as_text, write_kept, write_table
 from pipeline.review.scan import entries_of
 
 CLASSES = ["=sea", "sand", "sky"]
@@ -57,8 +57,8 @@ def write(folder, form):
 @pytest.mark.parametrize("form", [".csv", ".jsonl", ".json"])
 def test_a_label_file_keeps_its_form_and_all_but_the_training_labels(form, tmp_path):
     source = write(tmp_path, form)
-    before = listed.read_table(source)
-    train = np.flatnonzero(~listed.divide(before, 3))
+    before = label_file.read_table(source)
+    train = np.flatnonzero(~label_file.divide(before, 3))
     targets = before.targets[train]
     ids = [before.paths[row] for row in train]
     data = LabelledImages([None] * len(ids), before.classes, targets, ids)
@@ -76,13 +76,13 @@ def test_a_label_file_keeps_its_form_and_all_but_the_training_labels(form, tmp_p
     kept[1] = 0
     array, path = write_kept(tmp_path / "cleaned", options, data, kept)
     assert path.name == ("cleaned-coco.json" if form == ".json" else f"cleaned{form}")
-    after = listed.read_table(path, listed.read_classes(tmp_path / "cleaned-classes.txt"))
+    after = label_file.read_table(path, label_file.read_classes(tmp_path / "cleaned-classes.txt"))
     assert after.classes == before.classes
     assert after.paths == before.paths
     assert np.array_equal(after.targets[train], kept)
     others = np.setdiff1d(np.arange(5), train)
     assert np.array_equal(after.targets[others], before.targets[others])
-    assert np.array_equal(after.splits == 1, listed.divide(before, 3))
+    assert np.array_equal(after.splits == 1, label_file.divide(before, 3))
     assert (after.splits >= 0).all()
     if form != ".json":
         assert np.array_equal(after.true_targets, before.true_targets)

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from pipeline.data import coco, cub200, digits, listed, nuswide, vg256, voc
+from pipeline.data import coco, cub200, digits, label_file, nuswide, vg256, voc
 from pipeline.data.labelled import LabelledImages, Split
 from utils.errors import UserError
 
@@ -29,7 +29,7 @@ def load_splits(
 
     Args:
         options: dataset, num_cls, path_images, labels, classes, seed and allow_missing, from
-            `utils.flags.add_data_flags`.
+            `utils.options.flags.add_data_flags`.
         wanted: which.
 
     Raises:
@@ -39,7 +39,7 @@ def load_splits(
     if options.dataset == "digits":
         splits = {split: digits.load(split) for split in wanted}
     elif options.dataset == "files":
-        splits = listed.load(
+        splits = label_file.load(
             options.labels,
             options.path_images,
             options.classes,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from utils.errors import UserError
-from utils.run import RunFolder
+from utils.run_folder import RunFolder
 
 OPTIONS = {"script": "main_CoNeS", "dataset": "digits", "lr": 0.1}
 DATA = {"fingerprint": "abc", "train_images": 3}

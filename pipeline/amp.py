@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from pipeline.cones.rows import CandidateRows
+from pipeline.baselines.losses import BCE
+from pipeline.data.rows import CandidateRows
 from pipeline.engine import Training, train_step
-from pipeline.losses import BCE
 from pipeline.model.classifier import Classifier
 from pipeline.optimisation import make_optimizer
 from utils import distributed
@@ -22,7 +22,7 @@ HOPELESS = 0.4  # speed of the second's forward pass, below which no step is tri
 ROUNDS, SECONDS = 3, 10.0
 
 
-def choose_precision(
+def choose_amp(
     classifier: Classifier, batch: int, img_size: int, classes: int, device: torch.device
 ) -> str:
     """Name of the precision to train in; prints why.
@@ -47,7 +47,7 @@ def choose_precision(
             images = torch.randint(0, 256, size, dtype=torch.uint8, device=device)
             rows = CandidateRows.from_dense(np.zeros((batch, classes))).to(device)
             speed = relative_speed(trainings_in(classifier, rows, (first, second)), images)
-    speed = distributed.same_everywhere(speed)
+    speed = distributed.broadcast(speed)
     chosen = second if speed >= MARGIN else first
     full = "full precision" if first == "off" else first
     print(f"--amp auto: {chosen}, {second} is {speed:.2f} times as fast as {full}", flush=True)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import coco, listed
+from pipeline.data import coco, label_file
 from utils.errors import UserError
 
 # The folder is shared by a test's examples, each of which writes its own file anew.
@@ -127,12 +127,12 @@ def row_labels(table):
 
 def assert_refused(message, path, **options):
     with pytest.raises(UserError, match=message) as caught:
-        listed.load(path, **options)
+        label_file.load(path, **options)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_rows_columns_and_paths_are_as_listed(write, tmp_path):
-    splits = listed.load(write(csv_text(ROWS)))
+    splits = label_file.load(write(csv_text(ROWS)))
     train = splits["train"]
     assert list(train.ids) == ["a/1.jpg", "ä/3.png", "5.jpg"]
     assert train.classes == splits["test"].classes == CLASSES
@@ -145,23 +145,23 @@ def test_rows_columns_and_paths_are_as_listed(write, tmp_path):
 
 
 def test_csv_and_json_lines_say_the_same(write):
-    expected = everything(listed.load(write(csv_text(ROWS))))
-    assert everything(listed.load(write(json_lines(ROWS), "a.jsonl"))) == expected
-    assert everything(listed.load(write(json_lines(ROWS), "a.ndjson"))) == expected
+    expected = everything(label_file.load(write(csv_text(ROWS))))
+    assert everything(label_file.load(write(json_lines(ROWS), "a.jsonl"))) == expected
+    assert everything(label_file.load(write(json_lines(ROWS), "a.ndjson"))) == expected
 
 
 def test_all_three_forms_say_the_same(write):
     rows = [(*row[:3], None) for row in ROWS]
     classes = [name for name in CLASSES if name != "yew"]
     csv_file, *others = [write(in_form(s, rows, classes), f"labels{s}") for s in SUFFIXES]
-    assert shown(listed.load(csv_file))["train"] == EXPECTED["train"]
+    assert shown(label_file.load(csv_file))["train"] == EXPECTED["train"]
     for file in others:
-        assert everything(listed.load(file)) == everything(listed.load(csv_file))
+        assert everything(label_file.load(file)) == everything(label_file.load(csv_file))
 
 
 def test_a_coco_file_reads_as_the_folder_coco2014_does(shared, write):
     folder = coco.load(shared / "COCO2014", "train")
-    table = listed.read_table(shared / "COCO2014" / "annotations" / "instances_train2014.json")
+    table = label_file.read_table(shared / "COCO2014" / "annotations" / "instances_train2014.json")
     annotated = table.targets.any(axis=1)
     assert table.classes == folder.classes
     np.testing.assert_array_equal(table.targets[annotated], folder.targets)
@@ -169,15 +169,17 @@ def test_a_coco_file_reads_as_the_folder_coco2014_does(shared, write):
     assert [table.paths[row] for row in np.flatnonzero(annotated)] == names
     rows = [(n, sorted(labels), "", None) for n, labels in zip(names, row_labels(folder))]
     for suffix in SUFFIXES[:2]:
-        same = listed.read_table(write(in_form(suffix, rows, None), f"a{suffix}"), table.classes)
+        same = label_file.read_table(
+            write(in_form(suffix, rows, None), f"a{suffix}"), table.classes
+        )
         assert (same.paths, same.classes) == (names, table.classes)
         np.testing.assert_array_equal(same.targets, folder.targets)
 
 
 def test_the_order_of_csv_columns_does_not_matter(write):
-    expected = everything(listed.load(write(csv_text(ROWS))))
+    expected = everything(label_file.load(write(csv_text(ROWS))))
     for fields in itertools.permutations(FIELDS):
-        assert everything(listed.load(write(csv_text(ROWS, fields)))) == expected
+        assert everything(label_file.load(write(csv_text(ROWS, fields)))) == expected
 
 
 CSV, JSON = csv_text(ROWS), json_lines(ROWS)
@@ -208,8 +210,8 @@ CSV, JSON = csv_text(ROWS), json_lines(ROWS)
     ],
 )
 def test_the_same_content_written_in_another_way_reads_alike(write, name, content):
-    assert everything(listed.load(write(content, name))) == everything(
-        listed.load(write(CSV, "first.csv"))
+    assert everything(label_file.load(write(content, name))) == everything(
+        label_file.load(write(CSV, "first.csv"))
     )
 
 
@@ -218,8 +220,8 @@ def test_spaces_round_a_name_are_no_part_of_it(write, suffix):
     rows = [(path, [f" {n}" for n in labels], split, None) for path, labels, split, _ in ROWS]
     names = [name for name in CLASSES if name != "yew"]
     path = write(in_form(suffix, rows, [f" {name}" for name in names]), f"labels{suffix}")
-    assert listed.load(path)["train"].classes == names
-    splits = listed.load(path, classes=write("\n".join(names), "classes.txt"))
+    assert label_file.load(path)["train"].classes == names
+    splits = label_file.load(path, classes=write("\n".join(names), "classes.txt"))
     assert shown(splits)["train"] == EXPECTED["train"]
 
 
@@ -228,9 +230,9 @@ def test_given_classes_fix_the_columns_and_may_be_unused(write, suffix):
     classes = ["zebra", *reversed(CLASSES), "ant"]
     names = "\ufeff" + "".join(f"\r\n {name}\r\n" for name in classes)
     path = write(in_form(suffix, ROWS, CLASSES), f"labels{suffix}")
-    splits = listed.load(path, classes=write(names, "classes.txt"))
+    splits = label_file.load(path, classes=write(names, "classes.txt"))
     assert splits["train"].classes == splits["test"].classes == classes
-    assert shown(splits) == shown(listed.load(path))
+    assert shown(splits) == shown(label_file.load(path))
     assert not splits["train"].targets[:, [0, -1]].any()
 
 
@@ -272,14 +274,14 @@ def test_a_class_list_that_is_no_file_is_refused(write, tmp_path):
 @pytest.mark.parametrize("name", ["test", "val", "valid", "TEST", " val"])
 def test_test_has_several_names(write, suffix, name):
     rows = [(*row[:2], name if row[2] == "test" else "trainval", None) for row in ROWS]
-    splits = listed.load(write(in_form(suffix, rows, CLASSES), f"labels{suffix}"))
+    splits = label_file.load(write(in_form(suffix, rows, CLASSES), f"labels{suffix}"))
     assert {split: set(images) for split, images in shown(splits).items()} == {
         split: set(images) for split, images in EXPECTED.items()
     }
 
 
 def test_the_truth_judges_in_test_and_stays_out_of_training(write):
-    splits = listed.load(write(CSV))
+    splits = label_file.load(write(CSV))
     train, test = splits["train"], splits["test"]
     assert shown(splits)["train"]["a/1.jpg"] == {"sea", "sand"}
     assert train.true_targets.tolist() == [[0, 0, 1, 0, 0, 0], [-1] * 6, [0] * 6]
@@ -290,10 +292,10 @@ def test_the_truth_judges_in_test_and_stays_out_of_training(write):
 def test_without_any_truth_there_are_no_true_targets(write):
     rows = [(*row[:3], None) for row in ROWS]
     for fields in (FIELDS, FIELDS[:3]):
-        splits = listed.load(write(csv_text(rows, fields)))
+        splits = label_file.load(write(csv_text(rows, fields)))
         assert splits["train"].true_targets is splits["test"].true_targets is None
     rows[1] = ROWS[1]
-    splits = listed.load(write(csv_text(rows)))
+    splits = label_file.load(write(csv_text(rows)))
     assert splits["train"].true_targets is None
     assert splits["test"].true_targets is not None
 
@@ -330,7 +332,7 @@ def load_many(tmp_path, rows, seed=0, suffix=".csv"):
         (tmp_path / path).touch()
     path = tmp_path / f"many{suffix}"
     path.write_text(in_form(suffix, rows, "abcdefgh"))
-    return listed.load(path, seed=seed)
+    return label_file.load(path, seed=seed)
 
 
 def test_the_seed_alone_divides_rows_without_split(tmp_path):
@@ -383,7 +385,7 @@ def test_the_rarest_label_and_exclusive_labels_divide_to_within_one(
     counts = targets.sum(axis=0)
     rarest = [int(counts.argmin())]
     for matrix, columns in ((targets, rarest), (exclusive, range(classes))):
-        chosen = listed.stratified_split(matrix, share, seed)
+        chosen = label_file.stratified_split(matrix, share, seed)
         for column in columns:
             has = matrix[:, column] == 1
             assert abs(chosen[has].sum() - share * has.sum()) < 1 + 1e-9
@@ -392,7 +394,7 @@ def test_the_rarest_label_and_exclusive_labels_divide_to_within_one(
 
 def test_every_row_is_as_likely_in_test():
     targets = np.array([[1, 0]] * 6 + [[0, 1]], np.int8)
-    chosen = [listed.stratified_split(targets, 0.2, seed) for seed in range(3000)]
+    chosen = [label_file.stratified_split(targets, 0.2, seed) for seed in range(3000)]
     np.testing.assert_allclose(np.mean(chosen, axis=0), 0.2, atol=0.03)
 
 
@@ -405,17 +407,17 @@ def test_paths_start_from_the_file_or_from_root(write, tmp_path, monkeypatch):
     elsewhere = path.rename(tmp_path / "lists" / "labels.csv")
     found = "lists must hold 3 images, but lacks 3, first a/1.jpg; "
     assert_refused(found + "bring them back, or check --path_images$", elsewhere)
-    splits = listed.load(str(elsewhere), root=str(tmp_path))
+    splits = label_file.load(str(elsewhere), root=str(tmp_path))
     assert splits["train"].images.path(0) == str(tmp_path / "a/1.jpg")
     monkeypatch.chdir(tmp_path)
     write(CSV)
-    assert shown(listed.load("labels.csv")) == EXPECTED
+    assert shown(label_file.load("labels.csv")) == EXPECTED
 
 
 def test_absolute_paths_stand_for_themselves(write, tmp_path):
     (tmp_path / "lists").mkdir()
     rows = [(str(tmp_path / path), *rest) for path, *rest in ROWS]
-    splits = listed.load(write(csv_text(rows), "lists/labels.csv"))
+    splits = label_file.load(write(csv_text(rows), "lists/labels.csv"))
     assert splits["train"].images.path(0) == str(tmp_path / "a/1.jpg")
 
 
@@ -423,17 +425,17 @@ def test_json_may_name_files_that_are_not_in_utf_8(write, tmp_path):
     name = os.fsdecode(b"\xe4.jpg")
     (tmp_path / name).touch()
     path = write(json_lines([*ROWS, (name, ["sea"], "test", None)]), "labels.jsonl")
-    assert listed.load(path)["test"].ids[2] == name
+    assert label_file.load(path)["test"].ids[2] == name
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_missing_images_are_refused_or_left_out(write, tmp_path, capsys, suffix):
     path = write(in_form(suffix, ROWS, CLASSES), f"labels{suffix}")
-    whole = listed.load(path)
+    whole = label_file.load(path)
     (tmp_path / "a" / "1.jpg").unlink()
     found = "hold 3 images, but lacks 1, first a/1.jpg; "
     assert_refused(found + "bring .* or give --allow_missing", path)
-    splits = listed.load(path, allow_missing=True)
+    splits = label_file.load(path, allow_missing=True)
     assert splits["train"].missing == ("a/1.jpg",)
     assert "a/1.jpg; going on with the rest" in capsys.readouterr().err
     assert shown(splits)["train"] == {k: v for k, v in EXPECTED["train"].items() if k != "a/1.jpg"}
@@ -566,7 +568,7 @@ def load_or_refuse(path, **options):
     """Whatever is in the file: one line, or splits that are consistent."""
     refusal = ""
     try:
-        splits = listed.load(path, allow_missing=True, **options)
+        splits = label_file.load(path, allow_missing=True, **options)
     except UserError as error:
         refusal = str(error)
     assert len(refusal.splitlines()) <= 1
@@ -697,7 +699,7 @@ row_lists = st.lists(
 def test_two_spellings_of_a_path_are_one_image(write):
     labels = write("path,labels\na/1.jpg,sea\na/../a/./1.jpg,sky\n")
     with pytest.raises(UserError, match="line 3: expected a path that no earlier line names"):
-        listed.load(labels)
+        label_file.load(labels)
 
 
 @fuzz
@@ -715,7 +717,7 @@ def test_what_is_written_is_read_row_by_row(tmp_path, rows, fields, line_end, qu
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content.encode())
-        table = listed.read_table(tmp_path / name)
+        table = label_file.read_table(tmp_path / name)
         assert table.classes == sorted(set().union(*(row[1] + (row[3] or []) for row in rows)))
         assert table.paths == [os.path.normpath(row[0]) for row in rows]
         assert row_labels(table) == [set(row[1]) for row in rows]
@@ -730,8 +732,8 @@ def test_what_is_written_is_read_row_by_row(tmp_path, rows, fields, line_end, qu
 MEASURE = """
 import sys
 from pathlib import Path
-from pipeline.data import listed
-table = listed.read_table(Path(sys.argv[1]))
+from pipeline.data import label_file
+table = label_file.read_table(Path(sys.argv[1]))
 assert table.targets.shape == (1_000_000, 80), table.targets.shape
 assert table.targets.sum(dtype=int) == 3_000_000
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cones.labelsets import fit_label_sets
-from pipeline.cones.rows import CandidateRows
-from pipeline.review.beliefs import believe, believe_run, decide
+from pipeline.data.rows import CandidateRows
+from pipeline.posterior.label_sets import fit_label_sets
+from pipeline.review.candidate_posterior import candidate_posterior, decide, run_posterior
 
 
 def draw(rate=0.3, images=4000, classes=4, seed=0):
@@ -22,17 +22,17 @@ def draw(rate=0.3, images=4000, classes=4, seed=0):
 
 @pytest.mark.parametrize("of_candidates", [False, True])
 def test_honest_scores_give_honest_probabilities(of_candidates):
-    """Among candidates believed to 0.6 to 0.7, about so many are true; images with none too."""
+    """Among candidates of probability 0.6 to 0.7, about so many are true; images with none too."""
     logits, true, candidates = draw()
     rates = torch.full((4,), 0.3)
     if of_candidates:
         p = logits.double().sigmoid()
         logits = (p + (1 - p) * 0.3).logit().float()
     some = true.sum(dim=1) > 0  # what an image's candidates are assumed to hold
-    believed = believe(logits[some], candidates[some], rates, of_candidates)
-    assert not believed[candidates[some] == 0].any()
+    probability = candidate_posterior(logits[some], candidates[some], rates, of_candidates)
+    assert not probability[candidates[some] == 0].any()
     for low in (0.2, 0.4, 0.6, 0.8):
-        chosen = (believed > low) & (believed < low + 0.1)
+        chosen = (probability > low) & (probability < low + 0.1)
         assert true[some][chosen].mean() == pytest.approx(low + 0.05, abs=0.08)
 
 
@@ -45,7 +45,7 @@ def test_honest_scores_give_honest_probabilities(of_candidates):
         ({"loss": "bce"}, True),
     ],
 )
-def test_a_run_is_believed_by_what_it_learned_and_part_by_part(trained_with, of_candidates):
+def test_a_runs_posterior_follows_its_loss_and_its_parts(trained_with, of_candidates):
     logits, _, candidates = draw(images=400)
     logits[::2] += 1
     labels = candidates.numpy().astype(np.uint8)
@@ -53,11 +53,11 @@ def test_a_run_is_believed_by_what_it_learned_and_part_by_part(trained_with, of_
     rates = fit_label_sets(CandidateRows.from_dense(candidates), rate).rates
     parts = [np.arange(0, 400, 2), np.arange(1, 400, 2)]
     run = argparse.Namespace(**trained_with)
-    believed = believe_run(logits.numpy(), labels, run, parts)
+    probability = run_posterior(logits.numpy(), labels, run, parts)
     for part in parts:
-        expected = believe(logits[part], candidates[part], rates, of_candidates)
-        np.testing.assert_allclose(believed[part], expected.numpy(), atol=1e-6)
-    assert abs(believed - believe_run(logits.numpy(), labels, run)).max() > 0.01
+        expected = candidate_posterior(logits[part], candidates[part], rates, of_candidates)
+        np.testing.assert_allclose(probability[part], expected.numpy(), atol=1e-6)
+    assert abs(probability - run_posterior(logits.numpy(), labels, run)).max() > 0.01
 
 
 def test_a_constant_error_does_not_matter():
@@ -65,8 +65,8 @@ def test_a_constant_error_does_not_matter():
     rates = torch.full((4,), 0.3)
     shifted = logits + 2
     torch.testing.assert_close(
-        believe(logits, candidates, rates, False),
-        believe(shifted, candidates, rates, False),
+        candidate_posterior(logits, candidates, rates, False),
+        candidate_posterior(shifted, candidates, rates, False),
         atol=0.01,
         rtol=0,
     )
@@ -79,24 +79,24 @@ def test_candidates_keep_the_order_of_their_scores_however_strong_the_shift(nois
     true = torch.eye(10)[torch.randint(10, (3000,), generator=generator)]
     candidates = (true.bool() | (torch.rand(true.shape, generator=generator) < 0.3)).float()
     logits = 6 * true - 4 + noise * torch.randn(true.shape, generator=generator)
-    believed = believe(logits, candidates, torch.full((10,), 0.3), False)
+    probability = candidate_posterior(logits, candidates, torch.full((10,), 0.3), False)
     chosen = candidates > 0
-    assert len(believed[chosen].unique()) > 0.95 * chosen.sum()
-    first = believed.argmax(dim=1)
+    assert len(probability[chosen].unique()) > 0.95 * chosen.sum()
+    first = probability.argmax(dim=1)
     best = logits.masked_fill(~chosen, -torch.inf).argmax(dim=1)
     assert (first == best).float().mean() > 0.95  # classes are shifted a little differently
 
 
-def test_as_many_are_believed_as_the_rate_leaves():
+def test_as_many_are_probable_as_the_rate_leaves():
     logits, true, candidates = draw()
-    believed = believe(logits, candidates, torch.full((4,), 0.3), False)
-    torch.testing.assert_close(believed.sum(dim=0), true.sum(dim=0), atol=0, rtol=0.06)
+    probability = candidate_posterior(logits, candidates, torch.full((4,), 0.3), False)
+    torch.testing.assert_close(probability.sum(dim=0), true.sum(dim=0), atol=0, rtol=0.06)
 
 
-def test_without_noise_all_candidates_are_believed():
+def test_without_noise_all_candidates_are_sure():
     logits, true, _ = draw()
-    believed = believe(logits, true, torch.zeros(4), True)
-    torch.testing.assert_close(believed, true, atol=0.01, rtol=0)
+    probability = candidate_posterior(logits, true, torch.zeros(4), True)
+    torch.testing.assert_close(probability, true, atol=0.01, rtol=0)
 
 
 MANY = st.lists(st.tuples(st.integers(0, 9), st.floats(0, 1)), min_size=1, max_size=60)

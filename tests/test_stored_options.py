@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from utils.config import read_config
 from utils.errors import UserError
-from utils.options import parse_options
+from utils.options.stored import read_config
+from utils.options.training import parse_options
 
 
 def parse(*argv, script="main_CoNeS"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.comparison import (
+from utils.comparison.statistics import (
     Difference,
     Run,
     csv_text,

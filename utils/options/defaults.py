@@ -71,7 +71,7 @@ ABLATIONS = {
         "select_pseudo_labels",
         "weights",
     ),
-    "posterior": ("company", "offset", "gain", "nonempty"),
+    "posterior": ("context_prior", "offset", "variance_weight", "nonempty"),
 }
 
 CHOICES = {

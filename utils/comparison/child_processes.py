@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Children:
+class ChildProcesses:
     """Runs commands, from any thread, until Ctrl-C or SIGTERM.
 
     Each has a session of its own: no signal reaches it but what is passed on from here, whether

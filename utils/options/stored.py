@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from utils.defaults import CHOICES, DEFAULTS
 from utils.errors import UserError
+from utils.options.defaults import CHOICES, DEFAULTS
 
 # A resumed run may change these: they decide where and how long it runs, not what it computes.
 CHANGED_ON_RESUME = {"device", "workers", "print_freq", "total_epoch"}

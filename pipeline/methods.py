@@ -4,10 +4,10 @@ import argparse
 
 from pipeline.cones import released
 from pipeline.cones.method import CoNeS, Steps
-from pipeline.cones.posterior import Posterior
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 from pipeline.engine import Method
 from pipeline.model.classifier import Classifier
+from pipeline.posterior.method import Posterior
 
 RECIPES = {"paper": Steps(), "released": released.STEPS}
 

@@ -3,12 +3,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.cones import build, released
+from pipeline import methods
+from pipeline.cones import released
 from pipeline.cones.method import Steps
-from pipeline.cones.posterior import Posterior
-from pipeline.cones.rows import CandidateRows
-from utils.defaults import ABLATIONS
-from utils.options import parse_options
+from pipeline.data.rows import CandidateRows
+from pipeline.posterior.method import Posterior
+from utils.options.defaults import ABLATIONS
+from utils.options.training import parse_options
 
 CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]))
 
@@ -16,7 +17,7 @@ CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]
 def make(flags):
     options = parse_options("main_CoNeS", ["--dataset", "digits", *flags.split()])
     classifier = SimpleNamespace(trunk=SimpleNamespace(feature_dim=4))
-    return build.make_method(CANDIDATES, classifier, options)
+    return methods.make_method(CANDIDATES, classifier, options)
 
 
 def test_the_steps_that_can_be_ablated_are_those_of_a_recipe():
@@ -35,7 +36,7 @@ def test_all_steps_ablated_are_the_released_recipe():
 
 
 def test_posterior_is_told_what_to_leave_out(capsys):
-    method = make("--recipe posterior --ablate gain offset --noise_rate 0.1")
+    method = make("--recipe posterior --ablate variance_weight offset --noise_rate 0.1")
     assert isinstance(method, Posterior)
-    assert method.without == {"gain", "offset"}
+    assert method.without == {"variance_weight", "offset"}
     assert "noise rate, given: 0.100 to 0.100 by class" in capsys.readouterr().out

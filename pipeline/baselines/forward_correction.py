@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pipeline.cones.rows import CandidateRows
+from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
 
 Tensor = torch.Tensor
@@ -92,7 +92,7 @@ class ForwardBCE:
         """Take up the rate that the epoch before gave."""
         if self.estimates and epoch > 1:
             false_candidates, false_labels = self.counts
-            # Where no label is believed false, no candidate is, and the rate is 0.
+            # Where no label is probably false, no candidate is, and the rate is 0.
             self.rate = (false_candidates / false_labels.clamp(min=1e-12)).clamp(0, MAX_NOISE_RATE)
         self.counts = torch.zeros_like(self.counts)
 

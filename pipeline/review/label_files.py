@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.data import candidates as candidate_files
-from pipeline.data import listed
+from pipeline.data import label_file
 from pipeline.data.labelled import LabelledImages
-from pipeline.disambiguation import noise_was_added
+from pipeline.data.training_data import noise_was_added
 from pipeline.review.scan import Entries
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -105,16 +105,20 @@ def write_labels(
         seed: of the division of images without a split.
         kept: labels by path, as `listed` names images.
     """
-    table = listed.read_table(source, None if classes is None else listed.read_classes(classes))
-    splits = dict(zip(table.paths, np.where(listed.divide(table, seed), "test", "train").tolist()))
+    table = label_file.read_table(
+        source, None if classes is None else label_file.read_classes(classes)
+    )
+    splits = dict(
+        zip(table.paths, np.where(label_file.divide(table, seed), "test", "train").tolist())
+    )
     with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
         if path.suffix == ".json":
             content = json.loads(source.read_text("utf-8-sig"))
             json.dump(relabel_coco(content, table, splits, kept), file, ensure_ascii=True)
         elif path.suffix == ".csv":
-            write_csv(file, relabelled(listed.read_csv(source), splits, kept))
+            write_csv(file, relabelled(label_file.read_csv(source), splits, kept))
         else:
-            for row in relabelled(listed.read_json_lines(source), splits, kept):
+            for row in relabelled(label_file.read_json_lines(source), splits, kept):
                 record: dict[str, Any] = {"path": row.path, "labels": row.labels}
                 record["split"] = row.split
                 if row.true_labels is not None:
@@ -123,14 +127,14 @@ def write_labels(
 
 
 def relabelled(
-    rows: Iterable[listed.Row], splits: dict[str, str], kept: dict[str, list[str]]
-) -> Iterator[listed.Row]:
+    rows: Iterable[label_file.Row], splits: dict[str, str], kept: dict[str, list[str]]
+) -> Iterator[label_file.Row]:
     for row in rows:
-        name = listed.normalised(row.path)
+        name = label_file.normalised(row.path)
         yield row._replace(labels=kept.get(name, row.labels), split=splits[name])
 
 
-def write_csv(file: Any, rows: Iterable[listed.Row]) -> None:
+def write_csv(file: Any, rows: Iterable[label_file.Row]) -> None:
     table = csv.writer(file)
     table.writerow(["path", "labels", "split", "true_labels"])
     for row in rows:
@@ -140,7 +144,7 @@ def write_csv(file: Any, rows: Iterable[listed.Row]) -> None:
 
 def relabel_coco(
     content: dict[str, Any],
-    table: listed.Table,
+    table: label_file.Table,
     splits: dict[str, str],
     kept: dict[str, list[str]],
 ) -> dict[str, Any]:
@@ -148,7 +152,9 @@ def relabel_coco(
 
     A label that was added as noise and kept has no annotation: it gets one without a box.
     """
-    names = {image["id"]: listed.normalised(str(image["file_name"])) for image in content["images"]}
+    names = {
+        image["id"]: label_file.normalised(str(image["file_name"])) for image in content["images"]
+    }
     categories = {item["id"]: str(item["name"]).strip() for item in content["categories"]}
     new = [name for name in table.classes if name not in categories.values()]
     categories |= dict(enumerate(new, max(categories, default=0) + 1))

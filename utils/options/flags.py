@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from utils.defaults import CHOICES
 from utils.errors import UserError
+from utils.options.defaults import CHOICES
 
 
 def number(

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.children import Children
-from utils.comparison import Run
+from utils.comparison.child_processes import ChildProcesses
+from utils.comparison.compare_settings import by_flag
+from utils.comparison.statistics import Run
 from utils.errors import UserError
-from utils.options import parse_options
-from utils.settings import by_flag
+from utils.options.training import parse_options
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 
@@ -59,7 +59,7 @@ class Grid:
         return script != "main_real.py" and "--partial_rate" not in flags
 
     def shared(self) -> dict[str, Any]:
-        """What all runs have in common, for `settings.keep`."""
+        """What all runs have in common, for `compare_settings.keep`."""
         shared: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags, "noise": self.noise}
         inputs = {"labels": [*by_flag(self.flags).get("--labels", []), ""][0]}
         if self.scorer is not None:
@@ -72,7 +72,7 @@ class Grid:
                 shared[f"{name}_sha256"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return shared
 
-    def make_candidates(self, runs: list[Run], children: Children) -> None:
+    def make_candidates(self, runs: list[Run], children: ChildProcesses) -> None:
         """Make the candidates that `runs` lack, all before the first of them is trained.
 
         Raises:
@@ -90,7 +90,7 @@ class Grid:
                 )
 
     def finish_all(
-        self, runs: list[Run], children: Children
+        self, runs: list[Run], children: ChildProcesses
     ) -> Iterator[tuple[Run, dict[str, Any], float]]:
         """Finish runs, `jobs` at a time, and yield each with its `result` and its seconds.
 
@@ -139,7 +139,7 @@ class Grid:
                 continue
         return None
 
-    def finish(self, run: Run, children: Children) -> dict[str, Any]:
+    def finish(self, run: Run, children: ChildProcesses) -> dict[str, Any]:
         """Begin or resume a run, judge its candidates, and return its `result`.
 
         Raises:

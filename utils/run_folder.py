@@ -176,7 +176,7 @@ def new_folder(output_dir: str | None, script: str, dataset: str) -> Path:
     path = Path(output_dir or f"runs/{script}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
     if output_dir is None and path.exists():  # another run began in the same second
         path = path.with_name(f"{path.name}-{os.getpid()}")
-    path = Path(distributed.same_everywhere(str(path)))
+    path = Path(distributed.broadcast(str(path)))
     if distributed.rank() == 0:
         path.mkdir(parents=True, exist_ok=True)
     return path
