@@ -1,4 +1,4 @@
-"""The review page: one HTML file that shows photos, candidates and the model's belief in them.
+"""The review page: one HTML file that shows photos, candidates and their probabilities.
 
     FOLDER/review.html              markup, style and script; opens from disk, without a network
     FOLDER/review-data.js           names, candidates, probabilities, decisions, statistics
@@ -6,6 +6,7 @@
     FOLDER/maps/0.js                class maps of the candidates of photos 0 to CHUNK - 1
 
 Browsers let a page on disk load scripts beside it, but not read files, so data are scripts.
+The markup, the style and the parts of the script lie in page_assets/.
 """
 
 import base64
@@ -30,6 +31,31 @@ THUMBNAIL_SIDE = 240  # longer side, in pixels
 THUMBNAILS_A_FOLDER = 1000
 PROBABILITY_STEPS = 10_000  # probabilities are stored in whole ten-thousandths
 MAX_CLASSES = 65_535  # columns are stored in two bytes
+
+ASSETS = Path(__file__).parent / "page_assets"
+# A part uses what parts before it define; the last one starts the page.
+SCRIPT_PARTS = (
+    "elements.js",
+    "data.js",
+    "decisions.js",
+    "filters.js",
+    "layout.js",
+    "class_maps.js",
+    "cards.js",
+    "grid.js",
+    "class_table.js",
+    "charts.js",
+    "correlation.js",
+    "tabs.js",
+    "progress.js",
+    "storage.js",
+    "changes.js",
+    "export.js",
+    "import.js",
+    "pointer.js",
+    "keyboard.js",
+    "start.js",
+)
 
 
 class Page(NamedTuple):
@@ -161,9 +187,8 @@ def _content(page: Page) -> dict[str, Any]:
 def _html(page: Page) -> str:
     """The page without its data. The policy names style and script by their hashes, so that
     nothing else that is written into the page can run."""
-    here = Path(__file__).parent
-    style = (here / "page.css").read_text("utf-8")
-    script = (here / "page.js").read_text("utf-8")
+    style = (ASSETS / "page.css").read_text("utf-8")
+    script = _script()
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -171,7 +196,7 @@ def _html(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.from_string((here / "page.html").read_text("utf-8"))
+    template = environment.from_string((ASSETS / "page.html").read_text("utf-8"))
     return template.render(
         # UTF-8 has no lone surrogates.
         title=page.title.encode("utf-8", "replace").decode("utf-8"),
@@ -180,6 +205,12 @@ def _html(page: Page) -> str:
         style_hash=_policy_hash(style),
         script_hash=_policy_hash(script),
     )
+
+
+def _script() -> str:
+    """The parts of the script, joined in one function: their names stay out of the window's."""
+    parts = [(ASSETS / name).read_text("utf-8") for name in SCRIPT_PARTS]
+    return "(() => {\n'use strict';\n\n" + "\n".join(parts) + "})();\n"
 
 
 def _policy_hash(text: str) -> str:
