@@ -1,66 +1,68 @@
 """Check images and labels before training."""
 
+import dataclasses
 import sys
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
-from utils.options.defaults import DATASETS
-from utils.options.flags import (
-    COUNT,
-    NATURAL,
-    ScriptParser,
-    add_data_flags,
-    check_data_flags,
-    check_inputs,
-)
+from utils.options.groups import DataOptions, check_data_options
+from utils.options.kinds import COUNT, NATURAL, SWITCH
+from utils.options.table import OptionsParser, check_inputs, option, parse
+
+if TYPE_CHECKING:
+    from pipeline.data.checks import Finding
+    from pipeline.data.labelled import LabelledImages
 
 SHOWN = 5
+DESCRIPTION = (
+    "Check images and labels before training: read every file, count labels by class and split, "
+    "compare the splits, and say what would make training wrong (exit status 1) and what deserves "
+    "a look."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DataOptions):
+    """The options of check_data.py."""
+
+    noise_file: str | None = option(
+        None,
+        "candidate labels, to check too",
+        group="data",
+        metavar="FILE",
+        shown_default="default none",
+        reads="candidate labels, .npy",
+    )
+    seed: int = option(0, "divides files without a split", NATURAL, group="data")
+    workers: int = option(4, "threads that read", COUNT)
+    all: bool = option(False, f"name everything found, not the first {SHOWN} of a kind", SWITCH)
 
 
 @exit_status
 def main() -> None:
-    parser = ScriptParser(
-        description="Check images and labels before training: read every file, count labels by "
-        "class and split, compare the splits, and say what would make training wrong (exit "
-        "status 1) and what deserves a look.",
-    )
-    data_flags = add_data_flags(parser, DATASETS)
-    data_flags.add_argument(
-        "--noise_file", metavar="FILE", help="candidate labels, to check too (default none)"
-    )
-    data_flags.add_argument(
-        "--seed", type=NATURAL, default=0, help="divides files without a split (default 0)"
-    )
-    parser.add_argument("--workers", type=COUNT, default=4, help="threads that read (default 4)")
-    parser.add_argument(
-        "--all", action="store_true", help=f"name everything found, not the first {SHOWN} of a kind"
-    )
-    options = parser.parse_args()
-    check_data_flags(parser, options)
-    check_inputs(options, noise_file="candidate labels, .npy")
+    parser = OptionsParser(description=DESCRIPTION)
+    options = parse(Options, parser)
+    check_data_options(parser, options)
+    check_inputs(options)
 
     from pipeline.data.candidates import check_candidates, read_candidates
     from pipeline.data.checks import Finding, check_files, check_labels
     from pipeline.data.registry import load_data
 
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8
-    may_lack = bool(options.allow_missing)
-    options.allow_missing = True
-    noise = read_candidates(options.noise_file) if options.noise_file is not None else None
-    train, test = load_data(options)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names of files
+    noise = None if options.noise_file is None else read_candidates(options.noise_file)
+    train, test = load_data(dataclasses.replace(options, allow_missing=True), options.seed)
     print_counts(train, test)
     missing = [*train.missing, *test.missing]
-    findings = [Finding("listed images without a file", missing, not may_lack)] if missing else []
+    lacking = Finding("listed images without a file", missing, not options.allow_missing)
+    findings = [lacking] if missing else []
     findings += check_labels(train, test) + check_files(train, test, options.workers)
-    for kind, items, wrong in findings:
-        print(f"{'WRONG' if wrong else 'note '}  {len(items)} {kind}")
-        for item in items if options.all else items[:SHOWN]:
-            print(f"         {item}")
-        if len(items) > SHOWN and not options.all:
-            print("         ... (--all names them)")
+    print_findings(findings, options.all)
     # Candidates of all images do not fit a part of them.
-    if noise is not None and (may_lack or not train.missing):
-        check_candidates(*noise, train, options.noise_file, None)
+    if noise is not None and (options.allow_missing or not train.missing):
+        check_candidates(*noise, train, str(options.noise_file), None)
         print(f"{options.noise_file} fits the training images and their labels")
     wrong = [finding.kind for finding in findings if finding.wrong]
     if wrong:
@@ -68,11 +70,21 @@ def main() -> None:
     print("nothing found that would make training wrong")
 
 
-def print_counts(train: Any, test: Any) -> None:
+def print_findings(findings: "Sequence[Finding]", everything: bool) -> None:
+    """Name what was found, the first of each kind or everything."""
+    for kind, items, wrong in findings:
+        print(f"{'WRONG' if wrong else 'note '}  {len(items)} {kind}")
+        for item in items if everything else items[:SHOWN]:
+            print(f"         {item}")
+        if len(items) > SHOWN and not everything:
+            print("         ... (--all names them)")
+
+
+def print_counts(train: "LabelledImages", test: "LabelledImages") -> None:
     """Images of every class by split, and what the splits come to."""
     width = max(len(name) for name in [*train.classes, "labels an image"])
     print(f"{'class':<{width}}  training    test")
-    counts = [(data.targets == 1).sum(axis=0) for data in (train, test)]
+    counts: list[Any] = [(data.targets == 1).sum(axis=0) for data in (train, test)]
     for column, name in enumerate(train.classes):
         print(f"{name:<{width}}  {counts[0][column]:>8}  {counts[1][column]:>6}")
     labels = [count.sum() / max(len(data), 1) for count, data in zip(counts, (train, test))]

@@ -10,10 +10,9 @@ from utils.options.training import parse_options
 def main() -> None:
     options = parse_options("main_BCE")
 
-    from pipeline.baselines.losses import make_method
-    from pipeline.experiment import train
+    from pipeline.experiment import train  # after the flags, whose help needs no torch
 
-    train(options, make_method)
+    train(options)
 
 
 if __name__ == "__main__":

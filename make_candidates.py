@@ -1,65 +1,81 @@
 """Write a candidate-label file for a data set."""
 
-import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from utils.errors import UserError, exit_status
 from utils.files import check_new_file
-from utils.options.defaults import CLEAN_DATASETS
-from utils.options.flags import (
-    NATURAL,
-    RATE,
-    ScriptParser,
-    add_data_flags,
-    add_noise_flags,
-    check_data_flags,
-    check_inputs,
-    check_noise_flags,
+from utils.options.choices import CLEAN_DATASETS
+from utils.options.groups import (
+    CheckpointOptions,
+    DataOptions,
+    NoiseOptions,
+    check_data_options,
+    check_noise_options,
 )
+from utils.options.kinds import NATURAL, RATE, Choice
+from utils.options.table import OptionsParser, check_inputs, option, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.data.labelled import LabelledImages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(NoiseOptions, DataOptions):
+    """The options of make_candidates.py."""
+
+    dataset: str = option(
+        None,
+        "files: your own images",
+        Choice(CLEAN_DATASETS),
+        group="data",
+        shown_default="needed",
+    )
+    partial_rate: float | None = option(
+        None,
+        "share of false labels made candidates, 0..0.99; of --noise class, whose rates then lie "
+        "evenly between 0 and twice it and are dealt out by the seed, at most 0.5",
+        RATE,
+        group="noise",
+        shown_default="",
+    )
+    class_rates: str | None = option(
+        None,
+        "of --noise class, instead of --partial_rate: JSON, {class name: rate}",
+        group="noise",
+        metavar="FILE",
+        shown_default="",
+        reads="JSON, {class name: rate}",
+    )
+    device: str | None = option(
+        None,
+        "of --noise instance: auto, cpu, cuda, ...",
+        group="noise",
+        shown_default="default auto: cuda if there",
+    )
+    seed: int = option(0, "fixes the draw", NATURAL, group="noise")
+    output: str | None = option(
+        None,
+        "the .npy",
+        metavar="FILE",
+        shown_default="default pre-processed-data/<dataset>_<partial_rate>.npy; for other noise "
+        "than uniform its name is added",
+    )
 
 
 @exit_status
 def main() -> None:
-    parser = ScriptParser(
+    parser = OptionsParser(
         description="Write a candidate-label file: every true label of the training images, and "
-        "false ones by a noise model.",
+        "false ones by a noise model."
     )
-    add_data_flags(parser, CLEAN_DATASETS)
-    noise = parser.add_argument_group("noise")
-    add_noise_flags(noise)
-    noise.add_argument(
-        "--partial_rate",
-        type=RATE,
-        help="share of false labels made candidates, 0..0.99; of --noise class, whose rates then "
-        "lie evenly between 0 and twice it and are dealt out by the seed, at most 0.5",
-    )
-    noise.add_argument(
-        "--class_rates",
-        metavar="FILE",
-        help="of --noise class, instead of --partial_rate: JSON, {class name: rate}",
-    )
-    noise.add_argument(
-        "--device", help="of --noise instance: auto, cpu, cuda, ... (default auto: cuda if there)"
-    )
-    noise.add_argument("--seed", type=NATURAL, default=0, help="fixes the draw (default 0)")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="the .npy (default pre-processed-data/<dataset>_<partial_rate>.npy; for other noise "
-        "than uniform its name is added)",
-    )
-    options = parser.parse_args()
-    check_data_flags(parser, options)
-    if options.class_rates is not None and options.noise != "class":
-        parser.error("--class_rates belongs to --noise class")
-    if options.device is not None and options.noise != "instance":
-        parser.error("--device belongs to --noise instance")
-    check_noise_flags(parser, options, [options.partial_rate or 0])
-    if (options.partial_rate is None) == (options.class_rates is None):
-        parser.error("give --partial_rate, or instead of it, for --noise class, --class_rates")
+    options = parse(Options, parser)
+    check_options(parser, options)
     path = Path(options.output or f"pre-processed-data/{file_name(options)}")
     if path.suffix != ".npy":
         raise UserError(f"--output {path}: expected a name that ends with .npy")
@@ -71,25 +87,29 @@ def main() -> None:
     from pipeline.data.registry import load_data
 
     candidate_files.check_metadata_path(path)
-    data, _ = load_data(options)
+    data, _ = load_data(options, options.seed)
     candidates = draw(data.targets, probability(options, data), options.seed)
-    candidate_files.write_candidates(
-        path,
-        candidates,
-        dataset=options.dataset,
-        split="train",
-        rate=options.partial_rate,
-        seed=options.seed,
-        model=options.noise,
-        classes=data.classes,
-        ids=data.ids,
-        targets=data.targets,
+    origin = candidate_files.Origin(
+        options.dataset, options.partial_rate, options.seed, options.noise
     )
+    candidate_files.write_candidates(path, candidates, data, origin)
     print_rates(candidates, data)
     print(f"{path} and {candidate_files.metadata_path(path)}")
 
 
-def file_name(options: argparse.Namespace) -> str:
+def check_options(parser: OptionsParser, options: Options) -> None:
+    """Bad usage (exit status 2) where flags do not go together."""
+    check_data_options(parser, options)
+    if options.class_rates is not None and options.noise != "class":
+        parser.error("--class_rates belongs to --noise class")
+    if options.device is not None and options.noise != "instance":
+        parser.error("--device belongs to --noise instance")
+    check_noise_options(parser, options, options.partial_rate or 0)
+    if (options.partial_rate is None) == (options.class_rates is None):
+        parser.error("give --partial_rate, or instead of it, for --noise class, --class_rates")
+
+
+def file_name(options: Options) -> str:
     """For example voc07_0.2.npy, voc07_cooccurrence_0.2.npy, voc07_class.npy."""
     parts = [options.dataset]
     if options.noise != "uniform":
@@ -99,13 +119,13 @@ def file_name(options: argparse.Namespace) -> str:
     return "_".join(parts) + ".npy"
 
 
-def probability(options: argparse.Namespace, data: Any) -> Any:
+def probability(options: Options, data: "LabelledImages") -> "float | np.ndarray":
     """Of every label of `data` to become a candidate without being true; see `noise.draw`."""
     from pipeline.data import noise
 
     if options.class_rates is not None:
         return read_class_rates(options.class_rates, data.classes)
-    rate = options.partial_rate
+    rate = options.partial_rate or 0.0
     try:
         if options.noise == "uniform":
             return rate
@@ -120,22 +140,26 @@ def probability(options: argparse.Namespace, data: Any) -> Any:
         raise UserError(f"--partial_rate cannot be had by {options.noise} noise: {error}") from None
 
 
-def scores_by_classifier(options: argparse.Namespace, data: Any) -> Any:
+def scores_by_classifier(options: Options, data: "LabelledImages") -> "np.ndarray":
     """Logits (N, C) of the images of `data` by the classifier stored at --load_from."""
     from pipeline.evaluation import check_classes, load_trained, score
 
-    flags = {"dataset": options.dataset, "device": options.device}
-    trained = load_trained(options.load_from, flags)
+    checkpoint = CheckpointOptions(
+        load_from=str(options.load_from), device=options.device or "auto"
+    )
+    trained = load_trained(checkpoint, options.dataset)
     check_classes(trained, data.classes, options.dataset)
     return score(trained, data)
 
 
-def read_class_rates(path: str, classes: list[str]) -> list[float]:
-    """Rates of `classes`, in their order, from a JSON object.
+def read_class_rates(path: str, classes: list[str]) -> "np.ndarray":
+    """Rates (C,) of `classes`, in their order, from a JSON object.
 
     Raises:
         UserError: the file cannot be read, lacks a class, names another, or holds no rates.
     """
+    import numpy as np
+
     try:
         rates = json.loads(Path(path).read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -151,10 +175,10 @@ def read_class_rates(path: str, classes: list[str]) -> list[float]:
     for name, rate in rates.items():
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
             raise UserError(f"--class_rates {path}: expected a rate in [0, 1) for {name}: {rate!r}")
-    return [float(rates[name]) for name in classes]
+    return np.array([float(rates[name]) for name in classes])
 
 
-def print_rates(candidates: Any, data: Any) -> None:
+def print_rates(candidates: "np.ndarray", data: "LabelledImages") -> None:
     """A table by class, and what the whole comes to."""
     from pipeline.data.candidates import realised_rate
 

@@ -1,88 +1,98 @@
 """Label photos with a trained classifier, draw its class maps over them, or export it."""
 
-import argparse
 import contextlib
 import csv
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir
-from utils.options.flags import (
-    COUNT,
-    INPUTS,
-    SHARE,
-    ScriptParser,
-    add_checkpoint_flags,
-    check_inputs,
-)
+from utils.options.groups import CheckpointOptions
+from utils.options.kinds import COUNT, SHARE, Choice
+from utils.options.table import OptionsParser, check_inputs, option, parse
 
-NAMED = ["voc07", "coco", "nuswide"]  # whose class names are known without their files
+if TYPE_CHECKING:
+    from pipeline.evaluation import Trained
+    from pipeline.prediction import Prediction
+
+DESCRIPTION = (
+    "Label photos with a trained classifier: predictions.csv (path, labels, their scores) and "
+    "predictions.jsonl (every class's score). Scores are probabilities."
+)
+NAMED = ("voc07", "coco", "nuswide")  # whose class names are known without their files
+NAMES = "classes, of a file without a run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CheckpointOptions):
+    """The options of predict.py."""
+
+    images: list[str] = option(
+        [],
+        "files, folders (with subfolders) or globs",
+        metavar="IMAGE",
+        shown_default="",
+        many="*",
+    )
+    dataset: str | None = option(
+        None,
+        "it was trained on: names and published settings",
+        Choice(NAMED),
+        group=NAMES,
+        shown_default="",
+    )
+    classes: str | None = option(
+        None,
+        "names, one a line, in their order",
+        group=NAMES,
+        metavar="FILE",
+        shown_default="",
+        reads="the file of class names",
+    )
+    threshold: float | None = option(
+        None,
+        "probability above which a label is given, 0..1",
+        SHARE,
+        group="output",
+        shown_default="default: each class's own, if val.py --tune_thresholds stored them; else "
+        "0.5",
+    )
+    output_dir: str | None = option(
+        None,
+        "for predictions",
+        group="output",
+        metavar="DIR",
+        shown_default="default: runs/predict-<time>-<process>",
+    )
+    cam: str | None = option(
+        None,
+        "draw the maps of the highest-scoring classes over each photo",
+        group="output",
+        metavar="DIR",
+        shown_default="",
+    )
+    top: int = option(3, "classes of which --cam draws the map", COUNT, group="output")
+    export: str | None = option(
+        None,
+        "write the classifier as .onnx: images (B, 3, S, S) uint8 to logits and cams",
+        group="output",
+        metavar="FILE",
+        shown_default="",
+    )
 
 
 @exit_status
 def main() -> None:
-    parser = ScriptParser(
-        description="Label photos with a trained classifier: predictions.csv (path, labels, their "
-        "scores) and predictions.jsonl (every class's score). Scores are probabilities.",
-    )
-    parser.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="files, folders (with subfolders) or globs"
-    )
-    add_checkpoint_flags(parser)
-    names = parser.add_argument_group("classes, of a file without a run")
-    names.add_argument(
-        "--dataset", choices=NAMED, help="it was trained on: names and published settings"
-    )
-    names.add_argument("--classes", metavar="FILE", help="names, one a line, in their order")
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--threshold",
-        type=SHARE,
-        help="probability above which a label is given, 0..1 (default: each class's own, if "
-        "val.py --tune_thresholds stored them; else 0.5)",
-    )
-    output.add_argument(
-        "--output_dir",
-        metavar="DIR",
-        help="for predictions (default runs/predict-<time>-<process>)",
-    )
-    output.add_argument(
-        "--cam", metavar="DIR", help="draw the maps of the highest-scoring classes over each photo"
-    )
-    output.add_argument(
-        "--top", type=COUNT, default=3, help="classes of which --cam draws the map (default 3)"
-    )
-    output.add_argument(
-        "--export",
-        metavar="FILE",
-        help="write the classifier as .onnx: images (B, 3, S, S) uint8 to logits and cams",
-    )
-    options = parser.parse_args()
-    parser.need(options, "load_from", INPUTS["load_from"])
-    if not options.images:
-        for name in ("threshold", "output_dir", "cam"):
-            if getattr(options, name) is not None:
-                parser.error(f"--{name} is for images: name some")
-    if not options.images and options.export is None:
-        parser.error("give images to label, or --export FILE")
-    if options.dataset is not None and options.classes is not None:
-        parser.error("--dataset names the classes: leave --classes out")
-    if options.export is not None and not options.export.endswith(".onnx"):
-        parser.error(f"--export {options.export}: expected a name that ends in .onnx")
-
-    now = time.strftime("%Y%m%d-%H%M%S")
-    folder = Path(options.output_dir or f"runs/predict-{now}-{os.getpid()}")
-    if options.images:
-        check_output_dir(folder)
-        if options.cam is not None:
-            check_output_dir(Path(options.cam), "--cam")
-    if options.export is not None:
-        check_new_file(Path(options.export), "--export")
+    parser = OptionsParser(description=DESCRIPTION)
+    options = parse(Options, parser)
+    check_options(parser, options)
+    folder = output_folder(options)
     check_inputs(options)
 
     from pipeline.evaluation import load_trained
@@ -90,7 +100,7 @@ def main() -> None:
     from pipeline.prediction import find_images
 
     paths = find_images(options.images) if options.images else []
-    trained = load_trained(options.load_from, vars(options))
+    trained = load_trained(options, options.dataset)
     classes = class_names(options, trained)
     stored = None if classes is None else read_thresholds(trained.checkpoint, classes)
     if paths:
@@ -101,20 +111,38 @@ def main() -> None:
             )
         label(options, trained, paths, classes, stored, folder)
     if options.export is not None:
-        from pipeline.export import export_onnx
-
-        settings = {name: trained.settings[name] for name in ("img_size", "normalize")}
-        thresholds = None if stored is None else stored["thresholds"]
-        difference = export_onnx(
-            trained.classifier,
-            trained.settings["img_size"],
-            Path(options.export),
-            settings | {"classes": classes, "thresholds": thresholds},
-        )
-        print(f"exported    {options.export}; onnxruntime differs by {difference:.1g} at most")
+        export(options.export, trained, classes, stored)
 
 
-def class_names(options: argparse.Namespace, trained: Any) -> list[str] | None:
+def check_options(parser: OptionsParser, options: Options) -> None:
+    """Bad usage (exit status 2) where a flag is missing or would do nothing."""
+    parser.need(options.load_from, "--load_from", "a run's folder or a weight file")
+    if not options.images:
+        for name in ("threshold", "output_dir", "cam"):
+            if getattr(options, name) is not None:
+                parser.error(f"--{name} is for images: name some")
+        if options.export is None:
+            parser.error("give images to label, or --export FILE")
+    if options.dataset is not None and options.classes is not None:
+        parser.error("--dataset names the classes: leave --classes out")
+    if options.export is not None and not options.export.endswith(".onnx"):
+        parser.error(f"--export {options.export}: expected a name that ends in .onnx")
+
+
+def output_folder(options: Options) -> Path:
+    """The folder of the predictions; all places to write to are refused where they cannot be."""
+    now = time.strftime("%Y%m%d-%H%M%S")
+    folder = Path(options.output_dir or f"runs/predict-{now}-{os.getpid()}")
+    if options.images:
+        check_output_dir(folder)
+        if options.cam is not None:
+            check_output_dir(Path(options.cam), "--cam")
+    if options.export is not None:
+        check_new_file(Path(options.export), "--export")
+    return folder
+
+
+def class_names(options: Options, trained: "Trained") -> list[str] | None:
     """C names in the order of the scores: the run's, the data set's or the file's, or None."""
     from pipeline.data import coco, nuswide, voc
     from pipeline.data.label_file import read_classes
@@ -132,8 +160,8 @@ def class_names(options: argparse.Namespace, trained: Any) -> list[str] | None:
 
 
 def label(
-    options: argparse.Namespace,
-    trained: Any,
+    options: Options,
+    trained: "Trained",
     paths: list[str],
     classes: list[str],
     stored: dict[str, Any] | None,
@@ -144,57 +172,27 @@ def label(
     Raises:
         UserError: no image can be read, or Ctrl-C, after which the predictions made are written.
     """
-    import numpy as np
     from tqdm import tqdm
 
-    from pipeline.data.images import read_image
-    from pipeline.prediction import predict
-    from utils.machine import default_workers
-    from utils.metrics import probabilities
-    from utils.overlays import draw_maps
+    from pipeline.prediction import choose_thresholds, predict
     from utils.progress import interruptible
 
-    if options.threshold is not None or stored is None:
-        threshold = 0.5 if options.threshold is None else options.threshold
-        with np.errstate(divide="ignore"):  # 0 and 1 are infinite logits
-            logit = float(np.log(threshold) - np.log(1 - threshold))
-        thresholds, origin = [logit] * len(classes), f"{threshold:g}"
-    else:
-        thresholds = [stored["thresholds"][name] for name in classes]
-        origin = f"tuned on {stored['split']} images of {stored['dataset']}"
+    thresholds, origin = choose_thresholds(options.threshold, stored, classes)
     print(f"thresholds  {origin}", flush=True)
-    workers = default_workers() if options.workers is None else options.workers
-    common = os.path.commonpath([os.path.abspath(os.path.dirname(path)) for path in paths])
     labelled, unreadable = 0, 0
-    with interruptible() as stop, contextlib.ExitStack() as stack:
-        table_path = stack.enter_context(atomic_path(folder / "predictions.csv"))
-        lines_path = stack.enter_context(atomic_path(folder / "predictions.jsonl"))
-        text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-        table_file = stack.enter_context(table_path.open("w", **text))  # type: ignore[call-overload]
-        lines = stack.enter_context(lines_path.open("w", **text))  # type: ignore[call-overload]
+    with interruptible() as stop, prediction_files(folder) as (table_file, lines):
         table = csv.writer(table_file)
         table.writerow(["path", "labels", "scores"])
-        for path, error, logits, maps in predict(trained, paths, options.batch_size, workers):
-            if error:
-                tqdm.write(f"warning: {error}", file=sys.stderr)
+        for prediction in predict(trained, paths, options.batch_size, options.workers):
+            if prediction.error:
+                tqdm.write(f"warning: {prediction.error}", file=sys.stderr)
                 unreadable += 1
                 continue
-            scores = probabilities(logits)
-            ranked = (-logits).argsort(kind="stable").tolist()
-            chosen = [c for c in ranked if logits[c] > thresholds[c]]
-            names = [classes[c] for c in chosen]
-            shown = "|".join(f"{scores[c]:.4f}" for c in chosen)
-            table.writerow([path, "|".join(names), shown])
-            by_class = {name: round(float(score), 6) for name, score in zip(classes, scores)}
-            record = {"path": path, "labels": names, "scores": by_class}
+            row, record = described(prediction, classes, thresholds)
+            table.writerow(row)
             lines.write(json.dumps(record, ensure_ascii=False) + "\n")
             if options.cam is not None:
-                top = ranked[: options.top]
-                captions = [f"{classes[c]} {scores[c]:.2f}" for c in top]
-                picture = draw_maps(read_image(path), maps[top], captions)
-                inside = os.path.relpath(os.path.abspath(path), common)
-                with atomic_path(Path(options.cam) / f"{inside}.png") as temporary:
-                    picture.save(temporary)
+                save_maps(prediction, classes, options.top, options.cam, common_folder(paths))
             labelled += 1
             if stop():
                 break
@@ -206,6 +204,73 @@ def label(
         print(f"maps        {options.cam}")
     if labelled + unreadable < len(paths):
         raise UserError(f"interrupted after {labelled + unreadable} of {len(paths)} images")
+
+
+@contextlib.contextmanager
+def prediction_files(folder: Path) -> Iterator[tuple[Any, Any]]:
+    """predictions.csv and predictions.jsonl, open for writing."""
+    with contextlib.ExitStack() as stack:
+        yield tuple(  # type: ignore[misc]
+            stack.enter_context(
+                stack.enter_context(atomic_path(folder / name)).open(
+                    "w", encoding="utf-8", errors="surrogateescape", newline=""
+                )
+            )
+            for name in ("predictions.csv", "predictions.jsonl")
+        )
+
+
+def described(
+    prediction: "Prediction", classes: list[str], thresholds: list[float]
+) -> tuple[list[str], dict[str, Any]]:
+    """The line of predictions.csv, and the object of predictions.jsonl."""
+    from utils.metrics import probabilities
+
+    scores = probabilities(prediction.logits)
+    chosen = [c for c in prediction.ranking() if prediction.logits[c] > thresholds[c]]
+    names = [classes[c] for c in chosen]
+    shown = "|".join(f"{scores[c]:.4f}" for c in chosen)
+    by_class = {name: round(float(score), 6) for name, score in zip(classes, scores)}
+    record = {"path": prediction.path, "labels": names, "scores": by_class}
+    return [prediction.path, "|".join(names), shown], record
+
+
+def common_folder(paths: list[str]) -> str:
+    """The innermost folder that holds all of `paths`."""
+    return os.path.commonpath([os.path.abspath(os.path.dirname(path)) for path in paths])
+
+
+def save_maps(
+    prediction: "Prediction", classes: list[str], top: int, folder: str, common: str
+) -> None:
+    """Draw the maps of the `top` highest-scoring classes over a photo, as FOLDER/<path>.png."""
+    from pipeline.data.images import read_image
+    from utils.metrics import probabilities
+    from utils.overlays import draw_maps
+
+    scores, highest = probabilities(prediction.logits), prediction.ranking()[:top]
+    captions = [f"{classes[c]} {scores[c]:.2f}" for c in highest]
+    picture = draw_maps(read_image(prediction.path), prediction.maps[highest], captions)
+    inside = os.path.relpath(os.path.abspath(prediction.path), common)
+    with atomic_path(Path(folder) / f"{inside}.png") as temporary:
+        picture.save(temporary)
+
+
+def export(
+    path: str, trained: "Trained", classes: list[str] | None, stored: dict[str, Any] | None
+) -> None:
+    """Write the classifier as an ONNX file that names classes, thresholds and input."""
+    from pipeline.export import export_onnx
+
+    settings = {name: trained.settings[name] for name in ("img_size", "normalize")}
+    thresholds = None if stored is None else stored["thresholds"]
+    difference = export_onnx(
+        trained.classifier,
+        trained.settings["img_size"],
+        Path(path),
+        settings | {"classes": classes, "thresholds": thresholds},
+    )
+    print(f"exported    {path}; onnxruntime differs by {difference:.1g} at most")
 
 
 if __name__ == "__main__":

@@ -1,91 +1,188 @@
 """Find the candidate labels that are probably false, clean them, and review them on a page."""
 
-import argparse
+import dataclasses
 import hashlib
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.errors import UserError, exit_status
-from utils.options.flags import (
-    NATURAL,
-    SHARE,
-    ScriptParser,
-    add_machine_flags,
-    check_inputs,
-    number,
-)
-from utils.options.stored import DATA_PLACES
+from utils.options.groups import CheckpointOptions, MachineOptions
+from utils.options.kinds import NATURAL, SHARE, Number
+from utils.options.table import OptionsParser, check_inputs, option, parse
 
 if TYPE_CHECKING:
     import numpy as np
 
     from pipeline.data.labelled import LabelledImages
-    from pipeline.review.scan import Scan
+    from pipeline.review.scan import Entries, Scan
+    from utils.options.training import TrainingOptions
+
+DESCRIPTION = (
+    "Say of every training image and candidate of a run how likely it is true, drop those that are "
+    "probably false, and write labels.csv, the labels kept, a summary and review.html, a page to "
+    "look at the photos and correct the decisions. What the page exports becomes labels to train "
+    "on by --apply."
+)
+MOVED = "data, where it has moved since the run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunToReview:
+    """The run to review, and what to do."""
+
+    load_from: str = option(
+        None,
+        "a run's folder",
+        metavar="RUN",
+        shown_default="needed",
+        reads="a run's folder",
+    )
+    apply: str | None = option(
+        None,
+        "review.json, as exported by the page: write the labels kept there as reviewed.*, and "
+        "nothing else",
+        metavar="FILE",
+        shown_default="",
+        reads="review.json, as exported by the page",
+    )
+    output_dir: str | None = option(
+        None,
+        "folder to write to",
+        metavar="DIR",
+        shown_default="default: review in the run's folder",
+    )
+    threshold: float | None = option(
+        None,
+        "drop candidates that are less probable, 0..1",
+        SHARE,
+        group="decision",
+        shown_default="default 0.5",
+    )
+    precision: float | None = option(
+        None,
+        "drop as many as leave the expected share of false ones among the dropped at this at "
+        "least, 0..1",
+        SHARE,
+        group="decision",
+        shown_default="",
+    )
+    budget: int | None = option(
+        None,
+        "drop this many, the least probable first",
+        NATURAL,
+        group="decision",
+        shown_default="",
+    )
+    folds: int | None = option(
+        None,
+        "judge every image by a model that was not trained on it: this many models are trained as "
+        "the run was, each without a part of the images; resumes",
+        Number(int, 2, 100),
+        group="decision",
+        metavar="K",
+        shown_default="default: the run's own model",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedData:
+    """Where a run's data lie now."""
+
+    path_images: str | None = option(
+        None,
+        "folder of the images",
+        group=MOVED,
+        metavar="DIR",
+        shown_default="default: the run's",
+        reads="the data set's folder",
+    )
+    labels: str | None = option(
+        None,
+        "label file",
+        group=MOVED,
+        metavar="FILE",
+        shown_default="default: the run's",
+        reads="the file that lists your images",
+    )
+    classes: str | None = option(
+        None,
+        "file of class names",
+        group=MOVED,
+        metavar="FILE",
+        shown_default="default: the run's",
+        reads="the file of class names",
+    )
+    noise_file: str | None = option(
+        None,
+        "candidate labels",
+        group=MOVED,
+        metavar="FILE",
+        shown_default="default: the run's",
+        reads="the run's candidate labels",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(MovedData, MachineOptions, RunToReview):
+    """The options of review.py."""
+
+
+class Reviewed(NamedTuple):
+    """A run to review.
+
+    path: its folder. options: its own, with data where they lie now. data: its training images.
+    candidates: (N, C) uint8, what it was trained on. key: names the review, by data and weights.
+    """
+
+    path: Path
+    options: "TrainingOptions"
+    data: "LabelledImages"
+    candidates: "np.ndarray"
+    key: str
 
 
 @exit_status
 def main() -> None:
-    parser = ScriptParser(
-        description="Say of every training image and candidate of a run how likely it is true, "
-        "drop those that are probably false, and write labels.csv, the labels kept, a summary "
-        "and review.html, a page to look at the photos and correct the decisions. What the page "
-        "exports becomes labels to train on by --apply.",
-    )
-    add = parser.add_argument
-    add("--load_from", metavar="RUN", help="a run's folder (needed)")
-    add(
-        "--apply",
-        metavar="FILE",
-        help="review.json, as exported by the page: write the labels kept there as reviewed.*, "
-        "and nothing else",
-    )
-    group = parser.add_argument_group("decision")
-    chosen = group.add_mutually_exclusive_group()
-    chosen.add_argument(
-        "--threshold",
-        type=SHARE,
-        default=0.5,
-        help="drop candidates that are less probable, 0..1 (default 0.5)",
-    )
-    chosen.add_argument(
-        "--precision",
-        type=SHARE,
-        help="drop as many as leave the expected share of false ones among the dropped at this "
-        "at least, 0..1",
-    )
-    chosen.add_argument("--budget", type=NATURAL, help="drop this many, the least probable first")
-    group.add_argument(
-        "--folds",
-        type=number(int, 2, 100),
-        metavar="K",
-        help="judge every image by a model that was not trained on it: K models are trained as "
-        "the run was, each without a part of the images; resumes (default: the run's own model)",
-    )
-    add_machine_flags(parser)
-    data_group = parser.add_argument_group("data, where it has moved since the run")
-    data_group.add_argument("--path_images", metavar="DIR", help="default: the run's")
-    for name in "labels", "classes", "noise_file":
-        data_group.add_argument(f"--{name}", metavar="FILE", help="default: the run's")
-    parser.add_argument("--output_dir", metavar="DIR", help="default: review in the run's folder")
-    options = parser.parse_args()
-    parser.need(options, "load_from", "a run's folder")
-    decides = [options.precision, options.budget, options.folds]
-    if options.apply is not None and (options.threshold != 0.5 or any(map(bool, decides))):
-        parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
-    check_inputs(
-        options,
-        load_from="a run's folder",
-        apply="review.json, as exported by the page",
-        noise_file="the run's candidate labels",
-    )
+    parser = OptionsParser(description=DESCRIPTION)
+    options = parse(Options, parser)
+    check_options(parser, options)
+    check_inputs(options)
 
+    run = load_run(options)
+    folder = Path(options.output_dir or run.path / "review")
+    own = folder == run.path / "review"
+    if options.apply is None:
+        check_folds(options.folds, run)
+        open_folder(folder, run.key, own)
+        review(options, run, folder)
+    else:
+        apply(options.apply, run, folder, own)
+
+
+def check_options(parser: OptionsParser, options: Options) -> None:
+    """Bad usage (exit status 2) where flags do not go together."""
+    parser.need(options.load_from, "--load_from", "a run's folder")
+    decision = {name: getattr(options, name) for name in ("threshold", "precision", "budget")}
+    given = [name for name, value in decision.items() if value is not None]
+    if len(given) > 1:
+        parser.error(f"argument --{given[1]}: not allowed with argument --{given[0]}")
+    if options.apply is not None and (given or options.folds is not None):
+        parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
+
+
+def load_run(options: Options) -> Reviewed:
+    """The run at --load_from with its data and candidates.
+
+    Raises:
+        UserError: it is no run, or its data or candidates have changed.
+    """
     from pipeline.data.registry import load_splits
     from pipeline.data.training_data import candidates_of_run
     from pipeline.model.checkpoint import read_checkpoint, weights_sha256
-    from pipeline.review.label_files import read_decisions, write_kept
-    from pipeline.review.scan import entries_of
+    from utils.options.stored import DATA_PLACES, run_options
 
     place = Path(options.load_from)
     place = place if place.is_dir() else place.parent
@@ -96,47 +193,41 @@ def main() -> None:
     if not (place / "config.json").exists():
         raise no_run
     checkpoint = read_checkpoint(options.load_from)
-    needed = {"script", "dataset", "seed", "partial_rate", "noise_file", "path_images"}
-    if "fingerprint" not in checkpoint.data or not needed <= set(checkpoint.options):
+    if "fingerprint" not in checkpoint.data or not checkpoint.options:
         raise no_run
-    for name in DATA_PLACES:
-        if getattr(options, name) is not None:
-            checkpoint.options[name] = getattr(options, name)
-    run = argparse.Namespace(**checkpoint.options)
-    splits = load_splits(run, ["train", "test"])
+    given = {name: getattr(options, name) for name in DATA_PLACES}
+    moved = {name: value for name, value in given.items() if value is not None}
+    run = dataclasses.replace(run_options(checkpoint.options, place), **moved)
+    splits = load_splits(run, ["train", "test"], run.seed)
     data = splits["train"]
-    candidates = candidates_of_run(checkpoint, data, splits["test"])
+    candidates = candidates_of_run(run, checkpoint.data, checkpoint.path, data, splits["test"])
     key = hashlib.sha256(
         f"{checkpoint.data['fingerprint']} {weights_sha256(checkpoint)}".encode()
     ).hexdigest()[:32]
-    folder = Path(options.output_dir or place / "review")
-    if options.apply is None:
-        began_with = checkpoint.options.get("load_from")
-        if options.folds is not None and began_with is not None:
-            raise UserError(
-                f"--folds needs models that have not seen the images, but {place} was started "
-                f"from {began_with}, which may have: leave --folds out"
-            )
-        if options.folds is not None and options.folds > len(data) // 2:
-            raise UserError(
-                f"--folds {options.folds}: expected {len(data) // 2} at most, so that each of the "
-                f"{len(data)} images' models sees half of them at least; give fewer"
-            )
-        open_folder(folder, key, own=folder == place / "review")
-        review(options, place, run, data, candidates, key, folder)
+    return Reviewed(place, run, data, candidates, key)
+
+
+def check_folds(folds: int | None, run: Reviewed) -> None:
+    """Refuse --folds where their models would have seen the images, or too few of them."""
+    if folds is None:
         return
-    entries = entries_of(candidates)
-    kept = read_decisions(options.apply, key, data.ids, data.classes, entries)
-    reviewed = entries.matrix(kept, candidates.shape)
-    open_folder(folder, key, own=folder == place / "review")
-    print(f"kept                {kept.sum()} of {len(kept)} candidates")
-    say_how_to_train(run, write_kept(folder / "reviewed", run, data, reviewed))
+    if run.options.load_from is not None:
+        raise UserError(
+            f"--folds needs models that have not seen the images, but {run.path} was started from "
+            f"{run.options.load_from}, which may have: leave --folds out"
+        )
+    if folds > len(run.data) // 2:
+        raise UserError(
+            f"--folds {folds}: expected {len(run.data) // 2} at most, so that each of the "
+            f"{len(run.data)} images' models sees half of them at least; give fewer"
+        )
 
 
 def open_folder(folder: Path, key: str, own: bool) -> None:
     """Make the folder, or take up one that a review of this run has marked as its own.
 
     Args:
+        folder: of the review.
         key: of the run.
         own: it is the one in the run's folder, and the run may have been trained further.
     """
@@ -153,43 +244,39 @@ def open_folder(folder: Path, key: str, own: bool) -> None:
         temporary.write_text(f"{key}\n", "utf-8")
 
 
-def review(
-    options: argparse.Namespace,
-    place: Path,
-    run: argparse.Namespace,
-    data: "LabelledImages",
-    candidates: "np.ndarray",
-    key: str,
-    folder: Path,
-) -> None:
-    """Look at all images, decide on their candidates and write everything.
+def apply(path: str, run: Reviewed, folder: Path, own: bool) -> None:
+    """Make labels of what the page exported."""
+    from pipeline.review.label_files import read_decisions, write_kept
+    from pipeline.review.scan import entries_of
 
-    Args:
-        options: of this script.
-        place: the run's folder.
-        run: its options.
-        data, candidates: what it was trained on.
-        key: names the review.
-        folder: to write to.
-    """
+    entries = entries_of(run.candidates)
+    kept = read_decisions(path, run.key, run.data.ids, run.data.classes, entries)
+    reviewed = entries.matrix(kept, run.candidates.shape)
+    open_folder(folder, run.key, own)
+    print(f"kept                {kept.sum()} of {len(kept)} candidates")
+    files = write_kept(folder / "reviewed", run.options, run.data, reviewed)
+    print_how_to_train(run.options, files)
 
+
+def review(options: Options, run: Reviewed, folder: Path) -> None:
+    """Score all images, decide on their candidates and write everything to `folder`."""
     from pipeline.data.training_data import truth_of
     from pipeline.review.candidate_posterior import decide, run_posterior
     from pipeline.review.label_files import write_kept, write_table
-    from pipeline.review.page import CHUNK, Page, write_maps, write_page
     from pipeline.review.scan import Scan, entries_of
-    from pipeline.review.summary import class_correlation, read_history, summarise
+    from pipeline.review.summary import summarise
     from utils.files import write_json
 
-    truth, entries = truth_of(run, data), entries_of(candidates)
+    data, candidates = run.data, run.candidates
+    truth, entries = truth_of(run.options, data), entries_of(candidates)
     scan = Scan(data, entries, folder)
-    look(scan, options, run, candidates, folder / "folds" / key[:8])
-    probabilities = run_posterior(scan.logits, candidates, run, scan.parts)
+    scan_images(scan, options, run, folder / "folds" / run.key[:8])
+    probabilities = run_posterior(scan.logits, candidates, run.options, scan.parts)
     probability = probabilities[entries.rows, entries.columns]
     decision = decide(
         probability,
         entries.rows,
-        threshold=options.threshold,
+        threshold=0.5 if options.threshold is None else options.threshold,
         precision=options.precision,
         budget=options.budget,
     )
@@ -198,69 +285,71 @@ def review(
     lines = headlines(summary)
 
     write_table(folder / "labels.csv", data, entries, probability, decision.kept)
-    files = write_kept(folder / "cleaned", run, data, kept)
+    files = write_kept(folder / "cleaned", run.options, data, kept)
     write_json(folder / "summary.json", summary)
-    for chunk, first in enumerate(range(0, len(data), CHUNK)):
-        ends = entries.starts[[first, min(first + CHUNK, len(data))]]
-        write_maps(folder, chunk, scan.maps[slice(*ends)])
-    page = Page(
-        title=str(place),
-        key=key,
-        classes=data.classes,
-        paths=data.ids,
-        starts=entries.starts,
-        columns=entries.columns,
-        probability=probability,
-        kept=decision.kept,
-        history=read_history(place),
-        correlation=class_correlation(place, kept),
-        summary=lines,
-    )
-    path = write_page(folder, page)
+    page = write_pages(folder, run, scan, probability, decision.kept, lines)
     for name, value in lines.items():
         print(f"{name:<20}{value}")
     if decision.precision is None and len(probability):
         print(f"                    the least probable candidate has {probability.min():.3f}")
     print(f"all candidates      {folder / 'labels.csv'}")
-    print(f"page                {path}")
-    say_how_to_train(run, files)
+    print(f"page                {page}")
+    print_how_to_train(run.options, files)
 
 
-def look(
-    scan: "Scan",
-    options: argparse.Namespace,
-    run: argparse.Namespace,
-    candidates: "np.ndarray",
-    folds: Path,
-) -> None:
-    """Look at all images with the run's model, or with models that were not trained on them.
+def scan_images(scan: "Scan", options: Options, run: Reviewed, folds: Path) -> None:
+    """Score all images by the run's classifier, or by ones that were not trained on them.
 
     Args:
         folds: folder for the latter.
     """
     import numpy as np
-    import torch
 
-    from pipeline.evaluation import load_trained, precision_of
-    from pipeline.experiment import resolve_machine
-    from pipeline.review.scan import fold_rows, train_fold
-    from utils.machine import choose_device
+    from pipeline.evaluation import load_trained
 
-    images = len(scan.data)
-    if options.folds is None:
-        trained = load_trained(options.load_from, vars(options))
-        scan.look(trained, np.arange(images), options.workers, options.batch_size)
+    if options.folds is not None:
+        from pipeline.review.folds import scan_folds  # the one part that trains
+
+        scan_folds(scan, run.options, run.candidates, options.folds, options, folds)
         return
-    device = choose_device(options.device)
-    machine = {"device": str(device), "workers": options.workers}
-    machine["amp"] = options.amp or precision_of(vars(run), device)
-    own = argparse.Namespace(**vars(run) | machine)
-    resolve_machine(own, in_memory=isinstance(scan.data.images, torch.Tensor))
-    for fold, held_out in enumerate(fold_rows(images, options.folds, run.seed), 1):
-        print(f"fold                {fold} of {options.folds}", flush=True)
-        part = folds.with_name(f"{folds.name}-{fold}-of-{options.folds}")
-        trained = train_fold(own, scan.data, candidates, held_out, part)
-        scan.look(trained, held_out, options.workers, options.batch_size)
+    machine = {
+        field.name: getattr(options, field.name) for field in dataclasses.fields(MachineOptions)
+    }
+    trained = load_trained(CheckpointOptions(load_from=options.load_from, **machine))
+    scan.add(trained, np.arange(len(scan.data)), options.workers, options.batch_size)
+
+
+def write_pages(
+    folder: Path,
+    run: Reviewed,
+    scan: "Scan",
+    probability: "np.ndarray",
+    kept: "np.ndarray",
+    lines: dict[str, str],
+) -> Path:
+    """Write the class maps and the page, review.html; returns its path."""
+    from pipeline.review.page import CHUNK, Page, write_maps, write_page
+    from pipeline.review.summary import class_correlation, read_history
+
+    entries: Entries = scan.entries
+    images = len(run.data)
+    for chunk, first in enumerate(range(0, images, CHUNK)):
+        ends = entries.starts[[first, min(first + CHUNK, images)]]
+        write_maps(folder, chunk, scan.maps[slice(*ends)])
+    page = Page(
+        title=str(run.path),
+        key=run.key,
+        classes=run.data.classes,
+        paths=run.data.ids,
+        starts=entries.starts,
+        columns=entries.columns,
+        probability=probability,
+        kept=kept,
+        history=read_history(run.path),
+        correlation=class_correlation(run.path, entries.matrix(kept, run.candidates.shape)),
+        summary=lines,
+    )
+    return write_page(folder, page)
 
 
 def headlines(summary: dict[str, Any]) -> dict[str, str]:
@@ -281,14 +370,14 @@ def headlines(summary: dict[str, Any]) -> dict[str, str]:
     return lines
 
 
-def say_how_to_train(run: argparse.Namespace, files: list[Path]) -> None:
+def print_how_to_train(run: "TrainingOptions", files: list[Path]) -> None:
     """Print the files of labels kept, and the flags that train on them."""
     array, *label_files = files
     flag = shlex.join(["--noise_file", str(array)])
     print(f"to train on         {array}; add {flag} to the run's command")
     for path in label_files:
         flags = ["--labels", str(path), "--path_images"]
-        flags += [str(run.path_images or Path(run.labels).parent)]
+        flags += [str(run.path_images or Path(str(run.labels)).parent)]
         flags += ["--classes", f"{array.with_suffix('')}-classes.txt"]
         flags += ["--allow_missing"] if run.allow_missing else []
         print(f"                    or give {shlex.join(flags)} in place of the run's")

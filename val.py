@@ -1,68 +1,123 @@
 """Evaluate a trained classifier: this project's, the method's authors' or CSRA's."""
 
-import argparse
+import dataclasses
 import os
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir, write_json
-from utils.options.defaults import DATASETS
-from utils.options.flags import (
-    INPUTS,
-    NATURAL,
-    ScriptParser,
-    add_checkpoint_flags,
-    add_data_flags,
-    check_data_flags,
-    check_inputs,
-)
+from utils.options.choices import DATASETS
+from utils.options.groups import CheckpointOptions, DataOptions, check_data_options
+from utils.options.kinds import NATURAL, SWITCH, Choice
+from utils.options.table import OptionsParser, check_inputs, option, parse
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.data.labelled import LabelledImages, Split
+    from pipeline.evaluation import Trained
+
+DESCRIPTION = (
+    "Evaluate a trained classifier: average precision by class, mAP, CP CR CF1 OP OR OF1 at "
+    "probability 0.5, and of the top 3 above it, as a table, as JSON and as precision-recall "
+    "curves. A run is judged on its own data unless --dataset is given."
+)
 OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DataOptions, CheckpointOptions):
+    """The options of val.py."""
+
+    dataset: str = option(
+        None,
+        "files: your own images",
+        Choice(DATASETS),
+        group="data",
+        shown_default="default: the run's own",
+    )
+    split: "Split" = option("test", "images to judge", Choice(("test", "train")), group="data")
+    seed: int | None = option(
+        None,
+        "divides files without a split",
+        NATURAL,
+        group="data",
+        shown_default="default: the run's, or 0",
+    )
+    candidates: bool = option(
+        False,
+        "with --split train, of a run's own data: judge also how the scores rank the candidates it "
+        "was trained on, true before false, all classes pooled",
+        SWITCH,
+        group="data",
+    )
+    tune_thresholds: bool = option(
+        False,
+        "store, with the checkpoint, the threshold of each class with the highest F1 on --split; "
+        "predict.py applies them",
+        SWITCH,
+        group="output",
+    )
+    save_scores: str | None = option(
+        None,
+        ".npz with scores (N, C) before the sigmoid, targets, ids and classes",
+        group="output",
+        metavar="FILE",
+        shown_default="",
+    )
+    output_dir: str | None = option(
+        None,
+        "for evaluation.json and its plot",
+        group="output",
+        metavar="DIR",
+        shown_default="default: runs/val-<dataset>-<time>-<process>",
+    )
 
 
 @exit_status
 def main() -> None:
-    parser = ScriptParser(
-        description="Evaluate a trained classifier: average precision by class, mAP, CP CR CF1 OP "
-        "OR OF1 at probability 0.5, and of the top 3 above it, as a table, as JSON and as "
-        "precision-recall curves. A run is judged on its own data unless --dataset is given.",
+    parser = OptionsParser(description=DESCRIPTION)
+    options = parse(Options, parser)
+    check_options(parser, options)
+
+    from pipeline.data.registry import load_splits
+    from pipeline.evaluation import check_classes, judge, load_trained, score, truth_in
+    from pipeline.model.checkpoint import read_thresholds
+
+    trained = load_trained(options, options.dataset, options.num_cls)
+    options = with_data_of_run(parser, options, trained.checkpoint.options)
+    folder = output_folder(options, trained)
+    splits = load_splits(
+        options, ["train", "test"] if options.candidates else [options.split], options.seed or 0
     )
-    add_checkpoint_flags(parser)
-    data = add_data_flags(parser, DATASETS, "default: the run's own")
-    data.add_argument(
-        "--split", choices=["test", "train"], default="test", help="images to judge (default test)"
-    )
-    data.add_argument(
-        "--seed", type=NATURAL, help="divides files without a split (default: the run's, or 0)"
-    )
-    data.add_argument(
-        "--candidates",
-        action="store_true",
-        help="with --split train, of a run's own data: judge also how the scores rank the "
-        "candidates it was trained on, true before false, all classes pooled",
-    )
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--tune_thresholds",
-        action="store_true",
-        help="store, with the checkpoint, the threshold of each class with the highest F1 on "
-        "--split; predict.py applies them",
-    )
-    output.add_argument(
-        "--save_scores",
-        metavar="FILE",
-        help=".npz with scores (N, C) before the sigmoid, targets, ids and classes",
-    )
-    output.add_argument(
-        "--output_dir",
-        metavar="DIR",
-        help="for evaluation.json and its plot (default runs/val-<dataset>-<time>-<process>)",
-    )
-    options = parser.parse_args()
-    parser.need(options, "load_from", INPUTS["load_from"])
+    images = splits[options.split]
+    check_classes(trained, images.classes, options.dataset)
+    thresholds = None
+    if not options.tune_thresholds:
+        thresholds = read_thresholds(trained.checkpoint, images.classes)
+    candidates = candidates_of(trained, splits) if options.candidates else None
+    print(f"data        {len(images)} {options.split} images of {options.dataset}", flush=True)
+
+    scores = score(trained, images, options.workers, options.batch_size)
+    targets = truth_in(images, options.split)
+    if options.tune_thresholds:
+        thresholds = tune_thresholds(options, trained, scores, targets, images.classes)
+    evaluation = judge(scores, targets, images.classes, thresholds)
+    print_evaluation(evaluation)
+    if candidates is not None:
+        evaluation |= judge_candidates_of(trained, images, scores, candidates)
+    print_thresholds(options, trained, thresholds)
+    write_outputs(options, folder, trained, images, scores, targets, evaluation)
+
+
+def check_options(parser: OptionsParser, options: Options) -> None:
+    """Refuse what cannot be done before torch is imported."""
+    parser.need(options.load_from, "--load_from", "a run's folder or a weight file")
     if options.save_scores is not None:
         if not options.save_scores.endswith(".npz"):
             parser.error(f"--save_scores {options.save_scores}: expected a name that ends in .npz")
@@ -70,94 +125,147 @@ def main() -> None:
     if options.candidates and (options.split != "train" or options.dataset is not None):
         parser.error("--candidates needs --split train and a run's own data, without --dataset")
     if options.dataset is not None:
-        check_data_flags(parser, options)
+        check_data_options(parser, options)
     check_inputs(options)
 
-    import numpy as np
 
-    from pipeline.data.registry import load_splits
-    from pipeline.data.training_data import candidates_of_run, judge_candidates, truth_of
-    from pipeline.engine import format_metric
-    from pipeline.evaluation import check_classes, format_table, judge, load_trained, score, tune
-    from pipeline.model.checkpoint import read_thresholds, thresholds_path, weights_sha256
-    from utils.plots import precision_recall_curves
-
-    trained = load_trained(options.load_from, vars(options))
-    checkpoint = trained.checkpoint
-    take_data_of_run(parser, options, checkpoint.options)
-    now = time.strftime("%Y%m%d-%H%M%S")
-    folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}-{os.getpid()}")
-    check_output_dir(folder)
-    if options.tune_thresholds and not os.access(thresholds_path(checkpoint).parent, os.W_OK):
-        raise UserError(
-            f"--tune_thresholds writes beside {checkpoint.path}, where you may not write: copy it "
-            "with its config.json, or leave the flag out"
-        )
-    splits = load_splits(options, ["train", "test"] if options.candidates else [options.split])
-    images = splits[options.split]
-    classes, targets = images.classes, images.targets
-    # Labels as found are no measure where the truth is known; test targets hold it already.
-    if options.split == "train" and images.true_targets is not None:
-        targets = images.true_targets
-    check_classes(trained, classes, options.dataset)
-    thresholds = None if options.tune_thresholds else read_thresholds(checkpoint, classes)
-    candidates = None
-    if options.candidates:
-        candidates = candidates_of_run(checkpoint, images, splits["test"])
-    print(f"data        {len(images)} {options.split} images of {options.dataset}", flush=True)
-
-    scores = score(trained, images, options.workers, options.batch_size)
-    if options.tune_thresholds:
-        thresholds = tune(scores, targets, classes, options.dataset, options.split)
-        thresholds["weights_sha256"] = weights_sha256(checkpoint)
-        write_json(thresholds_path(checkpoint), thresholds)
-    evaluation = judge(scores, targets, classes, thresholds)
-    print(f"\n{format_table(evaluation)}\n")
-    if candidates is not None:
-        truth = truth_of(argparse.Namespace(**checkpoint.options), images)
-        evaluation |= judge_candidates(scores, truth, candidates)
-        if truth is None:
-            print("candidates  which of them are true is not known: labels as found, or reviewed")
-        else:
-            print(
-                f"candidates  AP {format_metric(evaluation['candidate_AP'])} over "
-                f"{evaluation['candidates']}, of which {evaluation['true_candidates']} are true"
-            )
-    if thresholds is not None:
-        same = (thresholds["dataset"], thresholds["split"]) == (options.dataset, options.split)
-        print(
-            f"thresholds  {thresholds_path(checkpoint)}, tuned on {thresholds['split']} images of "
-            f"{thresholds['dataset']}{': F1 on the same images flatters' if same else ''}"
-        )
-    if options.save_scores is not None:
-        with atomic_path(options.save_scores) as temporary:
-            ids, names = np.array(list(images.ids)), np.array(classes)
-            np.savez(temporary, scores=scores, targets=targets, ids=ids, classes=names)
-        print(f"scores      {options.save_scores}")
-    named = {"checkpoint": str(checkpoint.path), "dataset": options.dataset, "split": options.split}
-    write_json(folder / "evaluation.json", named | trained.settings | evaluation)
-    with atomic_path(folder / "precision_recall.png") as temporary:
-        ap = np.array([value["AP"] for value in evaluation["by_class"].values()], float)
-        precision_recall_curves(scores, targets, classes, ap, temporary)
-    print(f"evaluation  {folder}")
-
-
-def take_data_of_run(
-    parser: ScriptParser, options: argparse.Namespace, stored: dict[str, Any]
-) -> None:
-    """Fill the data flags that were not given from the run, if --dataset was not."""
+def with_data_of_run(parser: OptionsParser, options: Options, stored: Mapping[str, Any]) -> Options:
+    """Fill the data options that were not given from the run, if --dataset was not."""
     if options.dataset is None:
         if not stored:
             parser.error(f"--dataset is needed: no run's config.json is beside {options.load_from}")
         if stored.get("dataset") not in DATASETS:
             parser.error("--dataset is needed: the run's config.json names none that is known")
-        options.dataset = stored["dataset"]
-        for name in OF_A_RUN:
-            if getattr(options, name) is None:
-                setattr(options, name, stored.get(name))
-        check_data_flags(parser, options)
+        own = {
+            name: stored[name]
+            for name in OF_A_RUN
+            if not_given(getattr(options, name)) and stored.get(name) is not None
+        }
+        options = dataclasses.replace(options, dataset=stored["dataset"], **own)
+        check_data_options(parser, options)
     if options.seed is None:
-        options.seed = stored.get("seed", 0)
+        options = dataclasses.replace(options, seed=stored.get("seed", 0))
+    return options
+
+
+def not_given(value: Any) -> bool:
+    return value is None or value is False
+
+
+def output_folder(options: Options, trained: "Trained") -> Path:
+    """The folder to write to, refused where it cannot be written."""
+    from pipeline.model.checkpoint import thresholds_path
+
+    now = time.strftime("%Y%m%d-%H%M%S")
+    folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}-{os.getpid()}")
+    check_output_dir(folder)
+    beside = thresholds_path(trained.checkpoint).parent
+    if options.tune_thresholds and not os.access(beside, os.W_OK):
+        raise UserError(
+            f"--tune_thresholds writes beside {trained.checkpoint.path}, where you may not write: "
+            "copy it with its config.json, or leave the flag out"
+        )
+    return folder
+
+
+def candidates_of(trained: "Trained", splits: "Mapping[Any, LabelledImages]") -> "np.ndarray":
+    """What the run was trained on."""
+    from pipeline.data.training_data import candidates_of_run
+    from utils.options.stored import run_options
+
+    found = trained.checkpoint
+    options = run_options(found.options, found.path)
+    return candidates_of_run(options, found.data, found.path, splits["train"], splits["test"])
+
+
+def tune_thresholds(
+    options: Options,
+    trained: "Trained",
+    scores: "np.ndarray",
+    targets: "np.ndarray",
+    classes: list[str],
+) -> dict[str, Any]:
+    """Store the best thresholds with the checkpoint."""
+    from pipeline.evaluation import tune
+    from pipeline.model.checkpoint import thresholds_path, weights_sha256
+
+    thresholds = tune(scores, targets, classes, options.dataset, options.split)
+    thresholds["weights_sha256"] = weights_sha256(trained.checkpoint)
+    write_json(thresholds_path(trained.checkpoint), thresholds)
+    return thresholds
+
+
+def judge_candidates_of(
+    trained: "Trained", images: "LabelledImages", scores: "np.ndarray", candidates: "np.ndarray"
+) -> dict[str, Any]:
+    """Judge how the scores rank the candidates, and print it."""
+    from pipeline.data.training_data import truth_of
+    from utils.metrics import format_metric, judge_candidates
+    from utils.options.stored import run_options
+
+    truth = truth_of(run_options(trained.checkpoint.options, trained.checkpoint.path), images)
+    judged = judge_candidates(scores, truth, candidates)
+    if truth is None:
+        print("candidates  which of them are true is not known: labels as found, or reviewed")
+    else:
+        print(
+            f"candidates  AP {format_metric(judged['candidate_AP'])} over "
+            f"{judged['candidates']}, of which {judged['true_candidates']} are true"
+        )
+    return judged
+
+
+def print_evaluation(evaluation: dict[str, Any]) -> None:
+    from pipeline.evaluation import format_table
+
+    print(f"\n{format_table(evaluation)}\n")
+
+
+def print_thresholds(
+    options: Options, trained: "Trained", thresholds: dict[str, Any] | None
+) -> None:
+    """Say which thresholds were applied, and where they are from."""
+    from pipeline.model.checkpoint import thresholds_path
+
+    if thresholds is not None:
+        same = (thresholds["dataset"], thresholds["split"]) == (options.dataset, options.split)
+        print(
+            f"thresholds  {thresholds_path(trained.checkpoint)}, tuned on {thresholds['split']} "
+            f"images of {thresholds['dataset']}"
+            f"{': F1 on the same images flatters' if same else ''}"
+        )
+
+
+def write_outputs(
+    options: Options,
+    folder: Path,
+    trained: "Trained",
+    images: "LabelledImages",
+    scores: "np.ndarray",
+    targets: "np.ndarray",
+    evaluation: dict[str, Any],
+) -> None:
+    """Write the evaluation, its plot and, if asked for, the scores."""
+    import numpy as np
+
+    from utils.plots import precision_recall_curves
+
+    classes = images.classes
+    if options.save_scores is not None:
+        with atomic_path(options.save_scores) as temporary:
+            ids, names = np.array(list(images.ids)), np.array(classes)
+            np.savez(temporary, scores=scores, targets=targets, ids=ids, classes=names)
+        print(f"scores      {options.save_scores}")
+    named = {
+        "checkpoint": str(trained.checkpoint.path),
+        "dataset": options.dataset,
+        "split": options.split,
+    }
+    write_json(folder / "evaluation.json", named | trained.settings | evaluation)
+    with atomic_path(folder / "precision_recall.png") as temporary:
+        ap = np.array([value["AP"] for value in evaluation["by_class"].values()], float)
+        precision_recall_curves(scores, targets, classes, ap, temporary)
+    print(f"evaluation  {folder}")
 
 
 if __name__ == "__main__":

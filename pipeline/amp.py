@@ -15,7 +15,7 @@ from pipeline.engine import Training, train_step
 from pipeline.model.classifier import Classifier
 from pipeline.optimisation import make_optimizer
 from utils import distributed
-from utils.machine import PRECISIONS, autocast
+from utils.machine import AMP_DTYPES, autocast
 
 MARGIN = 1.2  # the second has to be this much faster, so that chance seldom decides
 HOPELESS = 0.4  # speed of the second's forward pass, below which no step is tried
@@ -25,7 +25,7 @@ ROUNDS, SECONDS = 3, 10.0
 def choose_amp(
     classifier: Classifier, batch: int, img_size: int, classes: int, device: torch.device
 ) -> str:
-    """Name of the precision to train in; prints why.
+    """Choose the precision to train in, by its name; prints why.
 
     On a CPU it is full precision or bf16, which some CPUs compute and others only emulate, and on
     CUDA bf16 or fp16. Neither the weights nor random numbers to come change. Processes that train
@@ -55,7 +55,7 @@ def choose_amp(
 
 
 def trainings_in(
-    classifier: Classifier, rows: CandidateRows, precisions: tuple[str, ...]
+    classifier: Classifier, rows: CandidateRows, amps: tuple[str, ...]
 ) -> list[Training]:
     """Trainings of one copy, whose weights and statistics may change, by a method that costs
     next to nothing.
@@ -64,8 +64,16 @@ def trainings_in(
     optimizer = make_optimizer(trial, 1e-4, 1e-4, 0.9, 1e-4)
     device = next(trial.parameters()).device
     return [
-        Training(trial, BCE(), optimizer, rows, lambda _: 1.0, device, PRECISIONS[precision])
-        for precision in precisions
+        Training(
+            classifier=trial,
+            method=BCE(),
+            optimizer=optimizer,
+            rows=rows,
+            schedule=lambda _: 1.0,
+            device=device,
+            amp_dtype=AMP_DTYPES[amp],
+        )
+        for amp in amps
     ]
 
 
@@ -86,7 +94,7 @@ def relative_speed(trainings: list[Training], images: torch.Tensor) -> float:
 def pass_one(training: Training, image: torch.Tensor) -> None:
     """A forward pass without batch statistics, which a single image may not have."""
     training.classifier.eval()
-    with autocast(training.device, training.precision):
+    with autocast(training.device, training.amp_dtype):
         training.classifier(image)
     training.classifier.train()
 

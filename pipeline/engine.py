@@ -1,51 +1,29 @@
-"""The training loop and evaluation. They know no data set and no formula."""
+"""The training loop. It knows no data set and no formula."""
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from pipeline.data.loader import EpochSampler, seed_of
 from pipeline.data.rows import CandidateRows
+from pipeline.methods import Method
 from pipeline.model.classifier import Classifier, Output
 from pipeline.optimisation import scale_learning_rate
 from utils import distributed
 from utils.errors import UserError
 from utils.machine import autocast
-from utils.metrics import multilabel_metrics
+from utils.metrics import format_metric
 from utils.progress import Interrupted, interruptible, progress_bar, report
 from utils.run_folder import RunFolder
 
 Stop = Callable[[], bool]
-# The last bits of a score depend on how many images a pass takes. All but the last take this many,
-# so that an evaluation can be repeated to the last digit, whatever the loader's batch.
-IMAGES_A_PASS = 16
 
 
-class Method(Protocol):
-    """A way to learn from candidates: all that the engine asks of it."""
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Called before each epoch; they count from 1."""
-
-    def loss(
-        self, output: Output, candidates: torch.Tensor, index: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """Scalars to report for a batch; "loss" is the one to minimise."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a stored state."""
-
-
-class Totals:
+class LossTotals:
     """Sums of an epoch's losses, kept on the device: reading one would wait for it.
 
     Attributes:
@@ -89,7 +67,7 @@ class Totals:
         return {"train_loss": means.pop("loss")} | means
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Training:
     """Everything that changes while training, and where it stands.
 
@@ -98,7 +76,7 @@ class Training:
             from `parameter_groups`.
         rows: the candidates, on the device of training; row i belongs to image i.
         schedule: factor on the learning rate, from the number of epochs trained, a fraction.
-        precision: dtype of autocast, or None for full precision.
+        amp_dtype: of autocast; None is full precision.
         seed: of the run.
         print_freq: steps between two reports of the loss.
         epoch: the one being trained, from 1.
@@ -113,18 +91,18 @@ class Training:
     rows: CandidateRows
     schedule: Callable[[float], float]
     device: torch.device
-    precision: torch.dtype | None = None
+    amp_dtype: torch.dtype | None = None
     seed: int = 0
     print_freq: int = 100
     epoch: int = 1
     step: int = 0
-    totals: Totals = field(default_factory=Totals)
+    totals: LossTotals = field(default_factory=LossTotals)
     forward: Callable[[torch.Tensor], Output] | None = None
 
     def __post_init__(self) -> None:
-        # fp16 needs its gradients scaled; for other precisions the scaler passes through.
+        # fp16 needs its gradients scaled; for other types the scaler passes through.
         self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.precision == torch.float16
+            self.device.type, enabled=self.amp_dtype == torch.float16
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -152,7 +130,7 @@ class Training:
         self.totals.first_bad_step = self.totals.first_bad_step.to(self.device)
 
 
-class Gathered:
+class GatheredOutput:
     """The `Output` of a whole batch of which each process has a share.
 
     Maps are large: they are gathered only where a method asks for them, as it does in every
@@ -187,11 +165,11 @@ def train_step(
         batch: images in all processes, where there are several.
     """
     t = training
-    with autocast(t.device, t.precision):
+    with autocast(t.device, t.amp_dtype):
         output = (t.forward or t.classifier)(images)
     processes = 1
     if t.forward is not None:
-        output, processes = Gathered(output, batch), distributed.world_size()  # type: ignore
+        output, processes = GatheredOutput(output, batch), distributed.world_size()  # type: ignore
         index = distributed.all_gather(index, batch)
     losses = t.method.loss(output, t.rows.dense(index), index)
     t.optimizer.zero_grad(set_to_none=True)
@@ -247,7 +225,7 @@ def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[
     t, device = training, training.device
     sampler: EpochSampler = loader.batch_sampler  # type: ignore[assignment]
     if t.step == 0:
-        t.totals = Totals()
+        t.totals = LossTotals()
         t.method.begin_epoch(t.epoch)
     sampler.epoch, sampler.first_batch = t.epoch, t.step
     steps = len(sampler)
@@ -282,108 +260,6 @@ def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[
     }
 
 
-@torch.inference_mode()
-def predict_scores(
-    classifier: Classifier,
-    loader: DataLoader,
-    device: torch.device,
-    precision: torch.dtype | None = None,
-    stop: Stop = lambda: False,
-) -> np.ndarray:
-    """Logits (N, C) float32 of all images of `loader`, in its order.
-
-    Leaves the classifier in evaluation mode.
-
-    Raises:
-        Interrupted: `stop` said so.
-        UserError: a score is not finite.
-    """
-    classifier.eval()
-    scores = []
-    with progress_bar("evaluate", len(loader.dataset)) as bar:  # type: ignore[arg-type]
-        for output in outputs(classifier, loader, device, precision):
-            scores.append(output.logits)
-            bar.update(len(output.logits))
-            if stop():
-                raise Interrupted
-    result = torch.cat(scores).float().cpu().numpy()
-    if not np.isfinite(result).all():
-        raise UserError(
-            "the classifier's scores are not finite: give --amp off, or train with a lower --lr"
-        )
-    return result
-
-
-def outputs(
-    classifier: Classifier,
-    batches: Iterable[torch.Tensor],
-    device: torch.device,
-    precision: torch.dtype | None,
-) -> Iterator[Output]:
-    """What the classifier makes of all images of `batches`, IMAGES_A_PASS at a time."""
-    for images in rebatch(batches, IMAGES_A_PASS):
-        with autocast(device, precision):
-            output = classifier(images.to(device, non_blocking=True))
-        yield output
-
-
-def rebatch(batches: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:
-    """The same images in batches of `size`; the last may be smaller.
-
-    >>> [batch.tolist() for batch in rebatch([torch.tensor([1, 2, 3]), torch.tensor([4, 5])], 2)]
-    [[1, 2], [3, 4], [5]]
-    """
-    left: torch.Tensor | None = None
-    for batch in batches:
-        left = batch if left is None else torch.cat([left, batch])
-        while left is not None and len(left) >= size:
-            yield left[:size]
-            left = left[size:] if len(left) > size else None
-    if left is not None:
-        yield left
-
-
-def evaluate(
-    classifier: Classifier,
-    loader: DataLoader,
-    targets: np.ndarray,
-    device: torch.device,
-    precision: torch.dtype | None = None,
-    stop: Stop = lambda: False,
-) -> dict[str, Any]:
-    """Metrics of `classifier` on the test images.
-
-    Args:
-        loader: of the images in this process's `evaluation_shard`.
-        targets: (N, C) in {1, 0, -1}, of all of them.
-
-    Returns:
-        by name, the same in every process; None for one that is not defined, such as mAP where
-        no class has positives.
-    """
-    mine = evaluation_shard(len(targets))
-    scores = torch.zeros(targets.shape)
-    interrupted = False
-    if mine:
-        try:
-            part = predict_scores(classifier, loader, device, precision, stop)
-            scores[mine.start : mine.stop] = torch.from_numpy(part)
-        except Interrupted:
-            interrupted = True
-    if distributed.any_rank(lambda: interrupted)():
-        raise Interrupted
-    metrics = multilabel_metrics(distributed.all_reduce_sum(scores).numpy(), targets)
-    return {name: None if math.isnan(value) else value for name, value in metrics.items()}
-
-
-def evaluation_shard(images: int) -> range:
-    """The test images that this process scores: whole passes, so that their scores are those that
-    a single process gives them.
-    """
-    passes = distributed.shard(-(-images // IMAGES_A_PASS))
-    return range(passes.start * IMAGES_A_PASS, min(passes.stop * IMAGES_A_PASS, images))
-
-
 def describe(record: dict[str, Any], total_epoch: int) -> str:
     """One line of an epoch's record."""
     scores = [f"{name} {format_metric(record[name])}" for name in ("mAP", "CF1", "OF1")]
@@ -391,8 +267,3 @@ def describe(record: dict[str, Any], total_epoch: int) -> str:
         f"epoch {record['epoch']:>3}/{total_epoch}  loss {record['train_loss']:.4f}  "
         f"{'  '.join(scores)}  lr {record['lr']:.2g}  {record['images_per_second']:.0f} images/s"
     )
-
-
-def format_metric(value: float | None) -> str:
-    """A metric in percent; "none" where no class has positives."""
-    return "  none" if value is None else f"{value:6.2f}"

@@ -1,4 +1,4 @@
-"""A trained classifier brought back, and judged as it was in training, on any machine."""
+"""A trained classifier loaded, and judged as it was in training, on any machine."""
 
 import math
 from collections.abc import Mapping
@@ -8,22 +8,29 @@ import numpy as np
 import torch
 
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import EvaluationImages, end_workers, evaluation_loader
+from pipeline.data.loader import (
+    EvaluationImages,
+    count_workers,
+    end_workers,
+    evaluation_loader,
+)
 from pipeline.data.transforms import evaluation_transform
-from pipeline.engine import format_metric, predict_scores
+from pipeline.inference import predict_scores
 from pipeline.model.checkpoint import Checkpoint, check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly
 from utils.errors import UserError
-from utils.machine import PRECISIONS, choose_device, default_workers
+from utils.machine import AMP_DTYPES, choose_device
 from utils.metrics import (
     PRECISION_RECALL,
     average_precision,
     best_thresholds,
+    format_metric,
     multilabel_metrics,
     precision_recall,
 )
-from utils.options.defaults import published
+from utils.options.groups import CheckpointOptions
+from utils.options.training import published
 
 NORMALIZATIONS = {
     "none": "scaled to 0..1",
@@ -35,39 +42,47 @@ NORMALIZATIONS = {
 class Trained(NamedTuple):
     """A classifier in evaluation mode on its device, and how to use it.
 
-    settings: img_size, normalize, lam as resolved. precision: dtype of autocast, or None.
+    settings: img_size, normalize, lam as resolved. amp_dtype: of autocast; None is full precision.
     """
 
     classifier: Classifier
     checkpoint: Checkpoint
     settings: dict[str, Any]
     device: torch.device
-    precision: torch.dtype | None
+    amp_dtype: torch.dtype | None
 
 
-def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
-    """Build the classifier stored at `path`, and print what it is.
+def load_trained(
+    options: CheckpointOptions, dataset: str | None = None, num_cls: int | None = None
+) -> Trained:
+    """Build the classifier stored at `options.load_from`, and print what it is.
 
     Trunk, head and classes are those of the weights. Resolution, normalisation and lam are in no
     weight file: they are the flag's, or the run's, or those published for --dataset.
 
     Args:
-        path: a run's folder or a weight file.
-        flags: those of `utils.options.flags.add_checkpoint_flags` and dataset and num_cls, by name;
-            None and what is left out mean not given.
+        options: what is not None was asked for.
+        dataset, num_cls: as asked for.
 
     Raises:
         UserError: nothing readable, or a flag that contradicts it, or a setting nobody knows.
     """
-    found = read_checkpoint(path)
-    model = flags.get("model") or found.options.get("model") or found.model
-    check_flags(found, flags)
+    found = read_checkpoint(options.load_from)
+    model = options.model or found.options.get("model") or found.model
+    check_flags(
+        found,
+        model=options.model,
+        head=options.head,
+        num_heads=options.num_heads,
+        num_cls=num_cls,
+        lam=options.lam,
+    )
     if model is None:
         raise UserError(
             f"the keys of {found.path} do not tell its trunk, and no config.json of a run "
             "beside it does: give --model, the timm name"
         )
-    settings, origins = resolve_settings(flags, found)
+    settings, origins = resolve_settings(options, dataset, found)
     classifier = assemble(
         model=model,
         head=found.head,
@@ -76,8 +91,8 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
         **settings,
     )
     load_strictly(classifier, found.state, str(found.path))
-    device = choose_device(flags.get("device") or "auto")
-    amp = flags.get("amp") or precision_of(found.options, device)
+    device = choose_device(options.device)
+    amp = options.amp or amp_of(found.options, device)
     classifier.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     heads = f"csra of {found.num_heads}" if found.head == "csra" else "gap"
     print(f"checkpoint  {found.path}: {model}, {heads}, {found.classes} classes")
@@ -89,10 +104,10 @@ def load_trained(path: str, flags: Mapping[str, Any]) -> Trained:
     if found.head == "csra":
         print(f"attention   lam {settings['lam']:g} ({origins['lam']})")
     print(f"device      {device}{'' if amp == 'off' else f' in {amp}'}", flush=True)
-    return Trained(classifier, found, settings, device, PRECISIONS[amp])
+    return Trained(classifier, found, settings, device, AMP_DTYPES[amp])
 
 
-def precision_of(run: Mapping[str, Any], device: torch.device) -> str:
+def amp_of(run: Mapping[str, Any], device: torch.device) -> str:
     """The run's --amp, where `device` is of the kind that it ran on; else off."""
     same_kind = str(run.get("device", "")).startswith(device.type)
     amp = run.get("amp", "off") if same_kind else "off"
@@ -100,16 +115,16 @@ def precision_of(run: Mapping[str, Any], device: torch.device) -> str:
 
 
 def resolve_settings(
-    flags: Mapping[str, Any], found: Checkpoint
+    options: CheckpointOptions, dataset: str | None, found: Checkpoint
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """img_size, normalize and lam, and where each is from."""
+    """Resolve img_size, normalize and lam; and say where each is from."""
     settings, origins = {}, {}
-    standard = published(flags.get("dataset"))
+    standard = published(dataset)
     for name in ("img_size", "normalize", "lam"):
         sources = (
-            (f"--{name}", flags.get(name)),
+            (f"--{name}", getattr(options, name)),
             ("the run's", found.options.get(name)),
-            (f"published for {flags.get('dataset')}", standard.get(name)),
+            (f"published for {dataset}", standard.get(name)),
         )
         for origin, value in sources:
             if value is not None:
@@ -130,12 +145,11 @@ def score(
     trained: Trained, data: LabelledImages, workers: int | None = None, batch_size: int = 16
 ) -> np.ndarray:
     """Logits (N, C) float32 of the images of `data`, in their order; a progress bar."""
-    if workers is None:
-        workers = 0 if isinstance(data.images, torch.Tensor) else default_workers()
+    workers = count_workers(workers, data.images)
     images = EvaluationImages(data.images, evaluation_transform(trained.settings["img_size"]))
     loader = evaluation_loader(images, batch_size, workers, trained.device.type == "cuda")
     try:
-        return predict_scores(trained.classifier, loader, trained.device, trained.precision)
+        return predict_scores(trained.classifier, loader, trained.device, trained.amp_dtype)
     finally:
         end_workers(loader)
 
@@ -224,3 +238,12 @@ def format_table(evaluation: dict[str, Any]) -> str:
             values = (format_metric(evaluation[name + kind]) for name in PRECISION_RECALL)
             lines.append(f"{title:<10}" + "".join(f"{value:>8}" for value in values))
     return "\n".join(lines)
+
+
+def truth_in(images: LabelledImages, split: str) -> np.ndarray:
+    """(N, C) the labels to judge a split by.
+
+    Training labels as found are no measure where the truth is known; test targets hold it already.
+    """
+    known = split == "train" and images.true_targets is not None
+    return images.true_targets if known else images.targets  # type: ignore[return-value]

@@ -1,12 +1,11 @@
-"""What the training scripts share: from resolved options to a finished run."""
+"""A training from resolved options to a finished run."""
 
-import argparse
 import contextlib
+import dataclasses
 import functools
-import hashlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,23 @@ from timm.layers import convert_sync_batchnorm
 from torch.utils.data import Subset
 
 from pipeline.amp import choose_amp
-from pipeline.data import candidates as candidate_files
+from pipeline.data import training_data
 from pipeline.data.cache import cache_images, shrink
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import (
     EvaluationImages,
     TrainingImages,
+    count_workers,
     end_workers,
     evaluation_loader,
     train_loader,
 )
-from pipeline.data.noise import uniform_noise
 from pipeline.data.registry import AUGMENTATION, load_data
 from pipeline.data.rows import CandidateRows
 from pipeline.data.transforms import evaluation_transform, train_transform, uncropped_side
-from pipeline.engine import Method, Training, evaluate, evaluation_shard, fit, format_metric
+from pipeline.engine import Training, fit
+from pipeline.inference import evaluate, evaluation_shard
+from pipeline.methods import make_method
 from pipeline.model.checkpoint import check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.model.weights import load_strictly, load_trunk
@@ -38,20 +39,16 @@ from pipeline.optimisation import make_optimizer, step_schedule
 from utils import distributed
 from utils.errors import LostProcess, UserError
 from utils.files import check_output_dir, claimed
-from utils.machine import PRECISIONS, choose_device, default_workers, own_device
+from utils.machine import AMP_DTYPES, choose_device, own_device
+from utils.metrics import format_metric
+from utils.options.stored import to_store
+from utils.options.training import TrainingOptions
 from utils.progress import Interrupted
 from utils.run_folder import CHECKPOINT, RunFolder, new_folder
 
-MakeMethod = Callable[[CandidateRows, Classifier, argparse.Namespace], Method]
 
-
-def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
+def train(options: TrainingOptions) -> None:
     """Train one run from beginning or checkpoint to end, and print its result.
-
-    Args:
-        options: from `utils.options.training.parse_options`.
-        make_method: builds the method from the candidates on the device, the classifier and
-            the options.
 
     Raises:
         UserError: anything the user can mend.
@@ -64,81 +61,58 @@ def train(options: argparse.Namespace, make_method: MakeMethod) -> None:
         raise UserError(f"--sync_bn needs CUDA: {remedy}")
     with distributed.process_group(device):
         try:
-            print_result(fit_run(options, make_method))
+            print_result(train_on_its_data(options))
         except RuntimeError as error:
             if distributed.is_lost_process(error):
                 raise LostProcess("another process of the run has ended, see its error") from error
             raise
 
 
-def fit_run(options: argparse.Namespace, make_method: MakeMethod) -> RunFolder:
-    """Assemble what `options` ask for, and train it to its last epoch; the run's folder.
+def train_on_its_data(options: TrainingOptions) -> RunFolder:
+    """Load the data that `options` name, and train to the last epoch; the run's folder.
 
     A new run that fails before its first checkpoint leaves no folder, and the same command can be
     given again; one that has lost a process leaves it, and --resume begins it anew.
     """
-    train_data, test_data = load_data(options)
-    resolve_machine(options, in_memory=isinstance(train_data.images, torch.Tensor))
+    train_data, test_data = load_data(options, options.seed)
+    options = resolve_machine(options, train_data)
     with distributed.local_rank0_first():
         if options.resume is not None:
-            check_candidate_file(options, options.resume)
-        candidates = load_candidates(options, train_data)
-    return fit_data(options, make_method, train_data, test_data, candidates)
+            training_data.check_candidate_file(options, options.resume)
+        path = training_data.candidate_path(options, train_data)
+        candidates = training_data.load_candidates(options, train_data, path)
+    options = dataclasses.replace(options, noise_file=None if path is None else str(path))
+    return train_on(options, train_data, test_data, candidates)
 
 
-def fit_data(
-    options: argparse.Namespace,
-    make_method: MakeMethod,
+def train_on(
+    options: TrainingOptions,
     train_data: LabelledImages,
     test_data: LabelledImages,
     candidates: np.ndarray,
     again: str | None = None,
 ) -> RunFolder:
-    """`fit_run` on data that are loaded, with device and workers resolved.
+    """Train on data that are loaded, with device and workers resolved; the run's folder.
 
     Args:
         candidates: (N, C) uint8, of the training images.
         again: what goes on with an interrupted run; None: the script's --resume.
     """
-    device = own_device(options.device)
     images = min(options.batch_size, len(train_data))
     if images < distributed.world_size():
         raise UserError(
             f"{distributed.world_size()} processes need as many images a step, but found {images}: "
             "raise --batch_size, or start fewer processes"
         )
-    torch.manual_seed(options.seed)
-    with distributed.local_rank0_first():  # downloads
-        classifier = build_classifier(options, len(train_data.classes))
-    # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
-    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if options.amp == "auto":
-        share = len(distributed.shard(images))
-        classes = len(train_data.classes)
-        with enough_values(options):
-            options.amp = choose_amp(classifier, share, options.img_size, classes, device)
-    if options.sync_bn and distributed.world_size() > 1:
-        classifier = convert_sync_batchnorm(classifier)
-    rows = CandidateRows.from_dense(candidates).to(device)
-    training = Training(
-        classifier,
-        make_method(rows, classifier, options),
-        make_optimizer(classifier, options.lr, options.lr_head, options.momentum, options.w_d),
-        rows,
-        step_schedule(options.warmup_epoch, options.step_epoch),
-        device,
-        PRECISIONS[options.amp],
-        options.seed,
-        options.print_freq,
-    )
-    data = describe_data(train_data, test_data, candidates)
+    options, training = make_training(options, train_data.classes, candidates, images)
+    data = training_data.describe_data(train_data, test_data, candidates)
     with opened_run(options, training, data) as run:
         if again is None:
             place = shlex.quote(str(run.path))
             again = f"{distributed.launcher()} {options.script}.py --resume {place}"
         try:
             if distributed.world_size() > 1:
-                training.forward = distributed.data_parallel(classifier, device)
+                training.forward = distributed.data_parallel(training.classifier, training.device)
             with enough_values(options):
                 fit_assembled(options, training, run, train_data, test_data)
         except Interrupted:
@@ -159,26 +133,55 @@ def fit_data(
     return run
 
 
+def make_training(
+    options: TrainingOptions, classes: list[str], candidates: np.ndarray, images: int
+) -> tuple[TrainingOptions, Training]:
+    """Build what is trained, and choose --amp auto.
+
+    Args:
+        options: with device resolved.
+        classes: C names.
+        candidates: (N, C) uint8, of the training images.
+        images: of a step, in all processes.
+    """
+    device = own_device(options.device)
+    torch.manual_seed(options.seed)
+    with distributed.local_rank0_first():  # downloads
+        classifier = build_classifier(options, len(classes))
+    # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
+    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.amp == "auto":
+        share = len(distributed.shard(images))
+        with enough_values(options):
+            amp = choose_amp(classifier, share, options.img_size, len(classes), device)
+        options = dataclasses.replace(options, amp=amp)
+    if options.sync_bn and distributed.world_size() > 1:
+        classifier = convert_sync_batchnorm(classifier)
+    rows = CandidateRows.from_dense(candidates).to(device)
+    return options, Training(
+        classifier=classifier,
+        method=make_method(rows, classifier.trunk.feature_dim, options),
+        optimizer=make_optimizer(
+            classifier, options.lr, options.lr_head, options.momentum, options.w_d
+        ),
+        rows=rows,
+        schedule=step_schedule(options.warmup_epoch, options.step_epoch),
+        device=device,
+        amp_dtype=AMP_DTYPES[options.amp],
+        seed=options.seed,
+        print_freq=options.print_freq,
+    )
+
+
 def fit_assembled(
-    options: argparse.Namespace,
+    options: TrainingOptions,
     training: Training,
     run: RunFolder,
     train_data: LabelledImages,
     test_data: LabelledImages,
 ) -> None:
     """Load, augment and train, from where `training` stands to the last epoch."""
-    device, precision = training.device, training.precision
-    processes = distributed.world_size()
-    warn_of_uncovered(train_data)
-    candidates = len(training.rows.columns) / len(train_data)
-    print(
-        f"{len(train_data)} training and {len(test_data)} test images, {len(train_data.classes)} "
-        f"classes, {candidates:.2f} candidates an image; {options.model} on "
-        f"{device}{'' if processes == 1 else f' in {processes} processes'}"
-        f"{'' if precision is None else f' in {precision}'}; run {run.path}",
-        flush=True,
-    )
-
+    print_start(options, training, run, train_data, test_data)
     augmentation = AUGMENTATION.get(options.dataset, {})
     if options.cache is not None:
         side = uncropped_side(options.img_size, **augmentation)
@@ -194,7 +197,7 @@ def fit_assembled(
     )
     resized = EvaluationImages(test_data.images, evaluation_transform(options.img_size))
     mine = Subset(resized, evaluation_shard(len(resized)))
-    on_gpu = device.type == "cuda"
+    device, amp_dtype, on_gpu = training.device, training.amp_dtype, training.device.type == "cuda"
     batches = train_loader(augmented, options.batch_size, options.workers, on_gpu)
     test_batches = evaluation_loader(mine, options.batch_size, options.workers, on_gpu)
     try:
@@ -202,7 +205,7 @@ def fit_assembled(
             training,
             batches,
             lambda stop: evaluate(
-                training.classifier, test_batches, test_data.targets, device, precision, stop
+                training.classifier, test_batches, test_data.targets, device, amp_dtype, stop
             ),
             run,
             options.total_epoch,
@@ -212,8 +215,28 @@ def fit_assembled(
             end_workers(loader)
 
 
+def print_start(
+    options: TrainingOptions,
+    training: Training,
+    run: RunFolder,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+) -> None:
+    """Print what is trained, on what and where."""
+    training_data.warn_of_uncovered(train_data)
+    processes = distributed.world_size()
+    candidates = len(training.rows.columns) / len(train_data)
+    print(
+        f"{len(train_data)} training and {len(test_data)} test images, {len(train_data.classes)} "
+        f"classes, {candidates:.2f} candidates an image; {options.model} on "
+        f"{training.device}{'' if processes == 1 else f' in {processes} processes'}"
+        f"{'' if training.amp_dtype is None else f' in {training.amp_dtype}'}; run {run.path}",
+        flush=True,
+    )
+
+
 @contextlib.contextmanager
-def enough_values(options: argparse.Namespace) -> Iterator[None]:
+def enough_values(options: TrainingOptions) -> Iterator[None]:
     """Say what to do where a batch of one image has no statistics."""
     try:
         yield
@@ -226,46 +249,7 @@ def enough_values(options: argparse.Namespace) -> Iterator[None]:
         ) from error
 
 
-def warn_of_uncovered(data: LabelledImages) -> None:
-    """Say how many images lack a label that is known to be true: the method cannot find it."""
-    if data.true_targets is not None:
-        missed = ((data.true_targets == 1) & (data.targets != 1)).any(axis=1).sum()
-        if missed:
-            print(
-                f"warning: the labels of {missed} training images miss a true one, which no "
-                "method for candidates can learn; check_data.py names them",
-                file=sys.stderr,
-            )
-
-
-def load_candidates(options: argparse.Namespace, data: LabelledImages) -> np.ndarray:
-    """Candidates (N, C) uint8 of the training images: as found, from a file, or made and stored."""
-    path = options.noise_file
-    if path is None:
-        if options.partial_rate == 0 or options.dataset in ("digits", "files"):
-            return uniform_noise(data.targets, options.partial_rate, options.seed)
-        path = candidate_files.default_path(options.dataset, options.partial_rate, data.ids)
-        options.noise_file = str(path)
-    return candidate_files.load_or_make(
-        path, data, dataset=options.dataset, rate=options.partial_rate, seed=options.seed
-    )
-
-
-def check_candidate_file(options: argparse.Namespace, trained: str | Path) -> None:
-    """Refuse to make again the candidates that a run was trained on: its file may hold others.
-
-    Args:
-        options: of the run.
-        trained: what was trained on them, as the message names it.
-    """
-    if options.noise_file is not None and not Path(options.noise_file).exists():
-        raise UserError(
-            f"{options.noise_file}, the candidates that {trained} was trained on, is missing: "
-            "bring it back, or say by --noise_file where it is"
-        )
-
-
-def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
+def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
     """Trunk and head with their starting weights."""
     classifier = assemble(
         model=options.model,
@@ -282,8 +266,13 @@ def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
         stored = read_checkpoint(options.load_from)
         print_ignored(stored)
         # lam and, under gap, the number of heads are in no weights: the flags say them.
-        given = {"model": options.model, "head": options.head, "num_cls": classes}
-        check_flags(stored, given | {"num_heads": options.num_heads})
+        check_flags(
+            stored,
+            model=options.model,
+            head=options.head,
+            num_heads=options.num_heads,
+            num_cls=classes,
+        )
         load_strictly(classifier, stored.state, f"{options.load_from} and the flags")
         for name in ("normalize", "lam"):
             trained, now = stored.options.get(name), getattr(options, name)
@@ -299,12 +288,12 @@ def build_classifier(options: argparse.Namespace, classes: int) -> Classifier:
 
 
 @contextlib.contextmanager
-def opened_run(options: argparse.Namespace, training: Training, data: dict) -> Iterator[RunFolder]:
+def opened_run(options: TrainingOptions, training: Training, data: dict) -> Iterator[RunFolder]:
     """A new run's folder, or the resumed one with `training` brought to where it stood.
 
     Meanwhile no other process can write to it.
     """
-    stored = {name: value for name, value in vars(options).items() if name != "resume"}
+    stored = to_store(options)
     if options.resume is None:
         path = new_folder(options.output_dir, options.script, options.dataset)
         with claimed(path):
@@ -341,28 +330,13 @@ def restore(
         print(f"resuming in epoch {training.epoch} after step {training.step}")
 
 
-def resolve_machine(options: argparse.Namespace, in_memory: bool) -> None:
+def resolve_machine(options: TrainingOptions, data: LabelledImages) -> TrainingOptions:
     """Replace "auto" in device, and None in workers, by what this machine has."""
-    device = choose_device(options.device)
-    options.device = str(device)
-    if options.workers is None:
-        options.workers = 0 if in_memory else default_workers()
-
-
-def describe_data(train: LabelledImages, test: LabelledImages, candidates: np.ndarray) -> dict:
-    """Counts and a fingerprint that changes with any image's id, label or candidate."""
-    digest = hashlib.sha256("\n".join(train.classes).encode())
-    for split in (train, test):
-        digest.update(candidate_files.ids_sha256(split.ids).encode())
-        digest.update(np.ascontiguousarray(split.targets).data)
-    digest.update(np.ascontiguousarray(candidates).data)
-    return {
-        "fingerprint": digest.hexdigest(),
-        "train_images": len(train),
-        "test_images": len(test),
-        "classes": train.classes,
-        "candidates_per_image": round(float(candidates.sum(axis=1).mean()), 4),
-    }
+    return dataclasses.replace(
+        options,
+        device=str(choose_device(options.device)),
+        workers=count_workers(options.workers, data.images),
+    )
 
 
 def print_result(run: RunFolder) -> None:

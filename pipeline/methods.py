@@ -1,34 +1,92 @@
-"""CoNeS from options: what its training scripts share."""
+"""Which name makes which method: the recipes of CoNeS and the losses of the baselines."""
 
-import argparse
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
 
+import torch
+
+from pipeline.baselines.forward_correction import ForwardBCE
+from pipeline.baselines.losses import (
+    BCE,
+    Scheduled,
+    Stateless,
+    asl_loss,
+    focal_loss,
+    hill_loss,
+    large_loss,
+    smoothing_loss,
+    splc_loss,
+)
 from pipeline.cones import released
 from pipeline.cones.method import CoNeS, Steps
 from pipeline.data.rows import CandidateRows
-from pipeline.engine import Method
-from pipeline.model.classifier import Classifier
+from pipeline.model.classifier import Output
 from pipeline.posterior.method import Posterior
+from utils.options.training import TrainingOptions
 
-RECIPES = {"paper": Steps(), "released": released.STEPS}
+Tensor = torch.Tensor
+STEPS = {"paper": Steps(), "released": released.STEPS}
+# By their names, whose help is in utils/options/choices.py.
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "focal": focal_loss,
+    "asl": asl_loss,
+    "hill": hill_loss,
+    "smoothing": smoothing_loss,
+}
+LOSSES_OVER_EPOCHS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "splc": splc_loss,
+    "ll-r": functools.partial(large_loss, correct=False),
+    "ll-ct": functools.partial(large_loss, correct=True),
+}
 
 
-def make_method(rows: CandidateRows, classifier: Classifier, options: argparse.Namespace) -> Method:
-    """The method with its flags, for candidates on the device of training."""
-    parts = options.ablate or []
-    if options.recipe == "posterior":
-        method = Posterior(rows, options.noise_rate, without=parts)
+class Method(Protocol):
+    """A way to learn from candidates: all that the engine asks of it."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for an epoch; they count from 1."""
+
+    def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Compute the scalars to report for a batch; "loss" is the one to minimise."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a stored state."""
+
+
+def make_method(rows: CandidateRows, feature_dim: int, options: TrainingOptions) -> Method:
+    """The method that `options.method` names.
+
+    Args:
+        rows: the candidates, on the device of training.
+        feature_dim: D, channels of the trunk's feature map.
+        options: of the training.
+    """
+    name = options.method
+    if name in STEPS:
+        steps = {part: getattr(released.STEPS, part) for part in options.ablate or ()}
+        return CoNeS(
+            rows,
+            feature_dim,
+            tau=options.tau,
+            clusters=options.clusters,
+            beta=options.beta,
+            r=options.r_ws,
+            mu=options.mu,
+            gamma=options.gamma,
+            steps=STEPS[name]._replace(**steps),
+        )
+    if name == "posterior":
+        method = Posterior(rows, options.noise_rate, without=options.ablate or ())
         low, high = method.rates.min().item(), method.rates.max().item()
         source = "estimated from the candidates" if options.noise_rate is None else "given"
         print(f"noise rate, {source}: {low:.3f} to {high:.3f} by class", flush=True)
         return method
-    return CoNeS(
-        rows,
-        classifier.trunk.feature_dim,
-        tau=options.tau,
-        clusters=options.clusters,
-        beta=options.beta,
-        r=options.r_ws,
-        mu=options.mu,
-        gamma=options.gamma,
-        steps=RECIPES[options.recipe]._replace(**{n: getattr(released.STEPS, n) for n in parts}),
-    )
+    if name == "bce-forward":
+        return ForwardBCE(rows, options.noise_rate)
+    if name in LOSSES_OVER_EPOCHS:
+        return Scheduled(LOSSES_OVER_EPOCHS[name])
+    return Stateless(LOSSES[name]) if name in LOSSES else BCE()

@@ -2,21 +2,21 @@
 
 import glob
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from pipeline.data.images import SUFFIXES, read_image
-from pipeline.data.loader import end_workers, worker_options
+from pipeline.data.loader import count_workers, end_workers, evaluation_loader
 from pipeline.data.transforms import evaluation_transform
-from pipeline.engine import IMAGES_A_PASS, outputs
 from pipeline.evaluation import Trained
+from pipeline.inference import score_images
 from utils.errors import UserError
-from utils.progress import progress_bar
 
 
 def find_images(places: Sequence[str]) -> list[str]:
@@ -76,36 +76,69 @@ class Prediction(NamedTuple):
     logits: np.ndarray
     maps: torch.Tensor
 
+    def ranking(self) -> list[int]:
+        """The classes, those of highest score first; of equal ones the first class."""
+        return (-self.logits).argsort(kind="stable").tolist()
+
+
+def choose_thresholds(
+    threshold: float | None, stored: dict[str, Any] | None, classes: list[str]
+) -> tuple[list[float], str]:
+    """The logit of each class above which its label is given, and where it is from.
+
+    Args:
+        threshold: probability asked for, for all classes; None takes those stored, or 0.5.
+        stored: from `read_thresholds`.
+        classes: C names.
+    """
+    if threshold is None and stored is not None:
+        limits = [stored["thresholds"][name] for name in classes]
+        return limits, f"tuned on {stored['split']} images of {stored['dataset']}"
+    probability = 0.5 if threshold is None else threshold
+    with np.errstate(divide="ignore"):  # 0 and 1 are infinite logits
+        logit = float(np.log(probability) - np.log(1 - probability))
+    return [logit] * len(classes), f"{probability:g}"
+
 
 def predict(
-    trained: Trained, paths: list[str], batch_size: int, workers: int
+    trained: Trained, paths: list[str], batch_size: int, workers: int | None
 ) -> Iterator[Prediction]:
-    """Score images with a progress bar, in order; unreadable ones come as soon as they are met.
+    """Score images with a progress bar, in order; unreadable ones come with the pass they are met.
 
     Raises:
         UserError: a score is not finite.
     """
     photos = Photos(paths, trained.settings["img_size"])
-    loader = DataLoader(
-        photos, batch_size, collate_fn=collate, **worker_options(workers, pin_memory=False)
-    )
-    waiting: list[str] = []
-    images = torch.empty(0)
+    workers = count_workers(workers, paths)
+    loader = evaluation_loader(photos, batch_size, workers, pin_memory=False, collate_fn=collate)
+    waiting: deque[int] = deque()
+    failed: deque[tuple[int, str]] = deque()
+
+    def readable() -> Iterator[torch.Tensor]:
+        for images, indices, errors in loader:
+            waiting.extend(indices)
+            failed.extend(errors)
+            if indices:
+                yield images
+
+    def failures() -> Iterator[Prediction]:
+        while failed:
+            index, reason = failed.popleft()
+            yield Prediction(paths[index], reason, np.empty(0), torch.empty(0))
+
     try:
-        with progress_bar("predict", len(paths)) as bar:
-            for batch, indices, errors in loader:
-                for index, error in errors:
-                    yield Prediction(paths[index], error, np.empty(0), torch.empty(0))
-                images = torch.cat([images, batch]) if waiting else batch
-                waiting += [paths[index] for index in indices]
-                while len(waiting) >= IMAGES_A_PASS:
-                    yield from score_photos(
-                        trained, waiting[:IMAGES_A_PASS], images[:IMAGES_A_PASS]
-                    )
-                    waiting, images = waiting[IMAGES_A_PASS:], images[IMAGES_A_PASS:]
-                bar.update(len(indices) + len(errors))
-            if waiting:
-                yield from score_photos(trained, waiting, images)
+        for scored in score_images(
+            trained.classifier,
+            readable(),
+            trained.device,
+            trained.amp_dtype,
+            len(paths),
+            "predict",
+        ):
+            yield from failures()
+            for logits, maps in zip(scored.logits, scored.cams.float().cpu()):
+                yield Prediction(paths[waiting.popleft()], "", logits, maps)
+        yield from failures()
     finally:
         end_workers(loader)
 
@@ -121,13 +154,3 @@ def collate(
     errors = [(index, reason) for index, reason in items if isinstance(reason, str)]
     images = [image for _, image in readable]
     return torch.stack(images) if images else torch.empty(0), [i for i, _ in readable], errors
-
-
-@torch.inference_mode()
-def score_photos(trained: Trained, paths: list[str], images: torch.Tensor) -> list[Prediction]:
-    """One pass over at most IMAGES_A_PASS images (B, 3, S, S)."""
-    [output] = outputs(trained.classifier, [images], trained.device, trained.precision)
-    logits, maps = output.logits.float().cpu().numpy(), output.cams.float().cpu()
-    if not np.isfinite(logits).all():
-        raise UserError("the classifier's scores are not finite: give --amp off, or other weights")
-    return [Prediction(path, "", *result) for path, *result in zip(paths, logits, maps)]

@@ -1,13 +1,11 @@
 """Where and in which precision to run."""
 
-import os
-
 import torch
 
 from utils import distributed
 from utils.errors import UserError
 
-PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
@@ -49,11 +47,6 @@ def own_device(name: str) -> torch.device:
     return torch.device("cuda", distributed.local_rank())
 
 
-def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
-    """Mixed precision on `device`; full precision where it is None."""
-    return torch.autocast(device.type, precision, enabled=precision is not None)
-
-
-def default_workers() -> int:
-    """Loader processes of this one where none are asked for: one a core, 8 at most."""
-    return max(1, min((os.cpu_count() or 1) // distributed.local_size(), 8))
+def autocast(device: torch.device, amp_dtype: torch.dtype | None) -> torch.autocast:
+    """Mixed precision of `amp_dtype` on `device`; full precision where it is None."""
+    return torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None)

@@ -4,6 +4,8 @@ C classes, N images; scores are logits, so that probability 0.5 is 0 and large s
 saturate into ties.
 """
 
+from typing import Any
+
 import numpy as np
 
 
@@ -141,9 +143,44 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
+def judge_candidates(
+    scores: np.ndarray, truth: np.ndarray | None, candidates: np.ndarray
+) -> dict[str, Any]:
+    """How scores rank the candidates, true before false, those of all images and classes pooled.
+
+    Args:
+        scores: (N, C) float32 logits of the training images, not augmented.
+        truth: (N, C) int8 in {1, 0, -1}; -1, which nobody knows or VOC calls difficult, is left
+            out. None where nobody knows any, see `training_data.truth_of`.
+        candidates: (N, C) in {0, 1}.
+
+    Returns:
+        candidate_AP in percent, None where no candidate is false or none is true; `candidates`,
+        how many were judged; `true_candidates`, how many of these are true, None where there is no
+        truth. Their share is the AP of a ranking by chance.
+
+    >>> judge_candidates(np.float32([[1, 2, 9]]), np.int8([[1, 0, 0]]), np.array([[1, 1, 0]]))
+    {'candidate_AP': 50.0, 'candidates': 2, 'true_candidates': 1}
+    """
+    if truth is None:
+        return {"candidate_AP": None, "candidates": 0, "true_candidates": None}
+    chosen = (candidates == 1) & (truth >= 0)
+    labels = truth[chosen]
+    true = int((labels == 1).sum())
+    ap = None
+    if 0 < true < len(labels):
+        ap = float(average_precision(scores[chosen][:, None], labels[:, None])[0])
+    return {"candidate_AP": ap, "candidates": len(labels), "true_candidates": true}
+
+
 def harmonic_mean(precision: float, recall: float) -> float:
     """F1; 0 where both are 0."""
     return 2 * precision * recall / max(precision + recall, 1e-12)
+
+
+def format_metric(value: float | None) -> str:
+    """A metric in percent; "none" where it is not defined."""
+    return "  none" if value is None else f"{value:6.2f}"
 
 
 def check(scores: np.ndarray, targets: np.ndarray) -> None:

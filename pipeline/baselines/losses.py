@@ -12,8 +12,6 @@ Small classes below make methods of them that the engine can train with; the one
 noise rate is in forward_correction.py.
 """
 
-import argparse
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -22,10 +20,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from pipeline.baselines.forward_correction import ForwardBCE
-from pipeline.data.rows import CandidateRows
-from pipeline.engine import Method
-from pipeline.model.classifier import Classifier, Output
+from pipeline.model.classifier import Output
 
 Tensor = torch.Tensor
 
@@ -261,22 +256,3 @@ class Scheduled:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch = state["epoch"]
-
-
-# By the values of --loss, whose help is in utils/defaults.py.
-LOSSES: dict[str, Callable[[CandidateRows, argparse.Namespace], Method]] = {
-    "bce": lambda rows, options: BCE(),
-    "bce-forward": lambda rows, options: ForwardBCE(rows, options.noise_rate),
-    "focal": lambda rows, options: Stateless(focal_loss),
-    "asl": lambda rows, options: Stateless(asl_loss),
-    "hill": lambda rows, options: Stateless(hill_loss),
-    "splc": lambda rows, options: Scheduled(splc_loss),
-    "ll-r": lambda rows, options: Scheduled(functools.partial(large_loss, correct=False)),
-    "ll-ct": lambda rows, options: Scheduled(functools.partial(large_loss, correct=True)),
-    "smoothing": lambda rows, options: Stateless(smoothing_loss),
-}
-
-
-def make_method(rows: CandidateRows, classifier: Classifier, options: argparse.Namespace) -> Method:
-    """The baseline that --loss names, for candidates on the device of training."""
-    return LOSSES[options.loss](rows, options)

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,18 +94,7 @@ def load_or_make(
                 f"no file {path}: this folder holds what review.py writes; check its name"
             )
         candidates = uniform_noise(data.targets, rate, seed)
-        write_candidates(
-            path,
-            candidates,
-            dataset=dataset,
-            split="train",
-            rate=rate,
-            seed=seed,
-            model="uniform",
-            classes=data.classes,
-            ids=data.ids,
-            targets=data.targets,
-        )
+        write_candidates(path, candidates, data, Origin(dataset, rate, seed, "uniform"))
         origin = f"generated with seed {seed} and saved"
     print(
         f"candidates: {path} ({origin}), realised rate "
@@ -114,42 +103,43 @@ def load_or_make(
     return candidates
 
 
+class Origin(NamedTuple):
+    """Where candidates come from, as the JSON beside them keeps it.
+
+    dataset: its name. rate: of the noise, where one number says it. seed: of the draw. model: of
+    the noise, e.g. "uniform".
+    """
+
+    dataset: str
+    rate: float | None
+    seed: int
+    model: str
+
+
 def write_candidates(
-    path: str | Path,
-    candidates: np.ndarray,
-    *,
-    dataset: str,
-    split: str,
-    rate: float | None,
-    seed: int,
-    model: str,
-    classes: list[str],
-    ids: Iterable[str],
-    targets: np.ndarray,
+    path: str | Path, candidates: np.ndarray, data: LabelledImages, origin: Origin
 ) -> None:
     """Save candidates as a plain uint8 array, and beside it a JSON of what they belong to.
 
     Args:
         path: of the array; the JSON has the same name, .json in place of .npy.
         candidates: (N, C) in {0, 1}.
-        rate: of the noise, where one number says it.
-        model: of the noise, e.g. "uniform".
-        ids: N image ids in the order of the rows; their fingerprint is kept.
-        targets: (N, C), for the realised rate.
+        data: the training images they are of.
+        origin: of the candidates.
 
     Raises:
         UserError: the JSON would replace another file.
     """
     check_metadata_path(path)
     metadata = {
-        "dataset": dataset,
-        "split": split,
-        "rate": rate,
-        "seed": seed,
-        "model": model,
-        "classes": list(classes),
-        "ids_sha256": ids_sha256(ids),
-        "realised_rate": realised_rate(candidates, targets),
+        "dataset": origin.dataset,
+        "split": "train",
+        "rate": origin.rate,
+        "seed": origin.seed,
+        "model": origin.model,
+        "classes": list(data.classes),
+        "ids_sha256": ids_sha256(data.ids),
+        "realised_rate": realised_rate(candidates, data.targets),
     }
     # In this order a crash leaves an array without JSON at worst, never with another's.
     metadata_path(path).unlink(missing_ok=True)

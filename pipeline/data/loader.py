@@ -1,7 +1,9 @@
 """Batches whose content depends on the seed alone, whatever the number of workers."""
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,10 +101,22 @@ def train_loader(
 
 
 def evaluation_loader(
-    dataset: Dataset, batch_size: int, workers: int, pin_memory: bool
+    dataset: Dataset, batch_size: int, workers: int, pin_memory: bool, **options: Any
 ) -> DataLoader:
-    """Batches of images (B, 3, S, S) uint8 in the order of the data set."""
-    return DataLoader(dataset, batch_size, **worker_options(workers, pin_memory))
+    """Batches in the order of the data set; of images (B, 3, S, S) uint8.
+
+    `options` are those of DataLoader.
+    """
+    return DataLoader(dataset, batch_size, **worker_options(workers, pin_memory), **options)
+
+
+def count_workers(asked: int | None, images: Sequence[Any]) -> int:
+    """Loader processes: as asked for, else none for images in memory, and one a core, 8 at most."""
+    if asked is not None:
+        return asked
+    if isinstance(images, torch.Tensor):
+        return 0
+    return max(1, min((os.cpu_count() or 1) // distributed.local_size(), 8))
 
 
 def end_workers(loader: DataLoader) -> None:

@@ -1,11 +1,11 @@
-"""From options to the images and labels they name."""
+"""The data sets by name: from options to the images and labels they ask for."""
 
-import argparse
 from collections.abc import Sequence
 
 from pipeline.data import coco, cub200, digits, label_file, nuswide, vg256, voc
 from pipeline.data.labelled import LabelledImages, Split
 from utils.errors import UserError
+from utils.options.groups import DataOptions
 
 LOADERS = {
     "voc07": voc.load,
@@ -23,35 +23,27 @@ AUGMENTATION: dict[str, dict[str, bool]] = {
 
 
 def load_splits(
-    options: argparse.Namespace, wanted: Sequence[Split]
+    options: DataOptions, wanted: Sequence[Split], seed: int = 0
 ) -> dict[Split, LabelledImages]:
     """Splits of --dataset; the images of one that is not wanted need not be there.
 
     Args:
-        options: dataset, num_cls, path_images, labels, classes, seed and allow_missing, from
-            `utils.options.flags.add_data_flags`.
-        wanted: which.
+        options: what to load.
+        wanted: which splits.
+        seed: divides files without a split.
 
     Raises:
         UserError: anything that is missing or malformed, or a wrong --num_cls.
     """
     splits: dict[Split, LabelledImages]
+    place, missing = options.path_images, options.allow_missing
     if options.dataset == "digits":
         splits = {split: digits.load(split) for split in wanted}
     elif options.dataset == "files":
-        splits = label_file.load(
-            options.labels,
-            options.path_images,
-            options.classes,
-            options.seed,
-            options.allow_missing,
-            wanted,
-        )
+        splits = label_file.load(str(options.labels), place, options.classes, seed, missing, wanted)
     else:
         load = LOADERS[options.dataset]
-        splits = {
-            split: load(options.path_images, split, options.allow_missing) for split in wanted
-        }
+        splits = {split: load(str(place), split, missing) for split in wanted}
     for data in splits.values():
         if options.num_cls not in (None, len(data.classes)):
             raise UserError(
@@ -61,13 +53,13 @@ def load_splits(
     return splits
 
 
-def load_data(options: argparse.Namespace) -> tuple[LabelledImages, LabelledImages]:
+def load_data(options: DataOptions, seed: int = 0) -> tuple[LabelledImages, LabelledImages]:
     """Training and test split of --dataset, as `load_splits` gives them.
 
     Raises:
         UserError: as there, or the splits differ in their classes.
     """
-    splits = load_splits(options, ("train", "test"))
+    splits = load_splits(options, ("train", "test"), seed)
     train, test = splits["train"], splits["test"]
     if train.classes != test.classes:
         raise UserError(

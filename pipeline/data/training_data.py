@@ -1,84 +1,132 @@
-"""How well a trained classifier tells which candidates of its training images are true."""
+"""What a run was trained on: its candidates, their truth, and a fingerprint of both."""
 
-import argparse
+import hashlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.data.candidates import REVIEWED, read_candidates
+from pipeline.data import candidates as candidate_files
 from pipeline.data.labelled import LabelledImages
-from pipeline.experiment import check_candidate_file, describe_data, load_candidates
-from pipeline.model.checkpoint import Checkpoint
+from pipeline.data.noise import uniform_noise
 from utils.errors import UserError
-from utils.metrics import average_precision
+from utils.options.choices import FOUND_DATASETS
+from utils.options.training import TrainingOptions
 
 
-def judge_candidates(
-    scores: np.ndarray, truth: np.ndarray | None, candidates: np.ndarray
-) -> dict[str, Any]:
-    """How scores rank the candidates, true before false, those of all images and classes pooled.
+def candidate_path(options: TrainingOptions, data: LabelledImages) -> Path | None:
+    """The file of a run's candidates; None where they are labels as found, or made in memory."""
+    if options.noise_file is not None:
+        return Path(options.noise_file)
+    if options.partial_rate in (0, None) or options.dataset in ("digits", "files"):
+        return None
+    return candidate_files.default_path(options.dataset, options.partial_rate, data.ids)
+
+
+def load_candidates(
+    options: TrainingOptions, data: LabelledImages, path: Path | None
+) -> np.ndarray:
+    """Candidates (N, C) uint8 of the training images: as found, from a file, or made and stored.
 
     Args:
-        scores: (N, C) float32 logits of the training images, not augmented.
-        truth: (N, C) int8 in {1, 0, -1}; -1, which nobody knows or VOC calls difficult, is left
-            out. None where nobody knows any, see `truth_of`.
-        candidates: (N, C) in {0, 1}.
-
-    Returns:
-        candidate_AP in percent, None where no candidate is false or none is true; `candidates`,
-        how many were judged; `true_candidates`, how many of these are true, None where there is no
-        truth. Their share is the AP of a ranking by chance.
-
-    >>> judge_candidates(np.float32([[1, 2, 9]]), np.int8([[1, 0, 0]]), np.array([[1, 1, 0]]))
-    {'candidate_AP': 50.0, 'candidates': 2, 'true_candidates': 1}
+        options: dataset, partial_rate and seed of them count.
+        data: the training split.
+        path: from `candidate_path`.
     """
-    if truth is None:
-        return {"candidate_AP": None, "candidates": 0, "true_candidates": None}
-    chosen = (candidates == 1) & (truth >= 0)
-    labels = truth[chosen]
-    true = int((labels == 1).sum())
-    ap = None
-    if 0 < true < len(labels):
-        ap = float(average_precision(scores[chosen][:, None], labels[:, None])[0])
-    return {"candidate_AP": ap, "candidates": len(labels), "true_candidates": true}
+    rate, seed = options.partial_rate, options.seed
+    if path is None:
+        return uniform_noise(data.targets, rate or 0.0, seed)
+    return candidate_files.load_or_make(path, data, dataset=options.dataset, rate=rate, seed=seed)
+
+
+def check_candidate_file(options: TrainingOptions, trained: str | Path) -> None:
+    """Refuse to make again the candidates that a run was trained on: its file may hold others.
+
+    Args:
+        options: of the run.
+        trained: what was trained on them, as the message names it.
+    """
+    if options.noise_file is not None and not Path(options.noise_file).exists():
+        raise UserError(
+            f"{options.noise_file}, the candidates that {trained} was trained on, is missing: "
+            "bring it back, or say by --noise_file where it is"
+        )
 
 
 def candidates_of_run(
-    checkpoint: Checkpoint, train: LabelledImages, test: LabelledImages
+    options: TrainingOptions,
+    data: dict[str, Any],
+    trained: str | Path,
+    train: LabelledImages,
+    test: LabelledImages,
 ) -> np.ndarray:
     """The candidates (N, C) uint8 that a run was trained on, from its file or made again.
 
     Args:
-        checkpoint: of the run.
-        train, test: its data, of which it keeps a fingerprint.
+        options, data: from the run's config.json, with its fingerprint.
+        trained: the run or its weights, as messages name it.
+        train, test: its images and labels.
 
     Raises:
         UserError: the candidate file is gone, or data or candidates are no longer the run's.
     """
-    options = argparse.Namespace(**checkpoint.options)
-    check_candidate_file(options, checkpoint.path)
-    candidates = load_candidates(options, train)
-    if describe_data(train, test, candidates)["fingerprint"] != checkpoint.data.get("fingerprint"):
+    check_candidate_file(options, trained)
+    candidates = load_candidates(options, train, candidate_path(options, train))
+    if describe_data(train, test, candidates)["fingerprint"] != data.get("fingerprint"):
         raise UserError(
-            f"data or candidates are not those that {checkpoint.path} was trained on: bring back "
-            "the images, labels and candidates it was started with"
+            f"data or candidates are not those that {trained} was trained on: bring back the "
+            "images, labels and candidates it was started with"
         )
     return candidates
 
 
-def truth_of(run: argparse.Namespace, data: LabelledImages) -> np.ndarray | None:
-    """(N, C) true labels where they are known: of noise that was added, or as the files say."""
+def describe_data(train: LabelledImages, test: LabelledImages, candidates: np.ndarray) -> dict:
+    """Counts and a fingerprint that changes with any image's id, label or candidate."""
+    digest = hashlib.sha256("\n".join(train.classes).encode())
+    for split in (train, test):
+        digest.update(candidate_files.ids_sha256(split.ids).encode())
+        digest.update(np.ascontiguousarray(split.targets).data)
+    digest.update(np.ascontiguousarray(candidates).data)
+    return {
+        "fingerprint": digest.hexdigest(),
+        "train_images": len(train),
+        "test_images": len(test),
+        "classes": train.classes,
+        "candidates_per_image": round(float(candidates.sum(axis=1).mean()), 4),
+    }
+
+
+def warn_of_uncovered(data: LabelledImages) -> None:
+    """Say how many images lack a label that is known to be true: the method cannot find it."""
+    if data.true_targets is not None:
+        missed = ((data.true_targets == 1) & (data.targets != 1)).any(axis=1).sum()
+        if missed:
+            print(
+                f"warning: the labels of {missed} training images miss a true one, which no "
+                "method for candidates can learn; check_data.py names them",
+                file=sys.stderr,
+            )
+
+
+def truth_of(options: TrainingOptions, data: LabelledImages) -> np.ndarray | None:
+    """(N, C) true labels where they are known: of noise that was added, or as the files say.
+
+    Args:
+        options: of the run.
+        data: its training images.
+    """
     if data.true_targets is not None:
         return data.true_targets
-    return data.targets if noise_was_added(run) else None
+    return data.targets if noise_was_added(options) else None
 
 
-def noise_was_added(run: argparse.Namespace) -> bool:
-    """Whether the run's candidates are its data set's labels and noise, and not labels as found."""
-    if run.script == "main_real":
+def noise_was_added(options: TrainingOptions) -> bool:
+    """Whether a run's candidates are its data set's labels and noise, and not labels as found."""
+    if not options.adds_noise:
         return False
-    if run.dataset in ("files", "nuswide") and run.noise_file is not None:
-        _, metadata = read_candidates(run.noise_file)
+    if options.dataset in FOUND_DATASETS and options.noise_file is not None:
+        _, metadata = candidate_files.read_candidates(options.noise_file)
         # Labels that were cleaned are not true as found.
-        return (metadata or {}).get("model") != REVIEWED
-    return bool(run.partial_rate or run.noise_file)
+        return (metadata or {}).get("model") != candidate_files.REVIEWED
+    return bool(options.partial_rate or options.noise_file)

@@ -14,7 +14,6 @@ The trunks of the latter two are torchvision's ResNets, whose names timm shares.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,31 +156,41 @@ def resnet_name(trunk: StateDict) -> str | None:
     return RESNETS.get(("layer1.0.conv3.weight" in trunk, blocks))
 
 
-def check_flags(found: Checkpoint, flags: Mapping[str, Any]) -> None:
-    """Refuse flags that contradict the weights or their run.
+def check_flags(
+    found: Checkpoint,
+    *,
+    model: str | None,
+    head: str | None,
+    num_heads: int | None,
+    num_cls: int | None,
+    lam: float | None = None,
+) -> None:
+    """Refuse flags that contradict the weights or their run; None is not given.
 
     Raises:
         UserError: one does; it is named, and what is found in its place.
     """
-    own = {"head": found.head, "num_cls": found.classes}
-    if found.head == "csra":
-        own["num_heads"] = found.num_heads
-    for name, value in own.items():
-        if flags.get(name) not in (None, value):
+    asked = {
+        "head": (head, found.head),
+        "num_cls": (num_cls, found.classes),
+        "num_heads": (num_heads if found.head == "csra" else None, found.num_heads),
+    }
+    for name, (flag, value) in asked.items():
+        if flag not in (None, value):
             raise UserError(
-                f"--{name} {flags[name]}, but {found.path} has {name} {value}: give that, or leave "
+                f"--{name} {flag}, but {found.path} has {name} {value}: give that, or leave "
                 "the flag out"
             )
     # Without pretraining tags. Some other ResNets have the same keys as one of `RESNETS`: only
     # the run, or another of these, contradicts a flag.
-    given = str(flags.get("model")).split(".")[0]
-    model = str(found.options.get("model", found.model)).split(".")[0]
+    given = str(model).split(".")[0]
+    own = str(found.options.get("model", found.model)).split(".")[0]
     sure = "model" in found.options or (found.model and given in RESNETS.values())
-    if flags.get("model") is not None and given != model and sure:
+    if model is not None and given != own and sure:
         raise UserError(
-            f"--model {given}, but {found.path} has model {model}: give that, or leave the flag out"
+            f"--model {given}, but {found.path} has model {own}: give that, or leave the flag out"
         )
-    if found.head == "gap" and flags.get("lam") is not None:
+    if found.head == "gap" and lam is not None:
         raise UserError(f"--lam is csra's, but {found.path} has gap: leave the flag out")
 
 

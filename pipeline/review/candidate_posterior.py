@@ -1,6 +1,5 @@
 """How likely each candidate is true, and which candidates to drop."""
 
-import argparse
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import torch
 
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.label_sets import fit_label_sets, posterior
+from utils.options.training import TrainingOptions
 
 Tensor = torch.Tensor
 STEPS = 40  # of a bisection: 30 logits are halved to less than 1e-10
@@ -59,15 +59,14 @@ def candidate_posterior(
     return posterior((logits + both / 2).sigmoid(), rates, candidates).float()
 
 
-def predicts_truth(run: argparse.Namespace) -> bool:
-    """Whether a run, by its options, learned to predict true labels, and not candidates."""
-    return getattr(run, "recipe", "") == "posterior" or getattr(run, "loss", "") == "bce-forward"
+# Methods that learn to predict true labels, and not candidates.
+PREDICT_TRUTH = ("posterior", "bce-forward")
 
 
 def run_posterior(
     logits: np.ndarray,
     candidates: np.ndarray,
-    run: argparse.Namespace,
+    run: TrainingOptions,
     parts: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
     """`candidate_posterior` with the noise rates that a run was given, or that its candidates tell.
@@ -83,12 +82,12 @@ def run_posterior(
     """
     given = torch.from_numpy(candidates)
     rows = CandidateRows.from_dense(candidates)
-    rates = fit_label_sets(rows, getattr(run, "noise_rate", None)).rates
+    rates = fit_label_sets(rows, run.noise_rate).rates
     probability = np.zeros(candidates.shape, np.float32)
     for part in [np.arange(len(given))] if parts is None else parts:
         scores = torch.from_numpy(logits[part])
         probability[part] = candidate_posterior(
-            scores, given[part], rates, not predicts_truth(run)
+            scores, given[part], rates, run.method not in PREDICT_TRUTH
         ).numpy()
     return probability
 

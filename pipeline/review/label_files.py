@@ -1,6 +1,5 @@
 """What a review leaves in files: every candidate with its probability, and the labels kept."""
 
-import argparse
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from pipeline.data.training_data import noise_was_added
 from pipeline.review.scan import Entries
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.options.training import TrainingOptions
 
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
@@ -48,7 +48,7 @@ def as_text(cell: str) -> str:
 
 
 def write_kept(
-    stem: Path, options: argparse.Namespace, data: LabelledImages, candidates: np.ndarray
+    stem: Path, options: TrainingOptions, data: LabelledImages, candidates: np.ndarray
 ) -> list[Path]:
     """The candidates kept, to train on: as a candidate file, and in the form of a label file.
 
@@ -69,14 +69,10 @@ def write_kept(
     candidate_files.write_candidates(
         array,
         candidates,
-        dataset=options.dataset,
-        split="train",
-        rate=options.partial_rate,
-        seed=options.seed,
-        model=candidate_files.REVIEWED,
-        classes=data.classes,
-        ids=data.ids,
-        targets=data.targets,
+        data,
+        candidate_files.Origin(
+            options.dataset, options.partial_rate, options.seed, candidate_files.REVIEWED
+        ),
     )
     if options.dataset != "files" or noise_was_added(options):
         return [array]
@@ -84,7 +80,7 @@ def write_kept(
         name: [data.classes[column] for column in np.flatnonzero(row)]
         for name, row in zip(data.ids, candidates)
     }
-    source = Path(options.labels)
+    source = Path(str(options.labels))
     suffix = source.suffix.lower()
     path = stem.with_name(f"{stem.name}{'-coco' if suffix == '.json' else ''}{suffix}")
     write_labels(path, source, options.classes, options.seed, kept)

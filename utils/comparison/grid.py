@@ -3,7 +3,6 @@
 Nothing here imports torch: training and evaluation are scripts of their own.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -20,9 +19,10 @@ from utils.comparison.child_processes import ChildProcesses
 from utils.comparison.compare_settings import by_flag
 from utils.comparison.statistics import Run
 from utils.errors import UserError
-from utils.options.training import parse_options
+from utils.options import training
+from utils.options.training import TrainingOptions, parse_options
 
-SCRIPTS = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -56,7 +56,8 @@ class Grid:
     def has_rate(self, method: str) -> bool:
         """Whether noise is added to its labels: not to clean ones, nor to those as found."""
         script, *flags = self.definitions[method]
-        return script != "main_real.py" and "--partial_rate" not in flags
+        traits = training.SCRIPTS[script.removesuffix(".py")].traits
+        return training.ADDS_NOISE in traits and "--partial_rate" not in flags
 
     def shared(self) -> dict[str, Any]:
         """What all runs have in common, for `compare_settings.keep`."""
@@ -168,7 +169,7 @@ class Grid:
         """Whether it has begun, so that `training_command` resumes it."""
         return (self.folder / str(run) / "config.json").exists()
 
-    def options(self, run: Run) -> argparse.Namespace:
+    def options(self, run: Run) -> TrainingOptions:
         """What a run's script resolves its flags to, as it begins.
 
         Raises:

@@ -1,19 +1,31 @@
 """The options that a run keeps in its config.json, and what --resume may change of them."""
 
-import argparse
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.options.defaults import CHOICES, DEFAULTS
+from utils.options.table import UNSET, flags_of
+from utils.options.training import ADDS_NOISE, SCRIPTS, TrainingOptions
 
-# A resumed run may change these: they decide where and how long it runs, not what it computes.
-CHANGED_ON_RESUME = {"device", "workers", "print_freq", "total_epoch"}
-# Where a run's data lie, which may have moved since; what they hold must be the same.
-DATA_PLACES = ("path_images", "labels", "classes", "noise_file")
-MAY_MOVE = (*DATA_PLACES, "cache")
-ADDED_LATER = {"randaugment": False}  # what runs did before there was a flag for it
+DATA_PLACES = ("path_images", "labels", "classes", "noise_file")  # which may have moved since
+
+
+def stored_names(script: str) -> list[str]:
+    """The options that a run of `script` keeps."""
+    traits = SCRIPTS[script].traits
+    return ["script"] + [
+        name
+        for name, (_, flag) in flags_of(TrainingOptions).items()
+        if flag.stored and (not flag.trait or flag.trait in traits or flag.trait == ADDS_NOISE)
+    ]
+
+
+def to_store(options: TrainingOptions) -> dict[str, Any]:
+    """What config.json keeps of a run's options, JSON-ready."""
+    return {name: getattr(options, name) for name in stored_names(options.script)}
 
 
 def read_config(run: str) -> dict[str, Any]:
@@ -26,14 +38,14 @@ def read_config(run: str) -> dict[str, Any]:
     path = Path(run) / "config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
-        options, data = ADDED_LATER | dict(config["options"]), dict(config["data"])
+        options, data = since_defaults() | dict(config["options"]), dict(config["data"])
     except PermissionError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{run} is no run: expected a readable {path} written by a training script"
         ) from error
-    broken = [name for name in options if name in DEFAULTS and not is_of_kind(name, options[name])]
+    broken = unusable(options)
     names = data.get("classes", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         broken.append("classes")
@@ -42,48 +54,74 @@ def read_config(run: str) -> dict[str, Any]:
             f"{run} was written by another version or changed by hand: its config.json has no "
             f"usable {', '.join(broken)}"
         )
+    kinds = {name: flag.kind for name, (_, flag) in flags_of(TrainingOptions).items()}
+    if options.get("ablate"):
+        options["ablate"] = [kinds["ablate"].parse(part) for part in options["ablate"]]
     return {"options": options, "data": data}
 
 
-def is_of_kind(name: str, value: Any) -> bool:
-    """Whether a stored option is what its flag gives."""
-    default = DEFAULTS[name]
-    if name == "img_size":
-        return isinstance(value, int) and 16 <= value <= 2**14
-    if name == "noise_rate":
-        return value is None or (isinstance(value, (int, float)) and 0 <= value <= 0.99)
-    if name == "ablate":
-        return value is None or isinstance(value, list)
-    if name in CHOICES:
-        return value in CHOICES[name]
-    if default is None or (value is None and name == "partial_rate"):
-        return True  # None stands for a rate that a candidate file brings
-    return isinstance(value, (int, float) if isinstance(default, float) else type(default))
+def since_defaults() -> dict[str, Any]:
+    """What runs did before there was an option for it."""
+    flags = flags_of(TrainingOptions).items()
+    return {name: flag.since_value for name, (_, flag) in flags if flag.since_value is not UNSET}
 
 
-def options_of_run(given: argparse.Namespace) -> argparse.Namespace:
-    """The options stored in the run `given.resume`, with those that may change on resume."""
-    stored = read_config(given.resume)["options"]
-    # Another script's options differ, which must not be taken for damage.
-    if stored.get("script", given.script) != given.script:
-        raise UserError(f"{given.resume} is a run of {stored['script']}.py: resume it with that")
-    lacking = [name for name in vars(given) if name not in stored and name != "resume"]
+def unusable(stored: Mapping[str, Any]) -> list[str]:
+    """The names of stored options whose value is none that their flag gives."""
+    wrong = []
+    for name, (field, flag) in flags_of(TrainingOptions).items():
+        if name not in stored:
+            continue
+        value = stored[name]
+        values = value if flag.many and isinstance(value, list) else [value]
+        optional = field.default is None or name == "partial_rate"
+        if not (value is None and optional) and not all(map(flag.kind.holds, values)):
+            wrong.append(name)
+    if stored.get("script", "main_CoNeS") not in SCRIPTS:
+        wrong.append("script")
+    return wrong
+
+
+def run_options(stored: Mapping[str, Any], run: str | Path) -> TrainingOptions:
+    """The options of a run, from `read_config`.
+
+    Args:
+        stored: its options.
+        run: its folder, as the message names it.
+
+    Raises:
+        UserError: some are missing.
+    """
+    script = stored.get("script", "main_CoNeS")
+    names = stored_names(script)
+    lacking = [name for name in names if name not in stored]
     if lacking:
         raise UserError(
-            f"{given.resume} was written by another version or changed by hand: its config.json "
-            f"has no usable {', '.join(lacking)}; start a new run"
+            f"{run} was written by another version or changed by hand: its config.json has no "
+            f"usable {', '.join(lacking)}; start a new run"
         )
-    stored["output_dir"] = given.resume
-    for name, value in vars(given).items():
-        if value is None or name == "resume":
+    return TrainingOptions(**{name: stored[name] for name in names})
+
+
+def resumed_options(script: str, given: Mapping[str, Any]) -> TrainingOptions:
+    """The options stored in the run given["resume"], with those that may change on resume."""
+    run = given["resume"]
+    stored = read_config(run)["options"]
+    # Another script's options differ, which must not be taken for damage.
+    if stored.get("script", script) != script:
+        raise UserError(f"{run} is a run of {stored['script']}.py: resume it with that")
+    options = dataclasses.replace(run_options(stored, run), output_dir=run, resume=run)
+    changes = {}
+    for name, value in given.items():
+        if name == "resume" or (name, value) == ("amp", "auto"):  # the run has chosen
             continue
-        if (name, value) == ("amp", "auto"):  # the run has chosen
-            continue
-        moved = name == "path_images" or (name in MAY_MOVE and stored.get(name) is not None)
-        if name not in CHANGED_ON_RESUME and not moved and value != stored.get(name):
+        _, flag = flags_of(TrainingOptions)[name]
+        before = getattr(options, name)
+        moved = flag.on_resume == "move" and (before is not None or name == "path_images")
+        if flag.on_resume != "change" and not moved and value != before:
             raise UserError(
-                f"--{name} {value} differs from the {stored.get(name)} of {given.resume}: a "
-                "resumed run keeps its options; leave the flag out, or start a new run"
+                f"--{name} {value} differs from the {before} of {run}: a resumed run keeps its "
+                "options; leave the flag out, or start a new run"
             )
-        stored[name] = value
-    return argparse.Namespace(**stored | {"resume": given.resume})
+        changes[name] = value
+    return dataclasses.replace(options, **changes)

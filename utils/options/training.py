@@ -1,93 +1,367 @@
-"""The command line of the training scripts, and how it is resolved.
-
-Nothing here imports torch, so that --help answers at once.
-"""
+"""The options of the training scripts: their table, command line and defaults."""
 
 import argparse
+import dataclasses
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.files import check_writable
-from utils.options.defaults import (
+from utils.options.choices import (
     ABLATIONS,
-    CHOICES,
     CLEAN_DATASETS,
-    DATASET_DEFAULTS,
     DATASETS,
-    DEFAULTS,
+    FORMER_ABLATIONS,
+    FOUND_DATASETS,
     LOSSES,
-    RECIPE_DEFAULTS,
+    RECIPES,
 )
-from utils.options.flags import (
+from utils.options.groups import AMP, HEAD, NORMALIZE, DataOptions, check_data_options
+from utils.options.kinds import (
     COUNT,
     NATURAL,
     NOT_NEGATIVE,
     POSITIVE,
     RATE,
     SHARE,
-    ScriptParser,
-    add_data_flags,
-    check_data_flags,
-    check_inputs,
-    number,
+    SIDE,
+    SWITCH,
+    Choice,
+    Names,
+    Number,
 )
-from utils.options.stored import options_of_run
+from utils.options.table import OptionsParser, check_inputs, default_of, flags_of, option
+
+# Traits of scripts. One has the recipes of CoNeS or the losses of the baselines.
+RECIPE, LOSS, ADDS_NOISE, FOUND_NOISE = "recipe", "loss", "adds noise", "noise as found"
 
 
 class Script(NamedTuple):
     """A training script.
 
-    description: first line of --help.
-    datasets: values of --dataset.
-    method: whether it has the flags of CoNeS; otherwise those of the baselines.
-    adds_noise: whether it has the flags of noise; without them labels are taken as found.
+    description: first line of --help. datasets: values of --dataset. traits: which groups of
+    options it has.
     """
 
     description: str
-    datasets: list[str]
-    method: bool
-    adds_noise: bool = True
+    datasets: tuple[str, ...]
+    traits: frozenset[str]
 
 
-TRAINING_SCRIPTS = {
+SCRIPTS = {
     "main_CoNeS": Script(
-        "Train CoNeS on clean labels to which noise is added.", CLEAN_DATASETS, method=True
+        "Train CoNeS on clean labels to which noise is added.",
+        CLEAN_DATASETS,
+        frozenset({RECIPE, ADDS_NOISE}),
     ),
     "main_real": Script(
         "Train CoNeS on labels whose noise is as found; none is added.",
-        ["nuswide", "files"],
-        method=True,
-        adds_noise=False,
+        FOUND_DATASETS,
+        frozenset({RECIPE, FOUND_NOISE}),
     ),
     "main_BCE": Script(
         "Train a baseline: BCE, or another --loss (--partial_rate 0: on clean labels).",
         DATASETS,
-        method=False,
+        frozenset({LOSS, ADDS_NOISE}),
     ),
 }
 
 
-class Parser(ScriptParser):
-    """A parser whose flags default to None, 'not given', and are resolved by `resolve`."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(DataOptions):
+    """Every option of a training, resolved.
 
-    cases: tuple[str, ...] = ()  # data sets and recipes that it takes
+    Options that its script lacks have their general default and mean nothing. General defaults are
+    the published settings (Zhong et al. 2025) that hold for every data set unless it says
+    otherwise; those of digits were chosen by trial on two CPU cores.
+    """
 
-    def add(self, group: Any, flag: str, help: str, **kwargs: Any) -> None:
-        """Add `flag` to `group`; its default is written behind the help text."""
-        name = flag.removeprefix("--")
-        default = describe_default(name, self.cases)
-        group.add_argument(flag, help=f"{help} ({default})", **kwargs)
+    script: str = dataclasses.field(default="main_CoNeS")
+
+    partial_rate: float | None = option(
+        0.1,
+        "share of false labels made candidates, 0..0.99; with --noise_file that of the file",
+        RATE,
+        group="data",
+        by_case={"coco": 0.05, "nuswide": 0.0, "files": 0.0, "digits": 0.2},
+        trait=ADDS_NOISE,
+    )
+    noise_file: str | None = option(
+        None,
+        "candidate labels, .npy; made from --seed where missing (digits and files: in memory). Of "
+        "main_real.py: labels of review.py to train on instead of those found",
+        group="data",
+        metavar="FILE",
+        shown_default="default: pre-processed-data/<dataset>_<partial_rate>.npy; main_real.py: "
+        "labels as found",
+        on_resume="move",
+    )
+    img_size: int = option(
+        448, "side of the input in pixels", SIDE, group="data", by_case={"digits": 64}
+    )
+    normalize: str = option(
+        "none",
+        "channel statistics: none scales to 0..1, trunk takes those of the model's own weights",
+        NORMALIZE,
+        group="data",
+        by_case={"nuswide": "imagenet", "files": "trunk"},
+    )
+    randaugment: bool = option(
+        False,
+        "change colours and shape of training images too, two operations an image",
+        SWITCH,
+        group="data",
+        since_value=False,
+    )
+
+    model: str = option(
+        "resnet101",
+        "any timm model as trunk",
+        group="model",
+        metavar="NAME",
+        by_case={"digits": "resnet10t"},
+    )
+    weights: str = option(
+        "imagenet",
+        "trunk's starting weights: imagenet (downloaded), none, or a .pth or .safetensors FILE",
+        group="model",
+        metavar="{imagenet,none,FILE}",
+        by_case={"digits": "none"},
+        reads="imagenet, none, or a .pth or .safetensors file",
+    )
+    cutmix: str | None = option(
+        None,
+        "the same as --weights FILE",
+        group="model",
+        metavar="FILE",
+        shown_default="",
+        stored=False,
+    )
+    load_from: str | None = option(
+        None,
+        "start trunk and head from a run's folder or a weight file of a run, CoNeS or CSRA",
+        group="model",
+        metavar="RUN",
+        reads="a run's folder or a weight file",
+    )
+    head: str = option(
+        "csra",
+        "residual attention or global average pooling",
+        HEAD,
+        group="model",
+        by_case={"released": "gap"},
+    )
+    num_heads: int = option(
+        1,
+        "attention heads of csra",
+        Choice((1, 2, 4, 6, 8)),
+        group="model",
+        by_case={"coco": 4},
+    )
+    lam: float = option(
+        0.1,
+        "weight of csra's attention term",
+        NOT_NEGATIVE,
+        group="model",
+        by_case={"coco": 0.5},
+    )
+
+    recipe: str = option(
+        "paper",
+        "as published, as released, or trained on how likely each candidate is true, which takes "
+        "only --noise_rate and --ablate of the flags below",
+        Choice(RECIPES),
+        group="CoNeS",
+        trait=RECIPE,
+    )
+    tau: float = option(
+        0.1, "activation threshold of the screening, 0..1", SHARE, group="CoNeS", trait=RECIPE
+    )
+    clusters: int = option(5, "k-means centroids a class", COUNT, group="CoNeS", trait=RECIPE)
+    beta: float = option(
+        0.1, "weight of the negative suppression loss", NOT_NEGATIVE, group="CoNeS", trait=RECIPE
+    )
+    r_ws: float = option(
+        3.0,
+        "exponent of the suppression weights, above 1",
+        Number(float, 1, open_low=True),
+        group="CoNeS",
+        trait=RECIPE,
+        by_case={"coco": 2.0},
+    )
+    mu: float = option(
+        0.99, "share of the old confidence in an update, 0..1", SHARE, group="CoNeS", trait=RECIPE
+    )
+    gamma: float = option(
+        0.99,
+        "share of the old correlation in a refresh, 0..1",
+        SHARE,
+        group="CoNeS",
+        trait=RECIPE,
+    )
+    ablate: list[str] | None = option(
+        None,
+        "for experiments: steps of paper to compute as released "
+        f"({', '.join(ABLATIONS['paper'])}), or parts of posterior to leave out "
+        f"({', '.join(ABLATIONS['posterior'])}); see docs/method.md",
+        Names(FORMER_ABLATIONS),
+        group="CoNeS",
+        metavar="PART",
+        shown_default="default: none",
+        many="+",
+        trait=RECIPE,
+    )
+    loss: str = option(
+        "bce",
+        "what to train with, see above",
+        Choice(tuple(LOSSES)),
+        group="baseline",
+        trait=LOSS,
+    )
+    noise_rate: float | None = option(
+        None,
+        "of --recipe posterior and --loss bce-forward: share of the false labels that are "
+        "candidates, 0..0.99",
+        RATE,
+        group="noise rate",
+        shown_default="default: estimated",
+    )
+
+    batch_size: int = option(
+        16, "images a step, in all processes together", COUNT, group="optimisation"
+    )
+    lr: float = option(
+        0.01,
+        "learning rate of the trunk",
+        POSITIVE,
+        group="optimisation",
+        by_case={"digits": 0.05},
+    )
+    lr_head: float = option(
+        None,
+        "learning rate of the head",
+        POSITIVE,
+        group="optimisation",
+        shown_default="default 10 x --lr; recipe released and digits: --lr",
+    )
+    momentum: float = option(0.9, "of SGD, 0..1", SHARE, group="optimisation")
+    w_d: float = option(1e-4, "weight decay", NOT_NEGATIVE, group="optimisation")
+    warmup_epoch: int = option(
+        2, "epochs of linear warm-up", NATURAL, group="optimisation", by_case={"digits": 1}
+    )
+    step_epoch: int = option(
+        5,
+        "epochs, the warm-up's among them, to each lr x 0.1",
+        COUNT,
+        group="optimisation",
+        by_case={"voc07": 4, "digits": 6},
+    )
+    total_epoch: int = option(
+        30, "epochs", COUNT, group="optimisation", by_case={"digits": 8}, on_resume="change"
+    )
+    sync_bn: bool = option(
+        False,
+        "under torchrun, batch norm over all processes' images (cuda; default: each its own)",
+        SWITCH,
+        group="optimisation",
+    )
+
+    device: str = option(
+        "auto",
+        "auto, cpu, cuda, cuda:1, ...; auto takes cuda if there is one",
+        group="run",
+        on_resume="change",
+    )
+    amp: str = option(
+        "auto",
+        "mixed precision; auto tries a few steps: full precision or bf16 on a cpu, bf16 or fp16 on "
+        "cuda",
+        AMP,
+        group="run",
+    )
+    cache: str | None = option(
+        None,
+        "keep decoded images, shrunk to what --img_size needs, in this folder",
+        group="run",
+        metavar="DIR",
+        on_resume="move",
+    )
+    workers: int = option(
+        None,
+        "loader processes",
+        NATURAL,
+        group="run",
+        shown_default="default: one a core, 8 at most; digits 0",
+        on_resume="change",
+    )
+    seed: int = option(
+        0, "fixes noise, order, augmentation and initialisation", NATURAL, group="run"
+    )
+    print_freq: int = option(
+        100, "steps between two reports of the loss", COUNT, group="run", on_resume="change"
+    )
+    output_dir: str | None = option(
+        None,
+        "the run's folder",
+        group="run",
+        metavar="DIR",
+        shown_default="default: runs/<script>-<dataset>-<time>",
+    )
+    resume: str | None = option(
+        None,
+        "go on with the run in this folder, with its options; --total_epoch, --device, --workers "
+        "and --print_freq may be given anew, and where its data have moved to",
+        group="run",
+        metavar="DIR",
+        shown_default="",
+        stored=False,
+    )
+
+    @property
+    def method(self) -> str:
+        """What it is trained by: a recipe or a loss, by the name that `pipeline.methods` has."""
+        return self.recipe if RECIPE in SCRIPTS[self.script].traits else self.loss
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether its candidates are labels to which noise is added, and not labels as found."""
+        return ADDS_NOISE in SCRIPTS[self.script].traits
 
 
-def describe_default(name: str, cases: Iterable[str]) -> str:
-    """For example 'default 1; coco 4', naming those of `cases` that have one of their own."""
-    general = DEFAULTS[name]
-    parts = ["default: not given" if general is None else f"default {general}"]
-    special = DATASET_DEFAULTS | RECIPE_DEFAULTS
-    parts += [f"{case} {special[case][name]}" for case in cases if name in special.get(case, {})]
-    return "; ".join(parts)
+def published(dataset: str | None) -> dict[str, Any]:
+    """The published settings of a data set, by option; empty where nothing is published."""
+    if dataset in (None, "files", "digits"):
+        return {}
+    return defaults(str(dataset))
+
+
+def defaults(*cases: str) -> dict[str, Any]:
+    """Every option's default in these cases, data set and recipe; the later win."""
+    found = {}
+    for name, (field, flag) in flags_of(TrainingOptions).items():
+        own = [flag.by_case[case] for case in cases if case in flag.by_case]
+        found[name] = own[-1] if own else default_of(field)
+    return found
+
+
+def make_parser(script: str) -> OptionsParser:
+    """The parser of one of `SCRIPTS`."""
+    description, datasets, traits = SCRIPTS[script]
+    parser = OptionsParser(
+        prog=f"{script}.py",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # the losses stand in lines
+    )
+    parser.add_options(
+        TrainingOptions,
+        traits,
+        (*datasets, *RECIPES) if RECIPE in traits else datasets,
+        kinds={"dataset": Choice(datasets)},
+        notes={"baseline": describe_losses()},
+    )
+    return parser
 
 
 def describe_losses() -> str:
@@ -97,179 +371,11 @@ def describe_losses() -> str:
     return "\n".join(textwrap.fill(line, 78, subsequent_indent=indent) for line in lines)
 
 
-def build_parser(script: str) -> Parser:
-    """The flags of one of `TRAINING_SCRIPTS`."""
-    description, datasets, method, adds_noise = TRAINING_SCRIPTS[script]
-    parser = Parser(
-        prog=f"{script}.py",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,  # the losses stand in lines
-    )
-    parser.cases = (*datasets, *RECIPE_DEFAULTS) if method else tuple(datasets)
-    add = parser.add
-
-    data = add_data_flags(parser, datasets, "needed, but for --resume")
-    if adds_noise:
-        if method:  # main_CoNeS.py: the noise added to your own labels is yours to say
-            data.add_argument(
-                "--partial_rate",
-                type=RATE,
-                help="share of false labels made candidates, 0..0.99 (default 0.1; coco 0.05; "
-                "digits 0.2; files: needed)",
-            )
-        else:
-            add(data, "--partial_rate", "share of false labels made candidates, 0..0.99", type=RATE)
-        data.add_argument(
-            "--noise_file",
-            metavar="FILE",
-            help="candidate labels, .npy; made from --seed where missing (default "
-            "pre-processed-data/<dataset>_<partial_rate>.npy; digits and files: made in memory)",
-        )
-    else:
-        parser.set_defaults(partial_rate=None)
-        data.add_argument(
-            "--noise_file",
-            metavar="FILE",
-            help="labels to train on instead, .npy of review.py (default: as found)",
-        )
-    add(data, "--img_size", "side of the input in pixels", type=number(int, 16))
-    add(
-        data,
-        "--normalize",
-        "channel statistics: none scales to 0..1, trunk takes those of the model's own weights",
-        choices=CHOICES["normalize"],
-    )
-    data.add_argument(
-        "--randaugment",
-        action="store_true",
-        default=None,
-        help="change colours and shape of training images too, two operations an image",
-    )
-
-    model = parser.add_argument_group("model")
-    add(model, "--model", "any timm model as trunk", metavar="NAME")
-    add(
-        model,
-        "--weights",
-        "trunk's starting weights: imagenet (downloaded), none, or a .pth or .safetensors FILE",
-        metavar="{imagenet,none,FILE}",
-    )
-    model.add_argument("--cutmix", metavar="FILE", help="the same as --weights FILE")
-    add(
-        model,
-        "--load_from",
-        "start trunk and head from a run's folder or a weight file of a run, CoNeS or CSRA",
-        metavar="RUN",
-    )
-    add(model, "--head", "residual attention or global average pooling", choices=CHOICES["head"])
-    add(model, "--num_heads", "attention heads of csra", type=int, choices=[1, 2, 4, 6, 8])
-    add(model, "--lam", "weight of csra's attention term", type=NOT_NEGATIVE)
-
-    if method:
-        cones = parser.add_argument_group("CoNeS")
-        add(
-            cones,
-            "--recipe",
-            "as published, as released, or trained on how likely each candidate is true, which "
-            "takes only --noise_rate and --ablate of the flags below",
-            choices=CHOICES["recipe"],
-        )
-        add(cones, "--tau", "activation threshold of the screening, 0..1", type=SHARE)
-        add(cones, "--clusters", "k-means centroids a class", type=COUNT)
-        add(cones, "--beta", "weight of the negative suppression loss", type=NOT_NEGATIVE)
-        add(
-            cones,
-            "--r_ws",
-            "exponent of the suppression weights, above 1",
-            type=number(float, 1, open_low=True),
-        )
-        add(cones, "--mu", "share of the old confidence in an update, 0..1", type=SHARE)
-        add(cones, "--gamma", "share of the old correlation in a refresh, 0..1", type=SHARE)
-        cones.add_argument(
-            "--ablate",
-            nargs="+",
-            metavar="PART",
-            help="for experiments: steps of paper to compute as released "
-            f"({', '.join(ABLATIONS['paper'])}), or parts of posterior to leave out "
-            f"({', '.join(ABLATIONS['posterior'])}); see docs/method.md (default: none)",
-        )
-    else:
-        baseline = parser.add_argument_group("baseline", describe_losses())
-        add(baseline, "--loss", "what to train with, see above", choices=CHOICES["loss"])
-    (cones if method else baseline).add_argument(
-        "--noise_rate",
-        type=RATE,
-        help=f"of {'--recipe posterior' if method else '--loss bce-forward'}: share of the false "
-        "labels that are candidates, 0..0.99 (default: estimated)",
-    )
-
-    training = parser.add_argument_group("optimisation")
-    add(training, "--batch_size", "images a step, in all processes together", type=COUNT)
-    add(training, "--lr", "learning rate of the trunk", type=POSITIVE)
-    training.add_argument(
-        "--lr_head",
-        type=POSITIVE,
-        help="learning rate of the head (default 10 x --lr; recipe released and digits: --lr)",
-    )
-    add(training, "--momentum", "of SGD, 0..1", type=SHARE)
-    add(training, "--w_d", "weight decay", type=NOT_NEGATIVE)
-    add(training, "--warmup_epoch", "epochs of linear warm-up", type=NATURAL)
-    add(
-        training,
-        "--step_epoch",
-        "epochs, the warm-up's among them, to each lr x 0.1",
-        type=COUNT,
-    )
-    add(training, "--total_epoch", "epochs", type=COUNT)
-    training.add_argument(
-        "--sync_bn",
-        action="store_true",
-        default=None,
-        help="under torchrun, batch norm over all processes' images (cuda; default: each its own)",
-    )
-
-    run = parser.add_argument_group("run")
-    add(run, "--device", "auto, cpu, cuda, cuda:1, ...; auto takes cuda if there is one")
-    add(
-        run,
-        "--amp",
-        "mixed precision; auto tries a few steps: full precision or bf16 on a cpu, bf16 or fp16 "
-        "on cuda",
-        choices=CHOICES["amp"],
-    )
-    add(
-        run,
-        "--cache",
-        "keep decoded images, shrunk to what --img_size needs, in this folder",
-        metavar="DIR",
-    )
-    run.add_argument(
-        "--workers",
-        type=NATURAL,
-        help="loader processes (default: one a core, 8 at most; digits 0)",
-    )
-    add(run, "--seed", "fixes noise, order, augmentation and initialisation", type=NATURAL)
-    add(run, "--print_freq", "steps between two reports of the loss", type=COUNT)
-    run.add_argument(
-        "--output_dir",
-        metavar="DIR",
-        help="the run's folder (default runs/<script>-<dataset>-<time>)",
-    )
-    run.add_argument(
-        "--resume",
-        metavar="DIR",
-        help="go on with the run in this folder, with its options; "
-        "--total_epoch, --device, --workers and --print_freq may be given anew, and where its data "
-        "have moved to",
-    )
-    return parser
-
-
-def parse_options(script: str, argv: list[str] | None = None) -> argparse.Namespace:
+def parse_options(script: str, argv: Sequence[str] | None = None) -> TrainingOptions:
     """Parse and resolve: every option has its value, from the flag, the run or the defaults.
 
     Args:
-        script: one of `TRAINING_SCRIPTS`, kept in the options and checked on resume.
+        script: one of `SCRIPTS`.
         argv: arguments; those of the process when None.
 
     Raises:
@@ -277,83 +383,74 @@ def parse_options(script: str, argv: list[str] | None = None) -> argparse.Namesp
             or, of a new run, an input that a flag names does not exist.
         SystemExit: 2, bad usage.
     """
-    parser = build_parser(script)
-    options = parser.parse_args(argv)
-    if options.cutmix is not None:
-        if options.weights not in (None, options.cutmix):
-            parser.error("--cutmix FILE means --weights FILE: give one of them")
-        options.weights = options.cutmix
-    del options.cutmix
-    if options.load_from is not None and options.weights is not None:
+    from utils.options.stored import resumed_options
+
+    parser = make_parser(script)
+    given = parser.given(argv)
+    cutmix = given.pop("cutmix", None)
+    if cutmix is not None and given.setdefault("weights", cutmix) != cutmix:
+        parser.error("--cutmix FILE means --weights FILE: give one of them")
+    if "load_from" in given and "weights" in given:
         parser.error("--load_from brings the trunk's weights too: leave --weights out")
-    options.script = script
-    if options.resume is not None:
-        options = options_of_run(options)
-        check_cache(options)
-        return options
-    check_data_flags(parser, options)
-    if script == "main_real" and options.noise_file is None:
-        options.partial_rate = 0.0
+    if "resume" in given:
+        options = resumed_options(script, given)
+    else:
+        options = resolve(script, given)
+        check_data_options(parser, options)
+        check_noise(parser, options, given)
+        check_method(parser, options, given)
+        # The other scripts make a noise file that is missing.
+        check_inputs(options, noise_file=None if options.adds_noise else "one that review.py wrote")
+    if options.cache is not None and not Path(options.cache).is_dir():  # one that is there is read
+        check_writable(Path(options.cache), "--cache")
+    return options
+
+
+def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
+    """Fill what was not given with the defaults of the recipe, the data set and the paper."""
+    dataset, recipe = given.get("dataset"), given.get("recipe")
+    filled = defaults(*(case for case in (dataset, recipe) if case)) | given
+    noise_file = given.get("noise_file")
+    found_noise = FOUND_NOISE in SCRIPTS[script].traits
+    if found_noise:
+        filled["partial_rate"] = 0.0
+    if noise_file is not None and (found_noise or Path(noise_file).exists()):
+        filled["partial_rate"] = given.get("partial_rate")  # the file has its own rate
+    if filled["lr_head"] is None:
+        # The released code's group of ten times the rate matches no parameter; and from scratch
+        # the trunk is as new as the head.
+        same = dataset == "digits" or recipe == "released"
+        filled["lr_head"] = filled["lr"] if same else 10 * filled["lr"]
+    return TrainingOptions(script=script, **filled)
+
+
+def check_noise(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
+    """Bad usage where CoNeS is to add noise to a user's own labels, and nothing says how much."""
+    traits = SCRIPTS[options.script].traits
     if (
-        script == "main_CoNeS"
+        {RECIPE, ADDS_NOISE} <= traits
         and options.dataset == "files"
-        and options.partial_rate is None
-        and not has_noise(options)
+        and "partial_rate" not in given
+        and options.partial_rate is not None
     ):
         parser.error(
             "--partial_rate is needed: the noise to add to your labels, unless there is a "
             "--noise_file; main_real.py takes them as they are"
         )
-    is_cones = hasattr(options, "recipe")
-    flag, user = ("recipe", "posterior") if is_cones else ("loss", "bce-forward")
-    if options.noise_rate is not None and getattr(options, flag) != user:
-        parser.error(f"--noise_rate is for --{flag} {user}")
-    if is_cones:
-        check_recipe_flags(parser, options)
-    # The other scripts make a noise file that is missing.
-    more = {"noise_file": "one that review.py wrote"} if script == "main_real" else {}
-    check_inputs(options, **more)
-    check_cache(options)
-    return resolve(options)
 
 
-def check_cache(options: argparse.Namespace) -> None:
-    """Refuse a --cache that cannot be made; one that is there may be whole, and only read."""
-    if options.cache is not None and not Path(options.cache).is_dir():
-        check_writable(Path(options.cache), "--cache")
-
-
-def check_recipe_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Bad usage (exit status 2) where a flag would do nothing in the recipe."""
-    recipe = options.recipe or DEFAULTS["recipe"]
-    if recipe == "posterior":
+def check_method(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
+    """Bad usage (exit status 2) where a flag would do nothing in the recipe or loss."""
+    if "noise_rate" in given and options.method not in ("posterior", "bce-forward"):
+        has_recipe = RECIPE in SCRIPTS[options.script].traits
+        user = "--recipe posterior" if has_recipe else "--loss bce-forward"
+        parser.error(f"--noise_rate is for {user}")
+    if options.method == "posterior":
         for name in ("tau", "clusters", "beta", "r_ws", "mu", "gamma"):
-            if getattr(options, name) is not None:
+            if name in given:
                 parser.error(f"--{name} is for --recipe paper and released")
-    parts = ABLATIONS.get(recipe, ())
+    parts = ABLATIONS.get(options.method, ())
     for part in options.ablate or ():
         if part not in parts:
             can = f"can ablate {', '.join(parts)}" if parts else "has nothing to ablate"
-            parser.error(f"--ablate {part}: --recipe {recipe} {can}")
-
-
-def has_noise(options: argparse.Namespace) -> bool:
-    """Whether there is a candidate file to train on."""
-    return options.noise_file is not None and Path(options.noise_file).exists()
-
-
-def resolve(options: argparse.Namespace) -> argparse.Namespace:
-    """Fill what was not given with the defaults of the recipe, the data set and the paper."""
-    recipe = RECIPE_DEFAULTS.get(getattr(options, "recipe", None) or "", {})
-    defaults = DEFAULTS | DATASET_DEFAULTS.get(options.dataset, {}) | recipe
-    if has_noise(options):
-        del defaults["partial_rate"]  # the file has its own rate, checked only if one is given
-    for name, value in vars(options).items():
-        if value is None and name in defaults:
-            setattr(options, name, defaults[name])
-    if options.lr_head is None:
-        # The released code's group of ten times the rate matches no parameter; and from scratch
-        # the trunk is as new as the head.
-        same = options.dataset == "digits" or getattr(options, "recipe", None) == "released"
-        options.lr_head = options.lr if same else 10 * options.lr
-    return options
+            parser.error(f"--ablate {part}: --recipe {options.method} {can}")

@@ -1,0 +1,38 @@
+"""What can be asked for by name."""
+
+# What main_BCE.py trains with; pipeline/baselines has the formulas and papers.
+LOSSES = {
+    "bce": "binary cross-entropy: every candidate is taken for true",
+    "bce-forward": "bce of a candidate's probability, p + (1 - p) x noise rate (Patrini et al. "
+    "2017, forward correction)",
+    "focal": "easy labels weigh little (Lin et al. 2017)",
+    "asl": "easy negatives weigh little, the easiest nothing (Ridnik et al. 2021)",
+    "hill": "negatives with a very high score are let be, as missing labels (Zhang et al. 2021)",
+    "splc": "from epoch 2 on negatives with p > 0.6 are taken for true (Zhang et al. 2021)",
+    "ll-r": "from epoch 2 on the candidates of largest loss are left out, each epoch 0.2% of all "
+    "labels more (Kim et al. 2022)",
+    "ll-ct": "as ll-r, but they are taken for false",
+    "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
+}
+RECIPES = ("paper", "released", "posterior")
+
+# What --ablate takes: steps of the recipe paper that the released code computes otherwise, and
+# parts that the recipe posterior can do without.
+ABLATIONS = {
+    "paper": (
+        "screen_pixels",
+        "batch_prototypes",
+        "class_order",
+        "scale",
+        "update_correlation",
+        "select_pseudo_labels",
+        "weights",
+    ),
+    "posterior": ("context_prior", "offset", "variance_weight", "nonempty"),
+}
+FORMER_ABLATIONS = {"company": "context_prior", "gain": "variance_weight"}
+
+DATASETS = ("voc07", "coco", "nuswide", "vg256", "cub200", "digits", "files")
+# NUS-WIDE's labels are as found: no noise is added to them.
+CLEAN_DATASETS = tuple(name for name in DATASETS if name != "nuswide")
+FOUND_DATASETS = ("nuswide", "files")

@@ -1,0 +1,117 @@
+"""Kinds of values that options take: what a flag's text becomes, and what a stored run may hold.
+
+Nothing here imports torch, so that --help answers at once.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Kind(Protocol):
+    """A kind of value."""
+
+    def parse(self, text: str) -> Any:
+        """Read the value of a flag; argparse.ArgumentTypeError says what was expected."""
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value, as JSON gives it, is of this kind."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number of `type` in [low, high], or (low, high] if `open_low`."""
+
+    type: type[int] | type[float]
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+
+    def parse(self, text: str) -> Any:
+        """Read a number; of alternatives, as the authors write '224/448', the first."""
+        noun = "a whole number" if self.type is int else "a number"
+        first, *others = text.split("/")
+        try:
+            value = self.type(first)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {noun}, but got {text!r}") from None
+        if not self._in_range(value):
+            left = f"above {self.low:g}" if self.open_low else f"of at least {self.low:g}"
+            right = "" if self.high > 1e9 else f" and at most {self.high:g}"
+            raise argparse.ArgumentTypeError(f"expected {noun} {left}{right}, but got {text}")
+        if others:
+            print(f"{text} lists alternatives: taking the first, {first}", file=sys.stderr)
+        return value
+
+    def holds(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        return self._in_range(value) and not (self.type is int and isinstance(value, float))
+
+    def _in_range(self, value: float) -> bool:
+        above = self.low < value if self.open_low else self.low <= value
+        return above and value <= self.high
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, whose text names them."""
+
+    values: tuple[Any, ...]
+
+    def parse(self, text: str) -> Any:
+        found = {str(value): value for value in self.values}
+        if text not in found:
+            raise argparse.ArgumentTypeError(
+                f"expected one of {', '.join(found)}, but got {text!r}"
+            )
+        return found[text]
+
+    def holds(self, value: Any) -> bool:
+        return not isinstance(value, bool) and value in self.values
+
+
+@dataclass(frozen=True)
+class Names:
+    """Texts of which some have older names, which are still read."""
+
+    former: Mapping[str, str]
+
+    def parse(self, text: str) -> str:
+        return self.former.get(text, text)
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+
+class Text:
+    """Any text."""
+
+    def parse(self, text: str) -> str:
+        return text
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+
+class Switch:
+    """True where its flag is given, which takes no value."""
+
+    def parse(self, text: str) -> bool:
+        raise argparse.ArgumentTypeError(f"expected no value, but got {text!r}")
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+
+TEXT, SWITCH = Text(), Switch()
+COUNT = Number(int, 1)
+NATURAL = Number(int, 0, 2**63 - 1)
+POSITIVE = Number(float, 0, 1e9, open_low=True)
+NOT_NEGATIVE = Number(float, 0, 1e9)
+SHARE = Number(float, 0, 1)
+RATE = Number(float, 0, 0.99)
+SIDE = Number(int, 16, 2**14)  # of an image, in pixels

@@ -1,0 +1,216 @@
+"""Options as one table: a dataclass whose fields are flags.
+
+A field says all there is to know of an option: its kind and range, its default in general, by
+data set and by recipe, its help, since when runs store it, and what may change when a run is
+resumed. The parser, --help, the check of a stored run, resuming and the table of
+docs/training.md come from it.
+"""
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+from utils.errors import UserError
+from utils.options.kinds import SWITCH, TEXT, Choice, Kind
+
+T = TypeVar("T")
+FLAG = "flag"  # key of a field's metadata
+OF_ANY_SCRIPT = ""
+
+
+class Flag(NamedTuple):
+    """What a field says beside its name, type and general default.
+
+    help: meaning and unit. kind: of its values. group: heading in --help; None is positional or
+    without heading. metavar: stands for the value in --help. by_case: defaults of data sets and
+    recipes. shown_default: describes the default where it is no single value; None shows the
+    value. many: a list of values, "+" (at least one), "*" or "append". trait: scripts that have
+    it, see `Script.traits`. stored: False of what no run keeps. since_value: what runs did before
+    there was the option; UNSET for options that all runs have. on_resume: "keep", "change" where a
+    resumed run may have another value, "move" of places. reads: what to give, of flags that name a
+    file or folder to read.
+    """
+
+    help: str
+    kind: Kind
+    group: str | None
+    metavar: str | None
+    by_case: Mapping[str, Any]
+    shown_default: str | None
+    many: str | None
+    trait: str
+    stored: bool
+    since_value: Any
+    on_resume: str
+    reads: str | None
+
+
+UNSET: Any = object()
+
+
+def option(
+    default: Any,
+    help: str,
+    kind: Kind = TEXT,
+    *,
+    group: str | None = None,
+    metavar: str | None = None,
+    by_case: Mapping[str, Any] | None = None,
+    shown_default: str | None = None,
+    many: str | None = None,
+    trait: str = OF_ANY_SCRIPT,
+    stored: bool = True,
+    since_value: Any = UNSET,
+    on_resume: str = "keep",
+    reads: str | None = None,
+) -> Any:
+    """A dataclass field that is a flag; see `Flag`."""
+    flag = Flag(
+        help,
+        kind,
+        group,
+        metavar,
+        by_case or {},
+        shown_default,
+        many,
+        trait,
+        stored,
+        since_value,
+        on_resume,
+        reads,
+    )
+    metadata = {FLAG: flag}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flags_of(options: Any) -> dict[str, tuple[dataclasses.Field, Flag]]:
+    """The fields of a dataclass, or of one's instance, that are flags, by name."""
+    fields = dataclasses.fields(options)
+    return {field.name: (field, field.metadata[FLAG]) for field in fields if FLAG in field.metadata}
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """The general default."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+class OptionsParser(argparse.ArgumentParser):
+    """Flags in full only, and one line, not the usage, for what is wrong with them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        line = " ".join(message.split())
+        self.exit(2, f"error: {line}; {self.prog} --help lists all flags\n")
+
+    def need(self, value: Any, flag: str, expected: str) -> None:
+        """Bad usage where a flag is missing; `required` would say so before misspelt ones."""
+        if value is None:
+            self.error(f"{flag} is needed: {expected}")
+
+    def add_options(
+        self,
+        table: type,
+        traits: frozenset[str] = frozenset(),
+        cases: Sequence[str] = (),
+        kinds: Mapping[str, Kind] | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add the flags of a table that scripts with these traits have.
+
+        Args:
+            table: the dataclass.
+            traits: of the script.
+            cases: data sets and recipes that it takes, whose own defaults are shown.
+            kinds: of options that the script takes fewer values of, by name.
+            notes: text below a group's heading.
+        """
+        groups: dict[str | None, Any] = {None: self}
+        for name, (field, flag) in flags_of(table).items():
+            if flag.trait and flag.trait not in traits:
+                continue
+            flag = flag._replace(kind=(kinds or {}).get(name, flag.kind))
+            if flag.group not in groups:
+                note = (notes or {}).get(str(flag.group))
+                groups[flag.group] = self.add_argument_group(flag.group, note)
+            shown = describe_default(default_of(field), flag, cases)
+            arguments: dict[str, Any] = {"help": f"{flag.help} ({shown})" if shown else flag.help}
+            if flag.kind is SWITCH:
+                arguments |= {"action": "store_true", "default": None}
+            else:
+                arguments |= {"type": flag.kind.parse, "metavar": metavar_of(name, flag)}
+                if flag.many == "append":
+                    arguments["action"] = "append"
+                elif flag.many:
+                    arguments["nargs"] = flag.many
+            positional = flag.many == "*"
+            groups[flag.group].add_argument(name if positional else f"--{name}", **arguments)
+
+    def given(self, argv: Sequence[str] | None) -> dict[str, Any]:
+        """The options that a command line gives, by name."""
+        values = vars(self.parse_args(argv))
+        return {name: value for name, value in values.items() if value not in (None, [])}
+
+
+def parse(table: type[T], parser: OptionsParser, argv: Sequence[str] | None = None) -> T:
+    """Read a command line into a table all of whose flags the script has."""
+    parser.add_options(table)
+    return table(**parser.given(argv))
+
+
+def metavar_of(name: str, flag: Flag) -> str:
+    """What stands for a flag's value in --help."""
+    if flag.metavar is not None:
+        return flag.metavar
+    if isinstance(flag.kind, Choice):
+        return "{" + ",".join(map(str, flag.kind.values)) + "}"
+    return name.upper()
+
+
+def describe_default(default: Any, flag: Flag, cases: Sequence[str] = ()) -> str:
+    """For example 'default 1; coco 4', naming those of `cases` that have one of their own."""
+    if flag.shown_default is not None:
+        return flag.shown_default
+    if default is None:
+        parts = ["default: not given"]
+    elif flag.kind is SWITCH:
+        return ""
+    else:
+        values = default if isinstance(default, list) else [default]
+        parts = [f"default {' '.join(map(str, values))}"]
+    parts += [f"{case} {flag.by_case[case]}" for case in cases if case in flag.by_case]
+    return "; ".join(parts)
+
+
+def check_inputs(options: Any, **instead: str | None) -> None:
+    """Refuse what is to be read and is not there, before anything is loaded.
+
+    Args:
+        options: a table; those of its flags that name something to read are looked at.
+        instead: what to give of a flag, in other words than the table's; None passes it over.
+
+    Raises:
+        UserError: one names nothing that exists, or nothing that may be looked at.
+    """
+    for name, (_, flag) in flags_of(options).items():
+        place, expected = getattr(options, name), instead.get(name, flag.reads)
+        if place is None or expected is None or (name == "weights" and place in NO_FILES):
+            continue
+        try:
+            os.stat(place)
+        except PermissionError:
+            raise UserError(
+                f"--{name} {place} lies in a folder that you may not read: give {expected}"
+            ) from None
+        except (OSError, ValueError):  # or a name that no file can have
+            raise UserError(f"--{name} {place} does not exist: give {expected}") from None
+
+
+NO_FILES = ("imagenet", "none")  # of --weights
