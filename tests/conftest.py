@@ -41,7 +41,7 @@ def browser():
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
+def call_script(monkeypatch, tmp_path, capsys):
     """Call a script as the shell would, in an empty folder: (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 

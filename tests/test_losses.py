@@ -444,18 +444,18 @@ SMALL = (
 ).split()
 
 
-def train(run, devkit, *flags):
-    return run("main_BCE", "--dataset", "voc07", "--path_images", devkit, *SMALL, *flags)
+def train(call_script, devkit, *flags):
+    return call_script("main_BCE", "--dataset", "voc07", "--path_images", devkit, *SMALL, *flags)
 
 
 def records(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_the_flag_chooses_what_is_trained(run, devkit, tmp_path):
+def test_the_flag_chooses_what_is_trained(call_script, devkit, tmp_path):
     for name in ("bce", "asl"):
         flags = ["--total_epoch", 1, "--loss", name, "--output_dir", name]
-        status, _, err = train(run, devkit, *flags)
+        status, _, err = train(call_script, devkit, *flags)
         assert status == 0, err
         options = json.loads((tmp_path / name / "config.json").read_text())["options"]
         assert (options["loss"], options["noise_rate"]) == (name, None)
@@ -464,11 +464,13 @@ def test_the_flag_chooses_what_is_trained(run, devkit, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bce-forward", "ll-r"])
-def test_a_resumed_run_of_a_loss_that_changes_equals_an_unbroken_one(name, run, devkit, tmp_path):
+def test_a_resumed_run_of_a_loss_that_changes_equals_an_unbroken_one(
+    name, call_script, devkit, tmp_path
+):
     flags = ["--loss", name, "--output_dir"]
-    assert train(run, devkit, *flags, "whole", "--total_epoch", 3)[0] == 0
-    assert train(run, devkit, *flags, "parts", "--total_epoch", 1)[0] == 0
-    assert run("main_BCE", "--resume", "parts", "--loss", name, "--total_epoch", 3)[0] == 0
+    assert train(call_script, devkit, *flags, "whole", "--total_epoch", 3)[0] == 0
+    assert train(call_script, devkit, *flags, "parts", "--total_epoch", 1)[0] == 0
+    assert call_script("main_BCE", "--resume", "parts", "--loss", name, "--total_epoch", 3)[0] == 0
     whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
     if name == "bce-forward":
@@ -477,12 +479,12 @@ def test_a_resumed_run_of_a_loss_that_changes_equals_an_unbroken_one(name, run, 
         assert rates == [record["noise_rate"] for record in records(tmp_path / "whole")]
 
 
-def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(run, devkit, tmp_path):
+def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(call_script, devkit, tmp_path):
     flags = "--loss bce-forward --noise_rate 0.3 --total_epoch 1 --output_dir r".split()
-    assert train(run, devkit, *flags)[0] == 0
+    assert train(call_script, devkit, *flags)[0] == 0
     assert records(tmp_path / "r")[0]["noise_rate"] == pytest.approx(0.3)
     for flag, message in (("--noise_rate 0.2", "0.2 differs from the 0.3"), ("--loss asl", "asl")):
-        status, _, err = run("main_BCE", "--resume", "r", *flag.split())
+        status, _, err = call_script("main_BCE", "--resume", "r", *flag.split())
         assert status == 1
         assert message in err
         assert len(err.strip().splitlines()) == 1
@@ -497,14 +499,14 @@ def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(run, devkit,
         ("--loss bce-forward --noise_rate 1", "at most 0.99, but got 1"),
     ],
 )
-def test_a_wrong_flag_is_bad_usage(flags, message, run, devkit):
-    status, _, err = train(run, devkit, *flags.split())
+def test_a_wrong_flag_is_bad_usage(flags, message, call_script, devkit):
+    status, _, err = train(call_script, devkit, *flags.split())
     assert status == 2
     assert message in err.strip().splitlines()[-1]
 
 
-def test_other_scripts_do_not_take_the_flags_of_baselines(run):
+def test_other_scripts_do_not_take_the_flags_of_baselines(call_script):
     for script in ("main_CoNeS", "main_real"):
-        status, _, err = run(script, "--dataset", "files", "--loss", "asl")
+        status, _, err = call_script(script, "--dataset", "files", "--loss", "asl")
         assert status == 2
         assert "unrecognized arguments: --loss asl" in err

@@ -47,7 +47,7 @@ def trained(photos):
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, capsys):
+def call(monkeypatch, tmp_path, capsys):
     """Call a script as the shell would, in an empty folder: (status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
@@ -91,9 +91,9 @@ def last_line(text):
     ],
 )
 def test_a_file_fits_the_training_images_and_says_what_it_holds(
-    run, photos, request, tmp_path, noise, name, rate
+    call, photos, request, tmp_path, noise, name, rate
 ):
-    status, out, err = run(*files(photos), *noise_flags(noise, photos, request), "--seed", "3")
+    status, out, err = call(*files(photos), *noise_flags(noise, photos, request), "--seed", "3")
     assert (status, err) == (0, "")
     path = tmp_path / "pre-processed-data" / f"{name}.npy"
     candidates, metadata = read_candidates(path)
@@ -122,10 +122,10 @@ def test_a_file_fits_the_training_images_and_says_what_it_holds(
 
 
 @pytest.mark.parametrize("noise", ["uniform", "class", "cooccurrence", "instance"])
-def test_a_seed_fixes_the_file(run, photos, request, tmp_path, noise):
+def test_a_seed_fixes_the_file(call, photos, request, tmp_path, noise):
     flags = [*files(photos), *noise_flags(noise, photos, request)]
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        assert run(*flags, "--seed", seed, "--output", f"new/{name}.npy")[0] == 0
+        assert call(*flags, "--seed", seed, "--output", f"new/{name}.npy")[0] == 0
     first, second, other = (
         [(tmp_path / "new" / f"{name}.{suffix}").read_bytes() for suffix in ("npy", "json")]
         for name in "abc"
@@ -134,8 +134,8 @@ def test_a_seed_fixes_the_file(run, photos, request, tmp_path, noise):
     assert first[0] != other[0]
 
 
-def test_uniform_digits_are_those_that_training_makes(run, tmp_path):
-    status, out, _ = run("--dataset", "digits", "--partial_rate", "0.1", "--seed", "2")
+def test_uniform_digits_are_those_that_training_makes(call, tmp_path):
+    status, out, _ = call("--dataset", "digits", "--partial_rate", "0.1", "--seed", "2")
     assert status == 0
     candidates, _ = read_candidates(tmp_path / "pre-processed-data" / "digits_0.1.npy")
     targets = digits.load("train").targets
@@ -143,8 +143,8 @@ def test_uniform_digits_are_those_that_training_makes(run, tmp_path):
     assert "realised rate 0.10" in out
 
 
-def test_the_table_gives_each_class_its_counts_and_rate(run, photos, tmp_path):
-    _, out, _ = run(*files(photos), "--noise", "class", "--class_rates", photos / "rates.json")
+def test_the_table_gives_each_class_its_counts_and_rate(call, photos, tmp_path):
+    _, out, _ = call(*files(photos), "--noise", "class", "--class_rates", photos / "rates.json")
     candidates, _ = read_candidates(tmp_path / "pre-processed-data" / "files_class.npy")
     targets = label_file.load(photos / "photos.csv")["train"].targets
     header, *rows = out.splitlines()[:5]
@@ -158,12 +158,12 @@ def test_the_table_gives_each_class_its_counts_and_rate(run, photos, tmp_path):
         assert rate == pytest.approx(RATES[name], abs=0.14)
 
 
-def test_class_noise_without_rates_of_its_own_spreads_them_by_seed(run, photos, tmp_path):
+def test_class_noise_without_rates_of_its_own_spreads_them_by_seed(call, photos, tmp_path):
     targets = label_file.load(photos / "photos.csv")["train"].targets
     flags = [*files(photos), "--noise", "class", "--partial_rate", "0.4"]
     found = []
     for seed in range(8):
-        assert run(*flags, "--seed", seed, "--output", f"{seed}.npy")[0] == 0
+        assert call(*flags, "--seed", seed, "--output", f"{seed}.npy")[0] == 0
         candidates, metadata = read_candidates(tmp_path / f"{seed}.npy")
         assert (metadata["rate"], metadata["model"]) == (0.4, "class")
         found.append([candidates[targets[:, c] == 0, c].mean() for c in range(len(CLASSES))])
@@ -171,9 +171,9 @@ def test_class_noise_without_rates_of_its_own_spreads_them_by_seed(run, photos, 
     assert len(np.unique(np.argsort(found), axis=0)) > 2
 
 
-def test_cooccurrence_noise_adds_the_partner(run, photos, tmp_path):
+def test_cooccurrence_noise_adds_the_partner(call, photos, tmp_path):
     flags = ["--noise", "cooccurrence", "--partial_rate", "0.2"]
-    assert run(*files(photos), *flags)[0] == 0
+    assert call(*files(photos), *flags)[0] == 0
     path = tmp_path / "pre-processed-data" / "files_cooccurrence_0.2.npy"
     candidates, _ = read_candidates(path)
     targets = label_file.load(photos / "photos.csv")["train"].targets
@@ -184,7 +184,7 @@ def test_cooccurrence_noise_adds_the_partner(run, photos, tmp_path):
     assert added[~partners].sum() == 0
 
 
-def test_instance_noise_adds_what_the_run_takes_for_true(run, photos, tmp_path, monkeypatch):
+def test_instance_noise_adds_what_the_run_takes_for_true(call, photos, tmp_path, monkeypatch):
     targets = label_file.load(photos / "photos.csv")["train"].targets
     taken = np.random.default_rng(1).random(targets.shape) < 0.5
     scores = np.where(taken, 20, -20).astype(np.float32)
@@ -193,28 +193,28 @@ def test_instance_noise_adds_what_the_run_takes_for_true(run, photos, tmp_path, 
     monkeypatch.setattr(make_candidates, take, lambda options, _: asked.append(options) or scores)
     (tmp_path / "r").mkdir()
     flags = "--noise instance --partial_rate 0.4 --load_from r".split()
-    assert run(*files(photos), *flags, "--output", "n.npy")[0] == 0
+    assert call(*files(photos), *flags, "--output", "n.npy")[0] == 0
     candidates, _ = read_candidates(tmp_path / "n.npy")
     assert [options.load_from for options in asked] == ["r"]
     assert candidates[taken].mean() > 0.75
     np.testing.assert_array_equal(candidates[~taken], targets[~taken])
 
 
-def test_the_device_of_instance_noise_is_that_of_the_classifier(run, photos, trained):
+def test_the_device_of_instance_noise_is_that_of_the_classifier(call, photos, trained):
     flags = [*files(photos), "--partial_rate", "0.2", "--device", "tpu", "--output", "n.npy"]
-    status, _, err = run(*flags)
+    status, _, err = call(*flags)
     assert (status, "--device belongs to --noise instance" in err) == (2, True)
-    status, _, err = run(*flags, "--noise", "instance", "--load_from", trained)
+    status, _, err = call(*flags, "--noise", "instance", "--load_from", trained)
     assert (status, "--device tpu cannot be used here" in err) == (1, True)
 
 
-def test_training_takes_the_written_file(run, photos):
-    assert run(*files(photos), "--partial_rate", "0.3", "--seed", "4", "--output", "n.npy")[0] == 0
+def test_training_takes_the_written_file(call, photos):
+    assert call(*files(photos), "--partial_rate", "0.3", "--seed", "4", "--output", "n.npy")[0] == 0
     flags = [*files(photos), *SMALL, "--output_dir", "r", "--noise_file", "n.npy"]
-    status, out, _ = run(*flags, script="main_BCE")
+    status, out, _ = call(*flags, script="main_BCE")
     assert status == 0
     assert "candidates: n.npy (from file, seed 4, not --seed 0" in out
-    status, _, err = run(*flags[:-4], "--partial_rate", "0.2", *flags[-2:], script="main_BCE")
+    status, _, err = call(*flags[:-4], "--partial_rate", "0.2", *flags[-2:], script="main_BCE")
     assert status == 1
     assert "n.json says rate 0.3, but 0.2 is asked for" in last_line(err)
 
@@ -238,9 +238,9 @@ def test_training_takes_the_written_file(run, photos):
         ("--noise gaussian", "invalid choice"),
     ],
 )
-def test_flags_that_do_not_belong_together_exit_with_2(run, tmp_path, flags, message):
+def test_flags_that_do_not_belong_together_exit_with_2(call, tmp_path, flags, message):
     # Before any file is looked for, for there is no such list.
-    status, _, err = run("--dataset", "files", "--labels", "no.csv", *flags.split())
+    status, _, err = call("--dataset", "files", "--labels", "no.csv", *flags.split())
     assert status == 2
     assert message in last_line(err)
     assert not list(tmp_path.iterdir())
@@ -265,14 +265,14 @@ def test_flags_that_do_not_belong_together_exit_with_2(run, tmp_path, flags, mes
         (RATES | {"hen": None}, "expected a rate in [0, 1) for hen: None"),
     ],
 )
-def test_wrong_class_rates_are_refused_in_one_line(run, photos, tmp_path, content, message):
+def test_wrong_class_rates_are_refused_in_one_line(call, photos, tmp_path, content, message):
     path = tmp_path / "rates.json"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
     flags = [*files(photos), "--noise", "class", "--class_rates", "rates.json"]
-    status, _, err = run(*flags)
+    status, _, err = call(*flags)
     assert status == 1
     assert len(err.splitlines()) == 1
     assert err.startswith("error: --class_rates rates.json")
@@ -281,9 +281,9 @@ def test_wrong_class_rates_are_refused_in_one_line(run, photos, tmp_path, conten
 
 
 @pytest.mark.parametrize("name", ["noise", "noise.json", "pre-processed-data/", "files_0.1"])
-def test_an_output_that_is_no_npy_is_refused_before_any_work(run, tmp_path, name):
+def test_an_output_that_is_no_npy_is_refused_before_any_work(call, tmp_path, name):
     flags = ["--dataset", "files", "--labels", "no.csv", "--partial_rate", "0.1", "--output", name]
-    status, _, err = run(*flags)
+    status, _, err = call(*flags)
     assert status == 1
     assert len(err.splitlines()) == 1
     assert "expected a name that ends with .npy" in err
@@ -297,58 +297,58 @@ def test_an_output_that_is_no_npy_is_refused_before_any_work(run, tmp_path, name
         ("labels.json/n.npy", "--output labels.json/n.npy cannot be made: "),
     ],
 )
-def test_an_output_does_not_replace_other_files(run, photos, tmp_path, output, message):
+def test_an_output_does_not_replace_other_files(call, photos, tmp_path, output, message):
     (tmp_path / "labels.json").write_text('{"images": []}')
-    status, _, err = run(*files(photos), "--partial_rate", "0.2", "--output", output)
+    status, _, err = call(*files(photos), "--partial_rate", "0.2", "--output", output)
     assert (status, len(err.splitlines())) == (1, 1)
     assert message in err
     assert (tmp_path / "labels.json").read_text() == '{"images": []}'
 
 
-def test_a_rate_that_the_noise_cannot_reach_is_refused(run, photos):
+def test_a_rate_that_the_noise_cannot_reach_is_refused(call, photos):
     # Of the labels beside a cat or dog, no hen or owl ever is one.
-    status, _, err = run(*files(photos), "--noise", "cooccurrence", "--partial_rate", "0.9")
+    status, _, err = call(*files(photos), "--noise", "cooccurrence", "--partial_rate", "0.9")
     assert status == 1
     assert len(err.splitlines()) == 1
     assert "--partial_rate cannot be had by cooccurrence noise: Expected a rate of at most" in err
 
 
-def test_class_rates_that_would_reach_1_are_refused(run, photos):
-    status, _, err = run(*files(photos), "--noise", "class", "--partial_rate", "0.6")
+def test_class_rates_that_would_reach_1_are_refused(call, photos):
+    status, _, err = call(*files(photos), "--noise", "class", "--partial_rate", "0.6")
     assert status == 2
     assert "--noise class needs rates of at most 0.5" in err
 
 
-def test_a_run_on_other_classes_or_in_another_order_is_refused(run, photos, trained, tmp_path):
+def test_a_run_on_other_classes_or_in_another_order_is_refused(call, photos, trained, tmp_path):
     flags = ["--noise", "instance", "--partial_rate", "0.2", "--load_from"]
     listing = ["--classes", photos / "reversed.txt"]
-    status, _, err = run(*files(photos), *listing, *flags, trained)
+    status, _, err = call(*files(photos), *listing, *flags, trained)
     assert status == 1
     assert "was trained on other classes than files has, or in another order" in err
-    status, _, err = run("--dataset", "digits", *flags, trained)
+    status, _, err = call("--dataset", "digits", *flags, trained)
     assert status == 1
     assert "scores 4 classes, but digits has 10" in err
-    status, _, err = run(*files(photos), *flags, photos)
+    status, _, err = call(*files(photos), *flags, photos)
     assert status == 1
     assert "holds neither model.safetensors nor last.pt" in err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_without_weights_is_refused_in_one_line(run, photos, trained, tmp_path):
+def test_a_run_without_weights_is_refused_in_one_line(call, photos, trained, tmp_path):
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.json").write_bytes((trained / "config.json").read_bytes())
     flags = ["--noise", "instance", "--partial_rate", "0.2", "--load_from", "begun"]
-    status, _, err = run(*files(photos), *flags)
+    status, _, err = call(*files(photos), *flags)
     assert status == 1
     assert len(err.splitlines()) == 1
     assert "begun holds neither model.safetensors nor last.pt" in err
 
 
-def test_an_existing_file_is_never_overwritten(run, photos, tmp_path):
+def test_an_existing_file_is_never_overwritten(call, photos, tmp_path):
     flags = [*files(photos), "--partial_rate", "0.2", "--output", "a.npy"]
-    assert run(*flags)[0] == 0
+    assert call(*flags)[0] == 0
     before = (tmp_path / "a.npy").read_bytes()
-    status, _, err = run(*flags, "--seed", "5")
+    status, _, err = call(*flags, "--seed", "5")
     assert status == 1
     assert last_line(err) == "error: --output a.npy exists: give another name, or move it away"
     assert (tmp_path / "a.npy").read_bytes() == before

@@ -47,10 +47,10 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def trained(run, devkit):
+def trained(call_script, devkit):
     """A finished run in r, on VOC's classes."""
     flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--partial_rate", 0]
-    assert run("main_BCE", *flags, "--output_dir", "r")[0] == 0
+    assert call_script("main_BCE", *flags, "--output_dir", "r")[0] == 0
     return "r"
 
 
@@ -74,8 +74,8 @@ def expected_probabilities(path):
 
 
 @pytest.mark.parametrize("flags", ["", "--batch_size 1", "--batch_size 3 --workers 2"])
-def test_every_readable_photo_gets_labels_and_scores(flags, run, trained, photos, tmp_path):
-    status, out, err = run(
+def test_every_readable_photo_gets_labels_and_scores(flags, call_script, trained, photos, tmp_path):
+    status, out, err = call_script(
         "predict", photos, "--load_from", "r", "--output_dir", "p", *flags.split()
     )
     assert status == 0
@@ -95,29 +95,31 @@ def test_every_readable_photo_gets_labels_and_scores(flags, run, trained, photos
         assert len(shown) == len(above)
 
 
-def test_tuned_thresholds_are_applied_and_a_flag_overrides_them(run, trained, photos, tmp_path):
+def test_tuned_thresholds_are_applied_and_a_flag_overrides_them(
+    call_script, trained, photos, tmp_path
+):
     limits = {name: 1e9 if name != "cow" else -1e9 for name in voc.CLASSES}
     content = {"thresholds": limits, "split": "train", "dataset": "voc07"}
     content["weights_sha256"] = weights_sha256(read_checkpoint("r"))
     (tmp_path / "r" / "thresholds.json").write_text(json.dumps(content))
-    _, out, _ = run("predict", photos, "--load_from", "r", "--output_dir", "p")
+    _, out, _ = call_script("predict", photos, "--load_from", "r", "--output_dir", "p")
     assert "thresholds  tuned on train images of voc07" in out
     assert {row["labels"] for row in written(tmp_path / "p")[0]} == {"cow"}
     flags = ["--output_dir", "all", "--threshold", 0]
-    assert run("predict", photos, "--load_from", "r", *flags)[0] == 0
+    assert call_script("predict", photos, "--load_from", "r", *flags)[0] == 0
     assert {len(line["labels"]) for line in written(tmp_path / "all")[1]} == {20}
-    assert run("predict", "--load_from", "r", "--export", "m.onnx")[0] == 0
+    assert call_script("predict", "--load_from", "r", "--export", "m.onnx")[0] == 0
     metadata = onnxruntime.InferenceSession("m.onnx").get_modelmeta().custom_metadata_map
     assert json.loads(metadata["thresholds"]) == limits
     (tmp_path / "r" / "thresholds.json").write_text(json.dumps(content | {"weights_sha256": "1"}))
-    status, _, err = run("predict", photos, "--load_from", "r")
+    status, _, err = call_script("predict", photos, "--load_from", "r")
     assert status == 1
     assert "thresholds.json was tuned for other weights than" in last_line(err)
 
 
-def test_maps_are_drawn_for_every_image_of_a_batch(run, trained, photos, tmp_path):
+def test_maps_are_drawn_for_every_image_of_a_batch(call_script, trained, photos, tmp_path):
     flags = ["--output_dir", "p", "--cam", "maps", "--top", 2]
-    assert run("predict", photos, "--load_from", "r", *flags)[0] == 0
+    assert call_script("predict", photos, "--load_from", "r", *flags)[0] == 0
     found = sorted(
         str(p.relative_to(tmp_path / "maps")) for p in (tmp_path / "maps").rglob("*.png")
     )
@@ -128,8 +130,10 @@ def test_maps_are_drawn_for_every_image_of_a_batch(run, trained, photos, tmp_pat
         assert np.abs(sheet[26:, :240].astype(int) - sheet[26:, 246:486]).max() > 0
 
 
-def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(run, trained, tmp_path):
-    status, out, err = run("predict", "--load_from", "r", "--export", "m.onnx")
+def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(
+    call_script, trained, tmp_path
+):
+    status, out, err = call_script("predict", "--load_from", "r", "--export", "m.onnx")
     assert status == 0, err
     assert "exported    m.onnx; onnxruntime differs by" in out
     session = onnxruntime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"])
@@ -147,42 +151,42 @@ def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(run, trai
         np.testing.assert_allclose(cams, expected.cams, atol=1e-4)
 
 
-def test_an_export_that_differs_leaves_nothing(run, trained, tmp_path, monkeypatch):
+def test_an_export_that_differs_leaves_nothing(call_script, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
-    status, _, err = run("predict", "--load_from", "r", "--export", "m.onnx")
+    status, _, err = call_script("predict", "--load_from", "r", "--export", "m.onnx")
     assert status == 1
     assert "m.onnx is not written: onnxruntime differs from torch by" in last_line(err)
     assert not list(tmp_path.glob("*.onnx"))
 
 
-def test_a_missing_library_is_asked_for(run, trained, monkeypatch):
+def test_a_missing_library_is_asked_for(call_script, trained, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    status, _, err = run("predict", "--load_from", "r", "--export", "m.onnx")
+    status, _, err = call_script("predict", "--load_from", "r", "--export", "m.onnx")
     assert status == 1
     assert "--export needs onnxscript: python -m pip install -r requirements-export.txt" in err
 
 
 @pytest.mark.parametrize("dataset", ["voc07", "coco", "nuswide"])
-def test_a_downloaded_file_gets_the_names_of_its_data_set(dataset, run, photos, tmp_path):
+def test_a_downloaded_file_gets_the_names_of_its_data_set(dataset, call_script, photos, tmp_path):
     names = {"voc07": voc.CLASSES, "coco": coco.CLASSES, "nuswide": nuswide.CLASSES}[dataset]
     assert len(names) == {"voc07": 20, "coco": 80, "nuswide": 81}[dataset]
     state = released_form(assemble("resnet18", 64, "gap", len(names), 1, 0.1, "none"))
     torch.save(state, tmp_path / "w.pth")
     flags = ["--load_from", "w.pth", "--img_size", 64, "--output_dir", "p"]
-    status, _, err = run("predict", photos / "a.png", *flags, "--dataset", dataset)
+    status, _, err = call_script("predict", photos / "a.png", *flags, "--dataset", dataset)
     assert status == 0, err
     assert list(written(tmp_path / "p")[1][0]["scores"]) == list(names)
 
 
-def test_names_come_from_a_file(run, photos, tmp_path):
+def test_names_come_from_a_file(call_script, photos, tmp_path):
     torch.save(
         released_form(assemble("resnet18", 64, "gap", 2, 1, 0.1, "none")), tmp_path / "w.pth"
     )
     (tmp_path / "c.txt").write_text("moss\nstone")
     flags = ["--load_from", "w.pth", "--img_size", 64, "--normalize", "none", "--classes", "c.txt"]
-    assert run("predict", photos / "a.png", *flags, "--output_dir", "p")[0] == 0
+    assert call_script("predict", photos / "a.png", *flags, "--output_dir", "p")[0] == 0
     assert list(written(tmp_path / "p")[1][0]["scores"]) == ["moss", "stone"]
 
 
@@ -190,34 +194,34 @@ def test_the_names_of_coco_are_those_of_its_annotations(shared):
     assert coco.load(shared / "COCO2014", "test").classes == coco.CLASSES
 
 
-def test_ctrl_c_keeps_what_is_done(run, trained, photos, tmp_path, monkeypatch):
+def test_ctrl_c_keeps_what_is_done(call_script, trained, photos, tmp_path, monkeypatch):
     @contextlib.contextmanager
     def stop_at_once():
         yield lambda: True
 
     monkeypatch.setattr(progress, "interruptible", stop_at_once)
-    status, _, err = run("predict", photos, "--load_from", "r", "--output_dir", "p")
+    status, _, err = call_script("predict", photos, "--load_from", "r", "--output_dir", "p")
     assert status == 1
     assert last_line(err) == "error: interrupted after 2 of 5 images"  # the broken one and one
     assert [row["path"] for row in written(tmp_path / "p")[0]] == [str(photos / "a.png")]
 
 
-def test_scores_do_not_depend_on_the_batch(run, trained, photos, tmp_path):
+def test_scores_do_not_depend_on_the_batch(call_script, trained, photos, tmp_path):
     for size in (1, 3, 64):
         flags = ["--output_dir", f"p{size}", "--batch_size", size]
-        assert run("predict", photos, "--load_from", "r", *flags)[0] == 0
+        assert call_script("predict", photos, "--load_from", "r", *flags)[0] == 0
     texts = {(tmp_path / f"p{size}" / "predictions.jsonl").read_text() for size in (1, 3, 64)}
     assert len(texts) == 1
 
 
-def test_scores_that_are_not_finite_leave_nothing(run, trained, photos, tmp_path):
+def test_scores_that_are_not_finite_leave_nothing(call_script, trained, photos, tmp_path):
     state = released_form(assemble("resnet18", 64, "gap", 20, 1, 0.1, "none"))
     state["fc_all.weight"] = state["fc_all.weight"].abs() * 3e39
     state["fc_all.weight"][:] = 3e38
     torch.save(state, tmp_path / "w.pth")
     flags = ["--load_from", "w.pth", "--dataset", "voc07", "--img_size", 64]
     for more in ([photos, "--output_dir", "p"], ["--export", "m.onnx"]):
-        status, _, err = run("predict", *more, *flags)
+        status, _, err = call_script("predict", *more, *flags)
         assert status == 1
         assert len(last_line(err)) > 0
         assert "not finite" in err or "differs from torch by nan" in err
@@ -326,23 +330,23 @@ def test_a_long_caption_keeps_its_ends():
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
-    flags, status, message, run, trained, photos, tmp_path
+    flags, status, message, call_script, trained, photos, tmp_path
 ):
     (tmp_path / "c.txt").write_text("a\nb")
     (tmp_path / "old.onnx").touch()
     state = released_form(assemble("resnet18", 64, "gap", 5, 1, 0.1, "none"))
     torch.save(state, tmp_path / "w.pth")
-    found, _, err = run("predict", *flags.split())
+    found, _, err = call_script("predict", *flags.split())
     assert found == status
     assert message in last_line(err)
     assert not list(tmp_path.rglob("predictions*"))
     assert not (tmp_path / "runs").exists()
 
 
-def test_predictions_are_never_overwritten(run, trained, photos, tmp_path):
+def test_predictions_are_never_overwritten(call_script, trained, photos, tmp_path):
     flags = ["--load_from", "r", "--output_dir", "p"]
-    assert run("predict", photos, *flags)[0] == 0
-    status, _, err = run("predict", photos, *flags)
+    assert call_script("predict", photos, *flags)[0] == 0
+    status, _, err = call_script("predict", photos, *flags)
     assert (status, last_line(err)) == (
         1,
         "error: p is not empty: give a new or empty --output_dir",

@@ -104,12 +104,12 @@ def history(folder):
     return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
-def test_every_road_gives_the_same_training_number_for_number(run, photos, tmp_path):
+def test_every_road_gives_the_same_training_number_for_number(call_script, photos, tmp_path):
     histories = {}
     for write in (write_voc, write_coco, write_csv, write_json_lines, write_coco_file):
         flags = write(tmp_path, photos)
         name = write.__name__
-        status, _, err = run("main_CoNeS", *flags, *SMALL, *SAME, "--output_dir", name)
+        status, _, err = call_script("main_CoNeS", *flags, *SMALL, *SAME, "--output_dir", name)
         assert status == 0, err
         histories[name] = history(tmp_path / name)
     first = histories.pop("write_voc")
@@ -118,35 +118,35 @@ def test_every_road_gives_the_same_training_number_for_number(run, photos, tmp_p
         assert other == first, name
 
 
-def test_own_images_keep_their_labels_unless_noise_is_asked_for(run, photos, tmp_path):
+def test_own_images_keep_their_labels_unless_noise_is_asked_for(call_script, photos, tmp_path):
     flags = [*write_csv(tmp_path, photos), *SMALL, "--output_dir"]
     for script, folder in (("main_real", "a"), ("main_BCE", "b")):
-        status, out, _ = run(script, *flags, folder)
+        status, out, _ = call_script(script, *flags, folder)
         assert status == 0
         assert "3.00 candidates an image" in out
-    status, _, err = run("main_CoNeS", *flags, "c")
+    status, _, err = call_script("main_CoNeS", *flags, "c")
     assert status == 2
     assert "main_real.py takes them as they are" in err
     assert not (tmp_path / "pre-processed-data").exists()
 
 
-def test_a_cache_of_small_photos_changes_nothing(run, photos, tmp_path):
+def test_a_cache_of_small_photos_changes_nothing(call_script, photos, tmp_path):
     flags = [*write_csv(tmp_path, photos), *SMALL, "--img_size", "40", "--output_dir"]
-    run("main_real", *flags, "plain")
-    status, _, err = run("main_real", *flags, "cached", "--cache", "cache")
+    call_script("main_real", *flags, "plain")
+    status, _, err = call_script("main_real", *flags, "cached", "--cache", "cache")
     assert status == 0, err
     assert len(list((tmp_path / "cache").glob("*.pixels"))) == 2
     # Their shorter side is less than 1.2 x 40 pixels: no pixel differs.
     assert history(tmp_path / "plain") == history(tmp_path / "cached")
 
 
-def test_noise_is_never_added_by_main_real(run):
-    status, _, err = run("main_real", "--dataset", "nuswide", "--partial_rate", "0.2")
+def test_noise_is_never_added_by_main_real(call_script):
+    status, _, err = call_script("main_real", "--dataset", "nuswide", "--partial_rate", "0.2")
     assert status == 2
     assert "--partial_rate" in err
 
 
-def test_nuswide_goes_on_without_missing_images_when_allowed(run, photos, tmp_path):
+def test_nuswide_goes_on_without_missing_images_when_allowed(call_script, photos, tmp_path):
     root = tmp_path / "nuswide"
     shutil.copytree(tmp_path / "photos", root / "images")
     with (root / "nus_wid_data.csv").open("w", newline="") as file:
@@ -157,17 +157,17 @@ def test_nuswide_goes_on_without_missing_images_when_allowed(run, photos, tmp_pa
             table.writerow([f"images/{name}.jpg", label, "train" if name in TRAIN else "val"])
     (root / "images" / f"{TRAIN[3]}.jpg").unlink()
     flags = ["--dataset", "nuswide", "--num_cls", "81", "--path_images", str(root), *SMALL]
-    status, _, err = run("main_real", *flags)
+    status, _, err = call_script("main_real", *flags)
     assert status == 1
     assert f"lacks 1, first {TRAIN[3]}.jpg" in err
-    status, out, _ = run("main_real", *flags, "--allow_missing", "--output_dir", "r")
+    status, out, _ = call_script("main_real", *flags, "--allow_missing", "--output_dir", "r")
     assert status == 0
     assert "9 training and 6 test images, 81 classes" in out
     options = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
     assert (options["normalize"], options["r_ws"]) == ("imagenet", 3.0)
 
 
-def test_vg256_trains(run, photos, tmp_path):
+def test_vg256_trains(call_script, photos, tmp_path):
     root = tmp_path / "VG"
     shutil.copytree(tmp_path / "photos", root / "VG_100K")
     generator = np.random.default_rng(1)
@@ -176,12 +176,12 @@ def test_vg256_trains(run, photos, tmp_path):
         labels = (generator.random((len(names), 256)) < 0.05).astype(np.float64)
         np.save(root / f"formatted_{split}_labels.npy", labels)
     flags = ["--dataset", "vg256", "--num_cls", "256", "--path_images", str(root), *SMALL]
-    status, _, err = run("main_CoNeS", *flags, "--partial_rate", "0.1")
+    status, _, err = call_script("main_CoNeS", *flags, "--partial_rate", "0.1")
     assert status == 0, err
     assert (tmp_path / "pre-processed-data" / "vg256_0.1.npy").exists()
 
 
-def test_cub200_trains(run, photos, tmp_path):
+def test_cub200_trains(call_script, photos, tmp_path):
     root = tmp_path / "CUB_200_2011"
     shutil.copytree(tmp_path / "photos", root / "images" / "001.Albatross")
     (root / "attributes").mkdir()
@@ -197,14 +197,14 @@ def test_cub200_trains(run, photos, tmp_path):
     (root / "attributes" / "image_attribute_labels.txt").write_text("".join(marks))
     assert len(cub200.load(root, "train").classes) == 312
     flags = ["--dataset", "cub200", "--num_cls", "312", "--path_images", str(root), *SMALL]
-    status, _, err = run("main_CoNeS", *flags, "--partial_rate", "0.1")
+    status, _, err = call_script("main_CoNeS", *flags, "--partial_rate", "0.1")
     assert status == 0, err
 
 
 @pytest.mark.slow
-def test_nuswide_of_real_photos_trains(run, shared, tmp_path):
+def test_nuswide_of_real_photos_trains(call_script, shared, tmp_path):
     flags = "--dataset nuswide --num_cls 81 --img_size 224 --batch_size 16 --r_ws 3".split()
     flags += ["--path_images", shared / "nuswide", "--model", "resnet10t", "--weights", "none"]
-    status, _, err = run("main_real", *flags, "--total_epoch", "1", "--output_dir", "r")
+    status, _, err = call_script("main_real", *flags, "--total_epoch", "1", "--output_dir", "r")
     assert status == 0, err
     assert history(tmp_path / "r")[0]["mAP"] > 0

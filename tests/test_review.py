@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import listed
+from pipeline.data import label_file
 from pipeline.data.candidates import read_candidates
 from pipeline.review import scan
 from tests.test_page import downloads
@@ -41,10 +41,10 @@ def write_csv(photos, path, split=True):
 
 
 @pytest.fixture
-def trained(run, photos, tmp_path):
+def trained(call_script, photos, tmp_path):
     write_csv(photos, tmp_path / "p" / "labels.csv")
     flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--output_dir", "r"]
-    status, _, err = run("main_real", *flags)
+    status, _, err = call_script("main_real", *flags)
     assert status == 0, err
     return "r"
 
@@ -54,8 +54,8 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_every_candidate_is_listed_and_the_kept_ones_are_labels(run, trained, tmp_path):
-    status, out, err = run("review", "--load_from", "r", "--budget", 7)
+def test_every_candidate_is_listed_and_the_kept_ones_are_labels(call_script, trained, tmp_path):
+    status, out, err = call_script("review", "--load_from", "r", "--budget", 7)
     assert status == 0, err
     folder = tmp_path / "r" / "review"
     found = rows(folder / "labels.csv")
@@ -65,14 +65,14 @@ def test_every_candidate_is_listed_and_the_kept_ones_are_labels(run, trained, tm
     assert (summary["images"], summary["candidates"], summary["dropped"]) == (30, 45, 7)
     assert 0 <= summary["precision"] <= 1  # true_labels are there to judge by
     kept = {(r["path"], r["candidate"].lstrip("'")) for r in found if r["decision"] == "kept"}
-    table = listed.read_table(folder / "cleaned.csv", CLASSES)
+    table = label_file.read_table(folder / "cleaned.csv", CLASSES)
     again = {
         (table.paths[i], CLASSES[c])
         for i, c in zip(*np.nonzero(table.targets))
         if table.splits[i] == 0
     }
     assert again == kept
-    original = listed.read_table(tmp_path / "p" / "labels.csv", CLASSES)
+    original = label_file.read_table(tmp_path / "p" / "labels.csv", CLASSES)
     assert np.array_equal(table.targets[table.splits == 1], original.targets[table.splits == 1])
     assert np.array_equal(table.true_targets, original.true_targets)
     candidates, metadata = read_candidates(folder / "cleaned.npy")
@@ -83,42 +83,42 @@ def test_every_candidate_is_listed_and_the_kept_ones_are_labels(run, trained, tm
 
 
 @pytest.mark.parametrize("form", ["labels", "array"])
-def test_what_is_kept_can_be_trained_on(form, run, trained, tmp_path):
-    assert run("review", "--load_from", "r", "--budget", 7)[0] == 0
+def test_what_is_kept_can_be_trained_on(form, call_script, trained, tmp_path):
+    assert call_script("review", "--load_from", "r", "--budget", 7)[0] == 0
     flags = ["--dataset", "files", *SMALL, "--output_dir", "again"]
     if form == "labels":
         flags += ["--labels", "r/review/cleaned.csv", "--path_images", "p"]
         flags += ["--classes", "r/review/cleaned-classes.txt"]
     else:
         flags += ["--labels", "p/labels.csv", "--noise_file", "r/review/cleaned.npy"]
-    status, _, err = run("main_real", *flags)
+    status, _, err = call_script("main_real", *flags)
     assert status == 0, err
     data = json.loads((tmp_path / "again" / "config.json").read_text())["data"]
     assert (data["train_images"], data["test_images"], data["classes"]) == (30, 10, CLASSES)
     assert data["candidates_per_image"] == round(38 / 30, 4)
-    assert run("main_real", "--resume", "again", "--total_epoch", 3)[0] == 0
+    assert call_script("main_real", "--resume", "again", "--total_epoch", 3)[0] == 0
 
 
-def test_a_division_by_seed_stays_as_it_was(run, photos, tmp_path):
+def test_a_division_by_seed_stays_as_it_was(call_script, photos, tmp_path):
     write_csv(photos, tmp_path / "p" / "labels.csv", split=False)
     flags = ["--dataset", "files", "--labels", "p/labels.csv", "--seed", 5, *SMALL]
-    assert run("main_real", *flags, "--output_dir", "r")[0] == 0
-    assert run("review", "--load_from", "r")[0] == 0
-    before = listed.load("p/labels.csv", seed=5)
-    after = listed.load("r/review/cleaned.csv", "p", "r/review/cleaned-classes.txt", seed=0)
+    assert call_script("main_real", *flags, "--output_dir", "r")[0] == 0
+    assert call_script("review", "--load_from", "r")[0] == 0
+    before = label_file.load("p/labels.csv", seed=5)
+    after = label_file.load("r/review/cleaned.csv", "p", "r/review/cleaned-classes.txt", seed=0)
     for split in ("train", "test"):
         assert list(before[split].ids) == list(after[split].ids)
 
 
-def test_noise_that_was_added_is_found_in_the_form_it_had(run, devkit, tmp_path):
+def test_noise_that_was_added_is_found_in_the_form_it_had(call_script, devkit, tmp_path):
     flags = ["--dataset", "voc07", "--path_images", devkit, "--partial_rate", 0.4, *SMALL]
-    assert run("main_CoNeS", *flags, "--recipe", "posterior", "--output_dir", "r")[0] == 0
-    status, _, err = run("review", "--load_from", "r", "--precision", 0.5)
+    assert call_script("main_CoNeS", *flags, "--recipe", "posterior", "--output_dir", "r")[0] == 0
+    status, _, err = call_script("review", "--load_from", "r", "--precision", 0.5)
     assert status == 0, err
     summary = json.loads((tmp_path / "r" / "review" / "summary.json").read_text())
     assert summary["recall"] is not None
     noise = ["--noise_file", "r/review/cleaned.npy", "--output_dir", "again"]
-    status, _, err = run("main_CoNeS", *flags, *noise)
+    status, _, err = call_script("main_CoNeS", *flags, *noise)
     assert status == 0, err
     assert not (tmp_path / "r" / "review" / "cleaned.csv").exists()
 
@@ -134,23 +134,23 @@ def exported(folder, flip):
     return {"format": "review-1", "key": key, "decisions": decisions}
 
 
-def test_what_the_page_exports_is_applied(run, trained, tmp_path):
-    assert run("review", "--load_from", "r", "--budget", 7)[0] == 0
+def test_what_the_page_exports_is_applied(call_script, trained, tmp_path):
+    assert call_script("review", "--load_from", "r", "--budget", 7)[0] == 0
     folder = tmp_path / "r" / "review"
     content = exported(folder, flip={0, 1, 2})
     (tmp_path / "review.json").write_text(json.dumps(content))
-    status, out, err = run("review", "--load_from", "r", "--apply", "review.json")
+    status, out, err = call_script("review", "--load_from", "r", "--apply", "review.json")
     assert status == 0, err
     keep = sum(keep for *_, keep in content["decisions"])
     assert f"{keep} of 45 candidates" in out
     assert read_candidates(folder / "reviewed.npy")[0].sum() == keep
-    table = listed.read_table(folder / "reviewed.csv", CLASSES)
+    table = label_file.read_table(folder / "reviewed.csv", CLASSES)
     assert table.targets[table.splits == 0].sum() == keep
 
 
-def test_from_the_run_through_a_browser_to_labels(run, trained, tmp_path, browser):
+def test_from_the_run_through_a_browser_to_labels(call_script, trained, tmp_path, browser):
     """Nothing between is made up: the page is opened, a decision flipped, exported, applied."""
-    assert run("review", "--load_from", "r", "--budget", 7)[0] == 0
+    assert call_script("review", "--load_from", "r", "--budget", 7)[0] == 0
     folder = tmp_path / "r" / "review"
     tab = browser.new_page()
     tab.goto((folder / "review.html").as_uri())
@@ -158,7 +158,7 @@ def test_from_the_run_through_a_browser_to_labels(run, trained, tmp_path, browse
     saved = downloads(tab)
     tab.close()
     (tmp_path / "review.json").write_bytes(saved["review.json"])
-    status, _, err = run("review", "--load_from", "r", "--apply", "review.json")
+    status, _, err = call_script("review", "--load_from", "r", "--apply", "review.json")
     assert status == 0, err
     before, after = (read_candidates(folder / f"{n}.npy")[0] for n in ("cleaned", "reviewed"))
     assert np.abs(before.astype(int) - after).sum() == 1
@@ -176,18 +176,20 @@ def test_from_the_run_through_a_browser_to_labels(run, trained, tmp_path, browse
         (None, "--apply review.json does not exist: give review.json"),
     ],
 )
-def test_another_file_is_not_applied(change, message, run, trained, tmp_path):
-    assert run("review", "--load_from", "r")[0] == 0
+def test_another_file_is_not_applied(change, message, call_script, trained, tmp_path):
+    assert call_script("review", "--load_from", "r")[0] == 0
     if change is not None:
         content = exported(tmp_path / "r" / "review", flip=()) | change
         (tmp_path / "review.json").write_text(json.dumps(content))
-    status, _, err = run("review", "--load_from", "r", "--apply", "review.json")
+    status, _, err = call_script("review", "--load_from", "r", "--apply", "review.json")
     assert (status, err.count("\n"), message in err) == (1, 1, True), err
     assert not (tmp_path / "r" / "review" / "reviewed.npy").exists()
 
 
-def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_path, monkeypatch):
-    assert run("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
+def test_folds_judge_images_by_models_that_did_not_see_them(
+    call_script, trained, tmp_path, monkeypatch
+):
+    assert call_script("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
     flags = ["--load_from", "r", "--output_dir", "f", "--folds", 2]
     calls = []
     for owner, name in ((scan.Scan, "look"), (scan, "fit_data")):
@@ -198,7 +200,7 @@ def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_pa
             return original(*arguments)
 
         monkeypatch.setattr(owner, name, spied)
-    status, _, err = run("review", *flags)
+    status, _, err = call_script("review", *flags)
     assert status == 0, err
     for (fitted, (*_, train, test, _, _)), (looked, (_, _, held, *_)) in zip(
         calls[::2], calls[1::2]
@@ -219,7 +221,7 @@ def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_pa
     stored = (first / "model.safetensors").stat().st_mtime_ns
     before = (tmp_path / "f" / "labels.csv").read_bytes()
     (tmp_path / "f" / "labels.csv").unlink()
-    assert run("review", *flags)[0] == 0  # trained folds are not trained again
+    assert call_script("review", *flags)[0] == 0  # trained folds are not trained again
     assert (first / "model.safetensors").stat().st_mtime_ns == stored
     assert (tmp_path / "f" / "labels.csv").read_bytes() == before
 
@@ -233,87 +235,89 @@ def test_folds_judge_images_by_models_that_did_not_see_them(run, trained, tmp_pa
         ("--load_from r/model.safetensors --labels gone.csv", "--labels gone.csv does not exist"),
     ],
 )
-def test_what_cannot_be_reviewed_is_said_in_a_line(flags, message, run, trained, tmp_path):
-    status, _, err = run("review", *flags.split())
+def test_what_cannot_be_reviewed_is_said_in_a_line(flags, message, call_script, trained, tmp_path):
+    status, _, err = call_script("review", *flags.split())
     assert (status, message in err, err.count("error: ")) == (1, True, 1), err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "r"]
     assert (tmp_path / "p" / "labels.csv").read_text().startswith("path,labels,")
 
 
 @pytest.mark.parametrize("place", ["r", "r/model.safetensors"])
-def test_a_run_without_its_last_checkpoint_is_reviewed(place, run, trained, tmp_path):
+def test_a_run_without_its_last_checkpoint_is_reviewed(place, call_script, trained, tmp_path):
     (tmp_path / "r" / "last.pt").unlink()
-    status, _, err = run("review", "--load_from", place)
+    status, _, err = call_script("review", "--load_from", place)
     assert status == 0, err
     assert (tmp_path / "r" / "review" / "review.html").exists()
 
 
-def test_folds_of_a_run_that_began_with_another_s_weights_would_not_be_out_of_sample(run, trained):
+def test_folds_of_a_run_that_began_with_another_s_weights_would_not_be_out_of_sample(
+    call_script, trained
+):
     flags = ["--dataset", "files", "--labels", "p/labels.csv", "--model", "test_resnet"]
     flags += ["--img_size", 32, "--total_epoch", 1, "--load_from", "r", "--output_dir", "s"]
-    status, _, err = run("main_real", *flags)
+    status, _, err = call_script("main_real", *flags)
     assert status == 0, err
-    status, _, err = run("review", "--load_from", "s", "--folds", 2)
+    status, _, err = call_script("review", "--load_from", "s", "--folds", 2)
     assert (status, "s was started from r, which may have" in err) == (1, True), err
-    assert run("review", "--load_from", "s")[0] == 0
+    assert call_script("review", "--load_from", "s")[0] == 0
 
 
-def test_the_weights_that_are_named_are_those_that_look(run, trained, tmp_path):
+def test_the_weights_that_are_named_are_those_that_look(call_script, trained, tmp_path):
     """An interrupted epoch leaves last.pt ahead of model.safetensors."""
-    assert run("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
+    assert call_script("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
     state = torch.load("r/last.pt", weights_only=True)
     for name, weight in state["classifier"].items():
         if name.startswith("head.") and weight.is_floating_point():
             weight.neg_()
     torch.save(state, "r/last.pt")
-    assert run("review", "--load_from", "r/last.pt", "--output_dir", "last")[0] == 0
+    assert call_script("review", "--load_from", "r/last.pt", "--output_dir", "last")[0] == 0
     whole, last = (rows(tmp_path / name / "labels.csv") for name in ("whole", "last"))
     assert [r["probability"] for r in whole] != [r["probability"] for r in last]
 
 
-def test_folds_of_another_run_are_not_taken(run, trained, tmp_path):
+def test_folds_of_another_run_are_not_taken(call_script, trained, tmp_path):
     flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--loss", "focal"]
-    assert run("main_BCE", *flags, "--partial_rate", 0, "--output_dir", "s")[0] == 0
+    assert call_script("main_BCE", *flags, "--partial_rate", 0, "--output_dir", "s")[0] == 0
     flags = ["--folds", 2, "--output_dir", "f"]
-    assert run("review", "--load_from", "r", *flags)[0] == 0
+    assert call_script("review", "--load_from", "r", *flags)[0] == 0
     before = (tmp_path / "f" / "labels.csv").read_bytes()
-    status, _, err = run("review", "--load_from", "s", *flags)
+    status, _, err = call_script("review", "--load_from", "s", *flags)
     assert (status, "f exists and holds no review of this run" in err) == (1, True)
     assert (tmp_path / "f" / "labels.csv").read_bytes() == before
 
 
-def test_a_run_that_was_trained_on_is_reviewed_anew(run, trained, tmp_path):
-    assert run("review", "--load_from", "r", "--folds", 2)[0] == 0
-    assert run("main_real", "--resume", "r", "--total_epoch", 3)[0] == 0
-    assert run("review", "--load_from", "r", "--folds", 2)[0] == 0
+def test_a_run_that_was_trained_on_is_reviewed_anew(call_script, trained, tmp_path):
+    assert call_script("review", "--load_from", "r", "--folds", 2)[0] == 0
+    assert call_script("main_real", "--resume", "r", "--total_epoch", 3)[0] == 0
+    assert call_script("review", "--load_from", "r", "--folds", 2)[0] == 0
     assert len(list((tmp_path / "r" / "review" / "folds").iterdir())) == 4
 
 
-def test_a_review_that_is_not_there_is_not_made_of_noise(run, trained, tmp_path):
-    assert run("review", "--load_from", "r")[0] == 0
+def test_a_review_that_is_not_there_is_not_made_of_noise(call_script, trained, tmp_path):
+    assert call_script("review", "--load_from", "r")[0] == 0
     flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--partial_rate", 0.1]
-    status, _, err = run("main_BCE", *flags, "--noise_file", "r/review/reviewed.npy")
+    status, _, err = call_script("main_BCE", *flags, "--noise_file", "r/review/reviewed.npy")
     assert (status, "reviewed.npy: this folder holds what review.py writes" in err) == (1, True)
     assert not (tmp_path / "r" / "review" / "reviewed.npy").exists()
 
 
-def test_weights_alone_are_no_run(run, trained, tmp_path):
+def test_weights_alone_are_no_run(call_script, trained, tmp_path):
     shutil.copy(tmp_path / "r" / "model.safetensors", tmp_path / "w.safetensors")
-    status, _, err = run("review", "--load_from", "w.safetensors")
+    status, _, err = call_script("review", "--load_from", "w.safetensors")
     assert (status, "w.safetensors is no run" in err) == (1, True)
 
 
-def test_moved_photos_are_found(run, trained, tmp_path):
+def test_moved_photos_are_found(call_script, trained, tmp_path):
     (tmp_path / "p").rename(tmp_path / "q")
-    assert run("review", "--load_from", "r")[0] == 1
-    status, _, err = run("review", "--load_from", "r", "--labels", "q/labels.csv")
+    assert call_script("review", "--load_from", "r")[0] == 1
+    status, _, err = call_script("review", "--load_from", "r", "--labels", "q/labels.csv")
     assert status == 0, err
 
 
-def test_bad_usage(run):
-    assert run("review", "--load_from", "r", "--budget", 3, "--threshold", 0.2)[0] == 2
-    assert run("review", "--load_from", "r", "--folds", 1)[0] == 2
-    status, _, err = run("review")
+def test_bad_usage(call_script):
+    assert call_script("review", "--load_from", "r", "--budget", 3, "--threshold", 0.2)[0] == 2
+    assert call_script("review", "--load_from", "r", "--folds", 1)[0] == 2
+    status, _, err = call_script("review")
     assert status == 2
     assert err.startswith("error: --load_from is needed: a run's folder; review.py --help")
-    assert run("review", "--load_from", "r", "--apply", "f", "--budget", 3)[0] == 2
+    assert call_script("review", "--load_from", "r", "--apply", "f", "--budget", 3)[0] == 2

@@ -44,8 +44,8 @@ def last_line(text):
         ("main_BCE", "--num_cls 20 --partial_rate 0.2"),
     ],
 )
-def test_a_command_leaves_a_complete_run(script, flags, run, devkit, tmp_path):
-    status, out, _ = run(script, *voc_flags(devkit, "--output_dir", "r", *flags.split()))
+def test_a_command_leaves_a_complete_run(script, flags, call_script, devkit, tmp_path):
+    status, out, _ = call_script(script, *voc_flags(devkit, "--output_dir", "r", *flags.split()))
     assert status == 0
     assert last_line(out) == "run: r"
     lines = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
@@ -57,43 +57,45 @@ def test_a_command_leaves_a_complete_run(script, flags, run, devkit, tmp_path):
     assert (tmp_path / "pre-processed-data" / "voc07_0.2.npy").exists()
 
 
-def test_the_same_command_gives_the_same_numbers(run, devkit, tmp_path):
+def test_the_same_command_gives_the_same_numbers(call_script, devkit, tmp_path):
     for name, workers in (("a", 0), ("b", 2)):
         flags = ["--output_dir", name, "--workers", workers, "--randaugment"]
-        run("main_CoNeS", *voc_flags(devkit, *flags))
+        call_script("main_CoNeS", *voc_flags(devkit, *flags))
     first, second = (json.loads((tmp_path / n / "result.json").read_text()) for n in "ab")
     assert first["mAP"] == second["mAP"]
     assert first["train_loss"] == second["train_loss"]
 
 
 @pytest.mark.parametrize("recipe", ["paper", "posterior"])
-def test_a_longer_resumed_run_equals_one_that_was_never_stopped(recipe, run, devkit, tmp_path):
+def test_a_longer_resumed_run_equals_one_that_was_never_stopped(
+    recipe, call_script, devkit, tmp_path
+):
     flags = voc_flags(devkit, "--recipe", recipe, "--output_dir")
-    run("main_CoNeS", *flags, "whole", "--total_epoch", 3)
-    run("main_CoNeS", *flags, "parts")
-    status, out, _ = run("main_CoNeS", "--resume", "parts", "--total_epoch", 3)
+    call_script("main_CoNeS", *flags, "whole", "--total_epoch", 3)
+    call_script("main_CoNeS", *flags, "parts")
+    status, out, _ = call_script("main_CoNeS", "--resume", "parts", "--total_epoch", 3)
     assert status == 0
     assert "resuming in epoch 3" in out
     whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
 
 
-def test_a_finished_run_resumed_only_prints_its_result(run, devkit):
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
-    status, out, _ = run("main_BCE", "--resume", "r")
+def test_a_finished_run_resumed_only_prints_its_result(call_script, devkit):
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    status, out, _ = call_script("main_BCE", "--resume", "r")
     assert (status, last_line(out)) == (0, "run: r")
-    status, _, err = run("main_BCE", "--resume", "r", "--total_epoch", 1)
+    status, _, err = call_script("main_BCE", "--resume", "r", "--total_epoch", 1)
     assert status == 1
     assert "r has trained 2 epochs, more than --total_epoch 1" in err
 
 
 def test_a_run_broken_in_its_first_epoch_starts_from_its_weights_again(
-    run, devkit, tmp_path, monkeypatch
+    call_script, devkit, tmp_path, monkeypatch
 ):
     trunk = Backbone("test_resnet", 32)
     torch.save(trunk.model.state_dict(), tmp_path / "w.pth")
     flags = voc_flags(devkit, "--weights", "w.pth", "--output_dir")
-    assert run("main_BCE", *flags, "whole")[0] == 0
+    assert call_script("main_BCE", *flags, "whole")[0] == 0
 
     class PowerCut(BaseException):
         """Nothing is tidied up after it."""
@@ -103,53 +105,53 @@ def test_a_run_broken_in_its_first_epoch_starts_from_its_weights_again(
 
     monkeypatch.setattr(RunFolder, "save_checkpoint", power_cut)
     with pytest.raises(PowerCut):
-        run("main_BCE", *flags, "broken")
+        call_script("main_BCE", *flags, "broken")
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    assert run("main_BCE", "--resume", "broken")[0] == 0
+    assert call_script("main_BCE", "--resume", "broken")[0] == 0
     whole, broken = (tmp_path / name / "model.safetensors" for name in ("whole", "broken"))
     assert whole.read_bytes() == broken.read_bytes()
 
 
-def test_a_run_that_another_process_trains_is_not_resumed(run, devkit, monkeypatch):
+def test_a_run_that_another_process_trains_is_not_resumed(call_script, devkit, monkeypatch):
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
     held = []
 
     def resume_meanwhile(*arguments):
-        held.append(run("main_BCE", "--resume", "r"))
+        held.append(call_script("main_BCE", "--resume", "r"))
         return fit(*arguments)
 
     with monkeypatch.context() as patch:
         fit = experiment.fit
         patch.setattr(experiment, "fit", resume_meanwhile)
-        assert run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))[0] == 0
+        assert call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))[0] == 0
     [(status, _, err)] = held
     assert (status, last_line(err)) == (
         1,
         "error: another process writes to r: wait until it has ended, or stop it",
     )
-    assert run("main_BCE", "--resume", "r")[0] == 0
+    assert call_script("main_BCE", "--resume", "r")[0] == 0
 
 
-def test_what_changes_on_resume_is_kept_for_the_next(run, devkit, tmp_path):
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
-    assert run("main_BCE", "--resume", "r", "--total_epoch", 3, "--print_freq", 7)[0] == 0
-    assert run("main_BCE", "--resume", "r")[0] == 0
+def test_what_changes_on_resume_is_kept_for_the_next(call_script, devkit, tmp_path):
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    assert call_script("main_BCE", "--resume", "r", "--total_epoch", 3, "--print_freq", 7)[0] == 0
+    assert call_script("main_BCE", "--resume", "r")[0] == 0
     options = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
     assert (options["total_epoch"], options["print_freq"]) == (3, 7)
 
 
-def test_a_checkpoint_of_another_model_is_refused(run, devkit, tmp_path):
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "csra"))
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "gap", "--head", "gap"))
+def test_a_checkpoint_of_another_model_is_refused(call_script, devkit, tmp_path):
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "csra"))
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "gap", "--head", "gap"))
     (tmp_path / "gap" / "last.pt").replace(tmp_path / "csra" / "last.pt")
-    status, _, err = run("main_BCE", "--resume", "csra")
+    status, _, err = call_script("main_BCE", "--resume", "csra")
     assert status == 1
     assert "csra/last.pt is not of this run: expected the weights" in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
+def test_the_flags_reach_what_they_are_for(call_script, devkit, tmp_path, monkeypatch):
     made = {}
 
     def keep(module, name):
@@ -170,7 +172,7 @@ def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
     )
     flags += " --momentum 0.8 --w_d 0.01 --normalize imagenet --output_dir r --recipe released"
     flags += " --lam 0.7 --head csra --lr 0.02 --lr_head 0.03 --amp bf16 --randaugment"
-    assert run("main_CoNeS", *voc_flags(devkit, *flags.split()))[0] == 0
+    assert call_script("main_CoNeS", *voc_flags(devkit, *flags.split()))[0] == 0
     method, head = made["CoNeS"], made["Classifier"].head
     found = (method.tau, method.clusters, method.beta, method.confidence.mu, method.gamma)
     assert (*found, method.r) == (0.2, 3, 0.3, 0.4, 0.5, 6.0)
@@ -187,13 +189,13 @@ def test_the_flags_reach_what_they_are_for(run, devkit, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
-def test_mixed_precision_resumes_exactly_too(amp, run, devkit, tmp_path):
+def test_mixed_precision_resumes_exactly_too(amp, call_script, devkit, tmp_path):
     """With the scaler of fp16 too, whose state is a part of the checkpoint."""
-    run("main_CoNeS", *voc_flags(devkit, "--amp", amp, "--output_dir", "whole"))
-    run("main_CoNeS", *voc_flags(devkit, "--output_dir", "fp32"))
+    call_script("main_CoNeS", *voc_flags(devkit, "--amp", amp, "--output_dir", "whole"))
+    call_script("main_CoNeS", *voc_flags(devkit, "--output_dir", "fp32"))
     flags = voc_flags(devkit, "--amp", amp, "--output_dir", "parts", "--total_epoch", 1)
-    run("main_CoNeS", *flags)
-    assert run("main_CoNeS", "--resume", "parts", "--total_epoch", 2)[0] == 0
+    call_script("main_CoNeS", *flags)
+    assert call_script("main_CoNeS", "--resume", "parts", "--total_epoch", 2)[0] == 0
     names = ("whole", "parts", "fp32")
     whole, parts, fp32 = ((tmp_path / n / "model.safetensors").read_bytes() for n in names)
     assert whole == parts
@@ -202,37 +204,37 @@ def test_mixed_precision_resumes_exactly_too(amp, run, devkit, tmp_path):
     assert ("scale" in scale) == (amp == "fp16")
 
 
-def test_resuming_refuses_data_that_changed(run, devkit, tmp_path):
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "r", "--partial_rate", 0))
+def test_resuming_refuses_data_that_changed(call_script, devkit, tmp_path):
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r", "--partial_rate", 0))
     path = devkit / "VOC2007" / "ImageSets" / "Main" / "cow_test.txt"
     path.write_text(path.read_text().replace("-1", "1", 1))
-    status, _, err = run("main_BCE", "--resume", "r")
+    status, _, err = call_script("main_BCE", "--resume", "r")
     assert status == 1
     assert "the data of r changed since the run began (fingerprint)" in err
 
 
-def test_resuming_does_not_replace_candidates_that_are_gone(run, devkit, tmp_path):
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "r", "--noise_file", "noise.npy"))
+def test_resuming_does_not_replace_candidates_that_are_gone(call_script, devkit, tmp_path):
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r", "--noise_file", "noise.npy"))
     (tmp_path / "noise.npy").rename(tmp_path / "moved.npy")
-    status, _, err = run("main_BCE", "--resume", "r", "--total_epoch", 3)
+    status, _, err = call_script("main_BCE", "--resume", "r", "--total_epoch", 3)
     assert status == 1
     assert "noise.npy, the candidates that r was trained on, is missing: bring it" in err
     assert not (tmp_path / "noise.npy").exists()
     flags = ["--resume", "r", "--total_epoch", 3, "--noise_file", "moved.npy"]
-    assert run("main_BCE", *flags)[0] == 0
+    assert call_script("main_BCE", *flags)[0] == 0
 
 
-def test_weights_of_a_run_start_another(run, devkit):
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+def test_weights_of_a_run_start_another(call_script, devkit):
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
     flags = voc_flags(devkit, "--load_from", "r/model.safetensors")
     del flags[flags.index("--weights") : flags.index("--weights") + 2]
-    status, _, err = run("main_BCE", *flags)
+    status, _, err = call_script("main_BCE", *flags)
     assert (status, "was trained with" in err) == (0, False)
-    status, _, err = run("main_BCE", *flags, "--normalize", "imagenet")
+    status, _, err = call_script("main_BCE", *flags, "--normalize", "imagenet")
     assert status == 0
     assert "r/model.safetensors was trained with --normalize none, but goes on with imagenet" in err
-    assert run("main_BCE", *flags, "--load_from", "r")[0] == 0
-    status, _, err = run("main_BCE", *flags, "--head", "gap")
+    assert call_script("main_BCE", *flags, "--load_from", "r")[0] == 0
+    status, _, err = call_script("main_BCE", *flags, "--head", "gap")
     assert status == 1
     assert "--head gap, but r/model.safetensors has head csra: give that" in err
 
@@ -267,11 +269,13 @@ PHOTO = "VOC2007/JPEGImages/000003.jpg"
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_nothing(damage, flags, message, run, devkit, tmp_path):
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    damage, flags, message, call_script, devkit, tmp_path
+):
     if damage is not None:
         damage(devkit)
     before = sorted(tmp_path.rglob("*"))
-    status, _, err = run("main_BCE", *voc_flags("VOCdevkit", *flags.split()))
+    status, _, err = call_script("main_BCE", *voc_flags("VOCdevkit", *flags.split()))
     assert status == 1
     assert message in last_line(err)
     assert last_line(err).startswith("error: ")
@@ -320,25 +324,27 @@ def test_what_is_not_there_is_said_before_torch_is_loaded(command, tmp_path):
 
 
 @pytest.mark.parametrize("flags", ["--lr 1e6 --warmup_epoch 0", "--cache VOCdevkit/x.txt"])
-def test_a_run_that_fails_before_its_first_checkpoint_does_not_bar_the_way(flags, run, devkit):
+def test_a_run_that_fails_before_its_first_checkpoint_does_not_bar_the_way(
+    flags, call_script, devkit
+):
     (devkit / "x.txt").write_text("in the way")
     command = voc_flags(devkit, "--output_dir", "r")
-    assert run("main_BCE", *command, *flags.split())[0] == 1
+    assert call_script("main_BCE", *command, *flags.split())[0] == 1
     assert not Path("r").exists()
-    status, _, err = run("main_BCE", *command)
+    status, _, err = call_script("main_BCE", *command)
     assert status == 0, err
 
 
 @pytest.mark.parametrize(("name", "value"), [("head", None), ("total_epoch", "x"), ("lr", [1])])
-def test_a_config_changed_by_hand_is_one_line(name, value, run, devkit, tmp_path):
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+def test_a_config_changed_by_hand_is_one_line(name, value, call_script, devkit, tmp_path):
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
     path = tmp_path / "r" / "config.json"
     config = json.loads(path.read_text())
     config["options"][name] = value
     if value is None:
         del config["options"][name]
     path.write_text(json.dumps(config))
-    status, _, err = run("main_BCE", "--resume", "r")
+    status, _, err = call_script("main_BCE", "--resume", "r")
     assert status == 1
     assert f"its config.json has no usable {name}" in err
     assert len(err.strip().splitlines()) == 1
@@ -350,46 +356,48 @@ def list_photos(devkit, header, lines):
     return ["--dataset", "files", "--labels", path, *SMALL]
 
 
-def test_a_test_set_without_any_label_still_ends_well(run, devkit, tmp_path):
+def test_a_test_set_without_any_label_still_ends_well(call_script, devkit, tmp_path):
     lines = [f"{i:06}.jpg,sky,train" for i in range(1, 5)] + ["000011.jpg,,test"]
     flags = list_photos(devkit, "path,labels,split", lines)
-    status, out, err = run("main_real", *flags, "--output_dir", "r")
+    status, out, err = call_script("main_real", *flags, "--output_dir", "r")
     assert status == 0, err
     assert "mAP   none" in out
     assert json.loads((tmp_path / "r" / "result.json").read_text())["mAP"] is None
 
 
-def test_labels_that_miss_a_true_one_are_warned_of(run, devkit):
+def test_labels_that_miss_a_true_one_are_warned_of(call_script, devkit):
     lines = [f"{i:06}.jpg,sky,train,sky|sea" for i in range(1, 5)] + ["000011.jpg,sea,test,sea"]
-    status, _, err = run("main_real", *list_photos(devkit, "path,labels,split,true_labels", lines))
+    status, _, err = call_script(
+        "main_real", *list_photos(devkit, "path,labels,split,true_labels", lines)
+    )
     assert status == 0
     assert "warning: the labels of 4 training images miss a true one" in err
 
 
-def test_a_run_s_weights_as_a_trunk_s_are_refused_by_the_right_flag(run, devkit):
-    run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
-    status, _, err = run("main_BCE", *voc_flags(devkit, "--weights", "r/model.safetensors"))
+def test_a_run_s_weights_as_a_trunk_s_are_refused_by_the_right_flag(call_script, devkit):
+    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    status, _, err = call_script("main_BCE", *voc_flags(devkit, "--weights", "r/model.safetensors"))
     assert status == 1
     assert "r/model.safetensors holds a run's trunk and head: give it as --load_from" in err
 
 
-def test_bad_usage_is_one_line_that_names_the_help(run):
-    status, _, err = run("main_CoNeS")
+def test_bad_usage_is_one_line_that_names_the_help(call_script):
+    status, _, err = call_script("main_CoNeS")
     assert status == 2
     assert err.startswith("error: --dataset is needed: the name of a data set")
     assert err.endswith("; main_CoNeS.py --help lists all flags\n")
     assert len(err.splitlines()) == 1
 
 
-def test_without_path_images_the_flag_is_asked_for(run):
-    status, _, err = run("main_CoNeS", "--dataset", "coco")
+def test_without_path_images_the_flag_is_asked_for(call_script):
+    status, _, err = call_script("main_CoNeS", "--dataset", "coco")
     assert status == 2
     assert "--path_images is needed: the folder that holds coco" in err
 
 
-def test_a_non_finite_loss_names_epoch_and_step(run, devkit):
+def test_a_non_finite_loss_names_epoch_and_step(call_script, devkit):
     flags = voc_flags(devkit, "--lr", "1e9", "--warmup_epoch", 0, "--print_freq", 1)
-    status, _, err = run("main_BCE", *flags)
+    status, _, err = call_script("main_BCE", *flags)
     assert status == 1
     assert "non-finite in epoch" in err or "scores are not finite" in err
     assert len(err.strip().splitlines()) == 1
@@ -419,14 +427,14 @@ def test_sigterm_to_all_processes_stores_the_run(devkit, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_line(run, devkit, monkeypatch):
+def test_a_full_disk_is_one_line(call_script, devkit, monkeypatch):
     opened = Path.open
 
     def full(self, mode="r", *arguments, **keywords):
         return opened(Path("/dev/full") if self.suffix == ".pt" else self, mode, *arguments)
 
     monkeypatch.setattr(Path, "open", full)
-    status, _, err = run("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+    status, _, err = call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
     assert status == 1
     assert "no space left on the disk of r/last.pt" in err
 
@@ -466,17 +474,17 @@ def test_ctrl_c_stores_the_run_and_says_how_to_go_on(tmp_path):
         ("main_BCE", "--dataset coco --num_cls 80 --partial_rate 0.2 COCO2014"),
     ],
 )
-def test_the_authors_commands_run_on_real_photos(script, flags, run, shared, tmp_path):
+def test_the_authors_commands_run_on_real_photos(script, flags, call_script, shared, tmp_path):
     *flags, folder = flags.split()
     small = "--img_size 224 --batch_size 16 --model resnet10t --weights none --total_epoch 1"
     flags += ["--path_images", shared / folder, *small.split(), "--output_dir", "r"]
-    assert run(script, *flags)[0] == 0
+    assert call_script(script, *flags)[0] == 0
     assert json.loads((tmp_path / "r" / "result.json").read_text())["mAP"] > 0
 
 
 @pytest.mark.slow
-def test_one_short_epoch_on_digits_beats_chance(run, tmp_path):
+def test_one_short_epoch_on_digits_beats_chance(call_script, tmp_path):
     flags = "--dataset digits --model test_resnet --total_epoch 3 --output_dir r".split()
-    assert run("main_CoNeS", *flags)[0] == 0
+    assert call_script("main_CoNeS", *flags)[0] == 0
     chance = 100 * digits.load("test").targets.mean()
     assert json.loads((tmp_path / "r" / "result.json").read_text())["mAP"] > chance + 2

@@ -54,8 +54,8 @@ def test_without_true_or_false_candidates_there_is_no_ranking(candidates):
     ],
 )
 def test_the_truth_is_known_where_noise_was_added(script, rate, file, known):
-    run = argparse.Namespace(script=script, partial_rate=rate, noise_file=file, dataset="voc07")
-    assert (truth_of(run, DATA) is not None) == known
+    options = argparse.Namespace(script=script, partial_rate=rate, noise_file=file, dataset="voc07")
+    assert (truth_of(options, DATA) is not None) == known
 
 
 @pytest.mark.parametrize("model", ["uniform", "reviewed"])
@@ -74,22 +74,24 @@ def test_labels_that_were_cleaned_are_no_truth(dataset, model, tmp_path):
         ids=DATA.ids,
         targets=TRUTH,
     )
-    run = argparse.Namespace(
+    options = argparse.Namespace(
         script="main_BCE", partial_rate=None, noise_file=str(path), dataset=dataset
     )
-    assert (truth_of(run, DATA) is None) == (model == "reviewed")
+    assert (truth_of(options, DATA) is None) == (model == "reviewed")
 
 
 @pytest.fixture
-def judge(run, devkit, tmp_path):
+def judge(call_script, devkit, tmp_path):
     """Train on noisy candidates, then judge them: (status, evaluation, stdout, stderr)."""
     flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--output_dir", "r"]
-    status, _, err = run("main_BCE", *flags, "--partial_rate", 0.4, "--noise_file", "noise.npy")
+    status, _, err = call_script(
+        "main_BCE", *flags, "--partial_rate", 0.4, "--noise_file", "noise.npy"
+    )
     assert status == 0, err
 
     def judge(*flags):
         place = tmp_path / f"v{len(list(tmp_path.glob('v*')))}"
-        status, out, err = run("val", "--load_from", "r", "--output_dir", place, *flags)
+        status, out, err = call_script("val", "--load_from", "r", "--output_dir", place, *flags)
         report = json.loads((place / "evaluation.json").read_text()) if status == 0 else None
         return status, report, out, err
 
@@ -107,11 +109,11 @@ def test_a_run_is_judged_by_its_own_candidates(judge):
     assert "candidate_AP" not in judge("--split", "train")[1]
 
 
-def test_of_labels_as_found_nobody_knows_which_are_true(run, devkit, tmp_path):
+def test_of_labels_as_found_nobody_knows_which_are_true(call_script, devkit, tmp_path):
     flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--output_dir", "r"]
-    assert run("main_BCE", *flags, "--partial_rate", 0)[0] == 0
+    assert call_script("main_BCE", *flags, "--partial_rate", 0)[0] == 0
     flags = ["--load_from", "r", "--split", "train", "--candidates", "--output_dir", "v"]
-    status, out, err = run("val", *flags)
+    status, out, err = call_script("val", *flags)
     assert status == 0, err
     assert "which of them are true is not known" in out
     report = json.loads((tmp_path / "v" / "evaluation.json").read_text())
@@ -133,7 +135,7 @@ def test_other_candidates_than_the_run_s_are_refused(judge, tmp_path):
 
 
 @pytest.mark.parametrize("flags", ["", "--split test", "--split train --dataset digits"])
-def test_only_a_run_on_its_training_images_has_candidates(flags, run):
-    status, _, err = run("val", "--load_from", "r", "--candidates", *flags.split())
+def test_only_a_run_on_its_training_images_has_candidates(flags, call_script):
+    status, _, err = call_script("val", "--load_from", "r", "--candidates", *flags.split())
     assert status == 2
     assert "--candidates needs --split train and a run's own data" in err

@@ -20,19 +20,19 @@ SMALL = (
 
 
 @pytest.fixture
-def trained(run, devkit):
+def trained(call_script, devkit):
     """A finished run in r, of two attention heads, whose settings are not the defaults."""
     flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--normalize", "imagenet"]
     flags += ["--num_heads", 2, "--lam", 0.4, "--output_dir", "r", "--partial_rate", 0]
-    status, _, err = run("main_BCE", *flags)
+    status, _, err = call_script("main_BCE", *flags)
     assert status == 0, err
     return "r"
 
 
-def evaluate(run, tmp_path, *flags):
+def evaluate(call_script, tmp_path, *flags):
     """What val.py writes in a new folder, and what it prints."""
     folder = tmp_path / f"v{len(list(tmp_path.glob('v*')))}"
-    status, out, err = run("val", "--output_dir", folder, *flags)
+    status, out, err = call_script("val", "--output_dir", folder, *flags)
     assert status == 0, err
     return json.loads((folder / "evaluation.json").read_text()), out, folder
 
@@ -41,17 +41,17 @@ def last_line(text):
     return text.strip().splitlines()[-1]
 
 
-def test_a_run_evaluates_to_the_last_digit_of_its_last_epoch(run, trained, tmp_path):
+def test_a_run_evaluates_to_the_last_digit_of_its_last_epoch(call_script, trained, tmp_path):
     result = json.loads((tmp_path / "r" / "result.json").read_text())
     names = ["mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "CF1_top3", "classes_scored"]
     for source in ("r", "r/model.safetensors", "r/last.pt"):
         for flags in ("--batch_size 1", "--batch_size 7 --workers 2", "--batch_size 64"):
-            report, _, _ = evaluate(run, tmp_path, "--load_from", source, *flags.split())
+            report, _, _ = evaluate(call_script, tmp_path, "--load_from", source, *flags.split())
             assert [report[name] for name in names] == [result[name] for name in names]
 
 
-def test_the_report_names_settings_and_every_class(run, trained, tmp_path):
-    report, out, folder = evaluate(run, tmp_path, "--load_from", "r")
+def test_the_report_names_settings_and_every_class(call_script, trained, tmp_path):
+    report, out, folder = evaluate(call_script, tmp_path, "--load_from", "r")
     assert "test_resnet, csra of 2, 20 classes" in out
     assert "32 px (the run's), normalised by ImageNet's statistics (the run's)" in out
     assert "lam 0.4 (the run's)" in out
@@ -67,28 +67,30 @@ def test_the_report_names_settings_and_every_class(run, trained, tmp_path):
         assert picture.width > 1000
 
 
-def test_scores_are_saved_with_what_they_belong_to(run, trained, tmp_path):
-    report, _, _ = evaluate(run, tmp_path, "--load_from", "r", "--save_scores", "s.npz")
+def test_scores_are_saved_with_what_they_belong_to(call_script, trained, tmp_path):
+    report, _, _ = evaluate(call_script, tmp_path, "--load_from", "r", "--save_scores", "s.npz")
     with np.load("s.npz") as saved:
         ap = evaluation.average_precision(saved["scores"], saved["targets"])
         assert np.nanmean(ap) == report["mAP"]
         assert saved["classes"].tolist() == voc.CLASSES
         assert saved["ids"].tolist() == [f"{i:06}" for i in range(11, 31)]
-    status, _, err = run("val", "--load_from", "r", "--save_scores", "s.npz")
+    status, _, err = call_script("val", "--load_from", "r", "--save_scores", "s.npz")
     assert (status, last_line(err)) == (
         1,
         "error: --save_scores s.npz exists: give another name, or move it away",
     )
 
 
-def test_tuned_thresholds_are_stored_and_named_on_the_next_evaluation(run, trained, tmp_path):
-    tuned, out, _ = evaluate(run, tmp_path, "--load_from", "r", "--tune_thresholds")
+def test_tuned_thresholds_are_stored_and_named_on_the_next_evaluation(
+    call_script, trained, tmp_path
+):
+    tuned, out, _ = evaluate(call_script, tmp_path, "--load_from", "r", "--tune_thresholds")
     assert "F1 on the same images flatters" in out
     assert tuned["CF1_tuned"] >= tuned["CF1"]
     stored = json.loads((tmp_path / "r" / "thresholds.json").read_text())
     assert list(stored["thresholds"]) == voc.CLASSES
     assert (stored["dataset"], stored["split"], stored["images"]) == ("voc07", "test", 20)
-    again, out, _ = evaluate(run, tmp_path, "--load_from", "r", "--split", "train")
+    again, out, _ = evaluate(call_script, tmp_path, "--load_from", "r", "--split", "train")
     assert "tuned on test images of voc07" in out
     assert "flatters" not in out
     assert again["images"] == 8
@@ -96,14 +98,14 @@ def test_tuned_thresholds_are_stored_and_named_on_the_next_evaluation(run, train
 
 
 @pytest.mark.parametrize("form", ["released", "csra"])
-def test_a_downloaded_file_takes_the_published_protocol(form, run, devkit, tmp_path):
+def test_a_downloaded_file_takes_the_published_protocol(form, call_script, devkit, tmp_path):
     torch.manual_seed(0)
     head = "gap" if form == "released" else "csra"
     original = evaluation.assemble("resnet18", 448, head, 20, 4, 0.1, "none")
     state = released_form(original) if form == "released" else csra_form(original)
     torch.save(state, tmp_path / "w.pth")
     where = ["--dataset", "voc07", "--path_images", devkit, "--load_from", "w.pth"]
-    report, out, _ = evaluate(run, tmp_path, *where, "--save_scores", "s.npz")
+    report, out, _ = evaluate(call_script, tmp_path, *where, "--save_scores", "s.npz")
     assert "448 px (published for voc07), scaled to 0..1 (published for voc07)" in out
     assert ("left out    10 tensors contrastive_class_selector_*" in out) == (form == "released")
     assert ("lam 0.1 (published for voc07)" in out) == (form == "csra")
@@ -115,7 +117,7 @@ def test_a_downloaded_file_takes_the_published_protocol(form, run, devkit, tmp_p
     assert report["img_size"] == 448
 
 
-def test_labels_as_found_give_way_to_known_truth(run, tmp_path):
+def test_labels_as_found_give_way_to_known_truth(call_script, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 40, 40, 3), np.uint8)
     lines = ["path,labels,split,true_labels"]
     for i in range(8):
@@ -125,12 +127,12 @@ def test_labels_as_found_give_way_to_known_truth(run, tmp_path):
         lines.append(f"{i}.png,a|b,{split},{truth}")
     (tmp_path / "l.csv").write_text("\n".join(lines))
     flags = ["--dataset", "files", "--labels", "l.csv", *SMALL, "--output_dir", "r"]
-    assert run("main_real", *flags)[0] == 0
-    report, _, _ = evaluate(run, tmp_path, "--load_from", "r", "--split", "train")
+    assert call_script("main_real", *flags)[0] == 0
+    report, _, _ = evaluate(call_script, tmp_path, "--load_from", "r", "--split", "train")
     assert [value["positives"] for value in report["by_class"].values()] == [2, 2]
     for i in range(4):
         (tmp_path / f"{i}.png").unlink()  # judging the test images needs no other
-    report, _, _ = evaluate(run, tmp_path, "--load_from", "r")
+    report, _, _ = evaluate(call_script, tmp_path, "--load_from", "r")
     assert report["mAP"] == json.loads((tmp_path / "r" / "result.json").read_text())["mAP"]
     assert [value["positives"] for value in report["by_class"].values()] == [2, 3]
 
@@ -153,31 +155,33 @@ def test_labels_as_found_give_way_to_known_truth(run, tmp_path):
         ("--load_from lone.safetensors --dataset voc07 --path_images VOCdevkit", "give --model"),
     ],
 )
-def test_what_contradicts_the_weights_is_one_line(flags, message, run, trained, tmp_path):
+def test_what_contradicts_the_weights_is_one_line(flags, message, call_script, trained, tmp_path):
     state = safetensors.torch.load_file("r/model.safetensors")
     safetensors.torch.save_file(state, "lone.safetensors")
-    status, _, err = run("val", *flags.split())
+    status, _, err = call_script("val", *flags.split())
     assert status == 1
     assert message in last_line(err)
     assert not (tmp_path / "runs").exists()
 
 
-def test_thresholds_that_could_not_be_stored_are_said_before_the_work(run, trained, monkeypatch):
+def test_thresholds_that_could_not_be_stored_are_said_before_the_work(
+    call_script, trained, monkeypatch
+):
     monkeypatch.setattr(os, "access", lambda place, _: Path(place).name != trained)
-    status, _, err = run("val", "--load_from", "r", "--tune_thresholds")
+    status, _, err = call_script("val", "--load_from", "r", "--tune_thresholds")
     assert (status, "--tune_thresholds writes beside r/" in last_line(err)) == (1, True)
     monkeypatch.setattr(os, "access", lambda place, _: Path(place).name == trained)
-    status, _, err = run("val", "--load_from", "r")
+    status, _, err = call_script("val", "--load_from", "r")
     assert (status, "--output_dir runs/val-voc07-" in last_line(err)) == (1, True)
 
 
-def test_damaged_thresholds_are_named_and_tuning_replaces_them(run, trained, tmp_path):
+def test_damaged_thresholds_are_named_and_tuning_replaces_them(call_script, trained, tmp_path):
     (tmp_path / "r" / "thresholds.json").write_text("{}")
-    status, _, err = run("val", "--load_from", "r")
+    status, _, err = call_script("val", "--load_from", "r")
     assert status == 1
     assert "make it again with val.py --tune_thresholds" in last_line(err)
-    evaluate(run, tmp_path, "--load_from", "r", "--tune_thresholds")
-    evaluate(run, tmp_path, "--load_from", "r")
+    evaluate(call_script, tmp_path, "--load_from", "r", "--tune_thresholds")
+    evaluate(call_script, tmp_path, "--load_from", "r")
 
 
 @pytest.mark.parametrize(
@@ -192,18 +196,18 @@ def test_damaged_thresholds_are_named_and_tuning_replaces_them(run, trained, tmp
         ("options", {"amp": "fp8"}, "amp"),
     ],
 )
-def test_a_config_changed_by_hand_is_one_line(part, changes, named, run, trained, tmp_path):
+def test_a_config_changed_by_hand_is_one_line(part, changes, named, call_script, trained, tmp_path):
     path = tmp_path / "r" / "config.json"
     config = json.loads(path.read_text())
     config[part] |= changes
     path.write_text(json.dumps(config))
-    status, _, err = run("val", "--load_from", "r")
+    status, _, err = call_script("val", "--load_from", "r")
     assert status == 1
     for name in named.split(", "):
         assert name in last_line(err).split("no usable ")[1]
 
 
-def test_settings_that_nobody_knows_are_asked_for(run, tmp_path):
+def test_settings_that_nobody_knows_are_asked_for(call_script, tmp_path):
     torch.save(
         csra_form(evaluation.assemble("resnet18", 64, "csra", 5, 1, 0.1, "none")),
         tmp_path / "w.pth",
@@ -211,7 +215,7 @@ def test_settings_that_nobody_knows_are_asked_for(run, tmp_path):
     (tmp_path / "l.csv").write_text("path,labels\n0.png,a")
     flags = ["--load_from", "w.pth", "--dataset", "files", "--labels", "l.csv"]
     for name, value in (("img_size", 64), ("normalize", "none"), ("lam", 0.1)):
-        status, _, err = run("val", *flags)
+        status, _, err = call_script("val", *flags)
         assert status == 1
         assert f"w.pth does not say its {name}" in last_line(err)
         assert f"give --{name}" in last_line(err)
@@ -228,11 +232,11 @@ def test_settings_that_nobody_knows_are_asked_for(run, tmp_path):
         ("--load_from w.pth --img_size 64 --normalize none", "--dataset is needed"),
     ],
 )
-def test_bad_usage_exits_with_2(flags, message, run, trained, tmp_path):
+def test_bad_usage_exits_with_2(flags, message, call_script, trained, tmp_path):
     torch.save(
         released_form(evaluation.assemble("resnet18", 64, "gap", 5, 1, 0.1, "none")),
         tmp_path / "w.pth",
     )
-    status, _, err = run("val", *flags.split())
+    status, _, err = call_script("val", *flags.split())
     assert status == 2
     assert message in last_line(err)
