@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -17,6 +18,10 @@ from pipeline.model import weights
 from pipeline.model.backbone import Backbone
 from pipeline.model.weights import load_strictly, load_trunk, read_weights
 from utils.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+# The process that reads hostile files is started once.
+pytestmark = pytest.mark.xdist_group("weights")
 
 
 @pytest.fixture
@@ -199,29 +204,61 @@ def test_batch_counters_may_be_missing_from_old_files():
 # Hostile files: one line each, nothing run, no memory taken
 
 
-def refused(path, match):
-    """In a process of its own, whose largest size says what memory it took."""
-    program = (
-        "import resource, sys\n"
-        "from pipeline.model.weights import read_weights\n"
-        "from utils.errors import UserError\n"
-        "def size(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "before = size()\n"
-        "try: read_weights(sys.argv[1])\n"
-        "except UserError as error: print(error, (size() - before) // 1024, sep='\\n')\n"
+READER = """
+import json, os, resource, sys
+import torch
+from pipeline.model.weights import read_weights
+from utils.errors import UserError
+
+torch.set_num_threads(1)  # others would not be there in a copy of the process
+
+def size():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+for line in sys.stdin:
+    if os.fork() == 0:
+        before, text = size(), "nothing was refused"
+        try:
+            read_weights(line.strip())
+        except UserError as error:
+            text = str(error)
+        print(json.dumps([text, (size() - before) // 1024]), flush=True)
+        os._exit(0)
+    print(json.dumps(os.wait()[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """A process that has imported torch, and reads each file in a copy of itself."""
+    command = [sys.executable, "-c", READER]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
-    command = [sys.executable, "-c", program, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    text, mebibytes = done.stdout.splitlines()
-    assert re.search(match, text), text
-    assert int(mebibytes) < 60
+    yield process
+    process.communicate()
+    assert process.returncode == 0
 
 
-def test_an_archive_that_inflates_is_refused(tmp_path):
-    torch.save({"weight": torch.zeros(50_000_000)}, tmp_path / "w.pth")
+@pytest.fixture
+def refused(reader):
+    """Read a file in a process of its own, whose largest size says what memory it took."""
+
+    def refused(path, match):
+        print(path, file=reader.stdin, flush=True)
+        text, mebibytes = json.loads(reader.stdout.readline())
+        assert json.loads(reader.stdout.readline()) == 0
+        assert re.search(match, text), text
+        assert mebibytes < 60
+
+    return refused
+
+
+def test_an_archive_that_inflates_is_refused(refused, tmp_path):
+    torch.save({"weight": torch.zeros(25_000_000)}, tmp_path / "w.pth")
     with (
         zipfile.ZipFile(tmp_path / "w.pth") as stored,
-        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bomb,
     ):
         for name in stored.namelist():
             bomb.writestr(name, stored.read(name))
@@ -232,7 +269,7 @@ def test_an_archive_that_inflates_is_refused(tmp_path):
     refused(tmp_path / "bomb.pth", "cannot read weights from")
 
 
-def test_an_archive_whose_header_claims_gigabytes_is_refused(tmp_path):
+def test_an_archive_whose_header_claims_gigabytes_is_refused(refused, tmp_path):
     torch.save({"weight": torch.zeros(4)}, tmp_path / "w.pth")
     content = bytearray((tmp_path / "w.pth").read_bytes())
     start = content.rindex(b"PK\x01\x02")  # a central header: sizes are 20 and 24 bytes on
@@ -241,18 +278,18 @@ def test_an_archive_whose_header_claims_gigabytes_is_refused(tmp_path):
     refused(tmp_path / "lie.pth", "its entries unpack to more than the file holds")
 
 
-def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(tmp_path):
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(refused, tmp_path):
     torch.save({"fc_all.weight": torch.zeros(1, 1).expand(10**9, 2048)}, tmp_path / "w.pth")
     refused(tmp_path / "w.pth", r"fc_all.weight claims \(1000000000, 2048\)")
 
 
-def test_a_tensor_without_memory_is_refused(tmp_path):
+def test_a_tensor_without_memory_is_refused(refused, tmp_path):
     torch.save({"weight": torch.zeros(10**12, device="meta")}, tmp_path / "w.pth")
     refused(tmp_path / "w.pth", "w.pth")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_refused(resnet, share, tmp_path):
+def test_a_truncated_file_is_refused(resnet, share, refused, tmp_path):
     for name in ("w.pth", "w.safetensors"):
         if name == "w.pth":
             torch.save(resnet, tmp_path / name)
@@ -272,13 +309,13 @@ def test_a_truncated_file_is_refused(resnet, share, tmp_path):
         {"a": {"dtype": "F32", "shape": [4], "data_offsets": [4, 20]}},
     ],
 )
-def test_safetensors_with_wrong_offsets_is_refused(header, tmp_path):
+def test_safetensors_with_wrong_offsets_is_refused(header, refused, tmp_path):
     text = json.dumps(header).encode()
     (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
     refused(tmp_path / "w.safetensors", "cannot read weights from")
 
 
-def test_safetensors_whose_header_claims_gigabytes_is_refused(tmp_path):
+def test_safetensors_whose_header_claims_gigabytes_is_refused(refused, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", 2**40) + b"{}")
     refused(tmp_path / "w.safetensors", "cannot read weights from")
 
@@ -296,18 +333,18 @@ def test_safetensors_whose_header_claims_gigabytes_is_refused(tmp_path):
         (torch.tensor([1.0, math.inf]), "weight is not finite"),
     ],
 )
-def test_what_is_no_weight_is_refused(value, match, tmp_path):
+def test_what_is_no_weight_is_refused(value, match, refused, tmp_path):
     torch.save({"weight": value}, tmp_path / "w.pth")
     refused(tmp_path / "w.pth", match)
 
 
-def test_a_reason_that_says_nothing_is_put_in_words(tmp_path):
+def test_a_reason_that_says_nothing_is_put_in_words(refused, tmp_path):
     (tmp_path / "w.pth").write_bytes(b"")
     refused(tmp_path / "w.pth", "it is empty, cut off, or of another form")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_asks_for_memory_is_refused(zipped, tmp_path):
+def test_a_pickle_that_asks_for_memory_is_refused(zipped, refused, tmp_path):
     class Greedy:
         def __reduce__(self):
             return bytearray, (600_000_000,)
@@ -323,11 +360,11 @@ def test_files_of_old_versions_of_torch_are_read(resnet, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["a\nUserError: all fine", "\x1b[31m", "k" * 300])
-def test_a_name_that_garbles_messages_is_refused(key, tmp_path):
+def test_a_name_that_garbles_messages_is_refused(key, refused, tmp_path):
     torch.save({key: torch.ones(1)}, tmp_path / "w.pth")
     refused(tmp_path / "w.pth", "w.pth is no weight file: a name in it is too long or unprintable")
 
 
-def test_a_name_with_and_without_prefix_is_refused(tmp_path):
+def test_a_name_with_and_without_prefix_is_refused(refused, tmp_path):
     torch.save({"a": torch.ones(1), "module.a": torch.zeros(1)}, tmp_path / "w.pth")
     refused(tmp_path / "w.pth", "names a tensor twice")
