@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.timing import RATIOS
 from utils.files import atomic_path
-from utils.options.flags import ScriptParser
+from utils.options.table import OptionsParser
 
 NAMES = "start step loop correlation metrics loading memory state review".split()
 FOLDER = Path("runs") / "bench"
 
 
 def main() -> int:
-    parser = ScriptParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser = OptionsParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{' '.join(NAMES)} (default all)")
     names = parser.parse_args().names or NAMES
     if unknown := set(names) - set(NAMES):

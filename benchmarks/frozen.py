@@ -8,7 +8,6 @@ All on the CPU, in full precision. The trunk sees each image once, without augme
 features are averaged over the map and standardised.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,40 +15,40 @@ import numpy as np
 import torch
 from torch import nn
 
-from compare import METHODS
 from pipeline import methods
-from pipeline.baselines import losses
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import EvaluationImages, evaluation_loader
 from pipeline.data.noise import uniform_noise
 from pipeline.data.registry import load_data
 from pipeline.data.rows import CandidateRows
-from pipeline.data.training_data import judge_candidates
 from pipeline.data.transforms import evaluation_transform
 from pipeline.experiment import build_classifier
 from pipeline.model.classifier import Classifier, Output
+from utils.comparison.definitions import METHODS
 from utils.comparison.grid import Grid
-from utils.comparison.statistics import Run, markdown_report
+from utils.comparison.statistics import Run
+from utils.comparison.tables import markdown_report
 from utils.errors import exit_status
-from utils.metrics import multilabel_metrics
-from utils.options.defaults import CLEAN_DATASETS
-from utils.options.flags import NATURAL, RATE, ScriptParser
+from utils.metrics import judge_candidates, multilabel_metrics
+from utils.options.choices import CLEAN_DATASETS
+from utils.options.kinds import NATURAL, RATE
+from utils.options.table import OptionsParser
+from utils.options.training import TrainingOptions
 from utils.progress import progress_bar
 
 EPOCHS, DROP_AFTER, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 14, 64, 0.05, 1e-4
-SCRIPTS = {"main_BCE": losses.make_method, "main_CoNeS": methods.make_method}
 
 
 @exit_status
 def main() -> None:
     cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     flags = sys.argv[cut + 1 :]
-    parser = ScriptParser(prog="python -m benchmarks.frozen", description=__doc__.splitlines()[0])
+    parser = OptionsParser(prog="python -m benchmarks.frozen", description=__doc__.splitlines()[0])
     default = ["clean", "bce", "paper", "posterior"]
     parser.add_argument("--dataset", choices=CLEAN_DATASETS, default="digits")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=default)
-    parser.add_argument("--rates", nargs="+", type=RATE, default=[0.05, 0.1, 0.2, 0.4])
-    parser.add_argument("--seeds", nargs="+", type=NATURAL, default=[0, 1, 2])
+    parser.add_argument("--rates", nargs="+", type=RATE.parse, default=[0.05, 0.1, 0.2, 0.4])
+    parser.add_argument("--seeds", nargs="+", type=NATURAL.parse, default=[0, 1, 2])
     arguments = parser.parse_args(sys.argv[1:cut])
 
     grid = Grid(Path(), arguments.dataset, flags, METHODS)
@@ -76,10 +75,9 @@ def main() -> None:
         if judged is not None:
             candidate_scores[run] = judged
         print(f"{run}: mAP {scores[run]:.1f}", flush=True)
-    methods, reference = arguments.methods, arguments.methods[-1]
-    rates, seeds = arguments.rates, arguments.seeds
+    names, rates, seeds = arguments.methods, arguments.rates, arguments.seeds
     name = f"{options.dataset}, {options.model}, frozen"
-    print(markdown_report(name, scores, candidate_scores, methods, rates, seeds, reference))
+    print(markdown_report(name, scores, candidate_scores, names, rates, seeds, names[-1]))
 
 
 @torch.inference_mode()
@@ -100,13 +98,13 @@ def fit(
     features: torch.Tensor,
     rows: CandidateRows,
     classifier: Classifier,
-    options: argparse.Namespace,
+    options: TrainingOptions,
     seed: int,
 ) -> nn.Linear:
     """A linear classifier of features (N, D), trained by the method that `options` name."""
     torch.manual_seed(seed)
     linear = nn.Linear(features.shape[1], rows.classes)
-    method = SCRIPTS[options.script](rows, classifier, options)
+    method = methods.make_method(rows, classifier.trunk.feature_dim, options)
     optimizer = torch.optim.SGD(
         linear.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=WEIGHT_DECAY
     )

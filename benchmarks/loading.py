@@ -18,14 +18,14 @@ from torchvision.transforms import v2
 from benchmarks.timing import alternate, ratio
 from pipeline.data.images import read_image
 from pipeline.data.transforms import train_transform
-from utils.options.flags import ScriptParser
+from utils.options.table import OptionsParser
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "COCO2014" / "images"
 COUNT = 128
 
 
 def main() -> None:
-    parser = ScriptParser(prog="python -m benchmarks.loading", description=__doc__.splitlines()[0])
+    parser = OptionsParser(prog="python -m benchmarks.loading", description=__doc__.splitlines()[0])
     parser.add_argument("--path_images", type=Path, default=PHOTOS, help="folder of photos")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()

@@ -24,13 +24,13 @@ from pipeline.data.transforms import train_transform
 from pipeline.engine import Training, train_one_epoch, train_step
 from pipeline.model.classifier import assemble
 from pipeline.optimisation import make_optimizer, step_schedule
-from utils.options.flags import ScriptParser
+from utils.options.table import OptionsParser
 
 CLASSES, IMAGES = 80, 48
 
 
 def main() -> None:
-    parser = ScriptParser(prog="python -m benchmarks.loop", description=__doc__.splitlines()[0])
+    parser = OptionsParser(prog="python -m benchmarks.loop", description=__doc__.splitlines()[0])
     parser.add_argument("--path_images", type=Path, default=PHOTOS, help="folder of photos")
     parser.add_argument("--model", default="resnet101")
     parser.add_argument("--img_size", type=int, default=224)
@@ -62,7 +62,12 @@ def measure(paths: list[str], arguments: argparse.Namespace) -> None:
     optimizer = make_optimizer(classifier, 1e-4, 1e-3, 0.9, 1e-4)
     rows = CandidateRows.from_dense(np.random.default_rng(0).random((len(paths), CLASSES)) < 0.1)
     training = Training(
-        classifier, BCE(), optimizer, rows.to(device), step_schedule(0, 100), device
+        classifier=classifier,
+        method=BCE(),
+        optimizer=optimizer,
+        rows=rows.to(device),
+        schedule=step_schedule(0, 100),
+        device=device,
     )
     images = TrainingImages(ImageFiles("", paths), train_transform(arguments.img_size), 0)
     loader = train_loader(images, batch, arguments.workers, device.type == "cuda")

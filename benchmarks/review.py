@@ -6,7 +6,6 @@ Runs are of main_CoNeS.py or main_BCE.py, with noise that was added. Without any
 on digits at 0.2 by the recipe posterior, which takes about two minutes.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -21,15 +20,18 @@ from pipeline.data.training_data import candidates_of_run, truth_of
 from pipeline.evaluation import load_trained, score
 from pipeline.review.candidate_posterior import decide, run_posterior
 from utils.metrics import average_precision, probabilities
+from utils.options.groups import CheckpointOptions
+from utils.options.stored import run_options
 
 
 def compare(path: str) -> None:
     """Print how well each ranking finds the false candidates of a run."""
-    trained = load_trained(path, {})
-    run = argparse.Namespace(**trained.checkpoint.options)
-    splits = load_splits(run, ["train", "test"])
+    trained = load_trained(CheckpointOptions(load_from=path))
+    found = trained.checkpoint
+    run = run_options(found.options, path)
+    splits = load_splits(run, ["train", "test"], run.seed)
     data = splits["train"]
-    candidates = candidates_of_run(trained.checkpoint, data, splits["test"])
+    candidates = candidates_of_run(run, found.data, path, data, splits["test"])
     logits = score(trained, data)
     truth = truth_of(run, data)
     if truth is None:

@@ -17,24 +17,25 @@ from pipeline.amp import choose_amp
 from pipeline.baselines.losses import BCE
 from pipeline.cones.method import CoNeS
 from pipeline.data.rows import CandidateRows
-from pipeline.engine import Method, Training, train_step
+from pipeline.engine import Training, train_step
+from pipeline.methods import Method
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.optimisation import make_optimizer
 from pipeline.posterior.method import Posterior
-from utils.machine import PRECISIONS, autocast
-from utils.options.flags import ScriptParser
+from utils.machine import AMP_DTYPES, autocast
+from utils.options.table import OptionsParser
 
 CLASSES, IMAGES = 80, 1000
 
 
 def main() -> None:
-    parser = ScriptParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
+    parser = OptionsParser(prog="python -m benchmarks.step", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet101")
     parser.add_argument("--img_size", type=int, default=224)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--amp", choices=["auto", *PRECISIONS], default="auto")
+    parser.add_argument("--amp", choices=["auto", *AMP_DTYPES], default="auto")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
 
@@ -64,7 +65,7 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
     optimizer = make_optimizer(classifier, 1e-4, 1e-3, 0.9, 1e-4)
 
     def trunk_alone() -> None:
-        with autocast(device, PRECISIONS[amp]):
+        with autocast(device, AMP_DTYPES[amp]):
             features = classifier.trunk(images / 255)
         features.float().square().mean().backward()  # gradients laid out as the loss has them
         for parameter in classifier.parameters():
@@ -72,8 +73,15 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
         wait(device)
 
     def step(method: Method) -> None:
-        precision = PRECISIONS[amp]
-        training = Training(classifier, method, optimizer, rows, lambda _: 1.0, device, precision)
+        training = Training(
+            classifier=classifier,
+            method=method,
+            optimizer=optimizer,
+            rows=rows,
+            schedule=lambda _: 1.0,
+            device=device,
+            amp_dtype=AMP_DTYPES[amp],
+        )
         train_step(training, images, index)
         wait(device)
 
@@ -116,7 +124,7 @@ def parts_of(
         wait(device)
         times.append(time.perf_counter())
 
-    with autocast(device, PRECISIONS[amp]):
+    with autocast(device, AMP_DTYPES[amp]):
         output = classifier(images)
     done()
     loss = method.loss(output, rows.dense(index), index)["loss"]

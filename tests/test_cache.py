@@ -15,7 +15,6 @@ from pipeline.data.labelled import LabelledImages
 from pipeline.data.transforms import evaluation_transform
 from utils.errors import UserError
 
-evaluation_transform.__test__ = False
 NAMES = [f"{i}.png" for i in range(5)]
 SIZES = [(40, 60), (60, 40), (10, 12), (33, 33), (1, 90)]
 

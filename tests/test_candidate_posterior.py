@@ -1,5 +1,3 @@
-import argparse
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.label_sets import fit_label_sets
 from pipeline.review.candidate_posterior import candidate_posterior, decide, run_posterior
+from utils.options.training import TrainingOptions
 
 
 def draw(rate=0.3, images=4000, classes=4, seed=0):
@@ -37,22 +36,20 @@ def test_honest_scores_give_honest_probabilities(of_candidates):
 
 
 @pytest.mark.parametrize(
-    ("trained_with", "of_candidates"),
+    ("run", "of_candidates"),
     [
-        ({"recipe": "posterior", "noise_rate": 0.2}, False),
-        ({"recipe": "paper"}, True),
-        ({"loss": "bce-forward", "noise_rate": 0.2}, False),
-        ({"loss": "bce"}, True),
+        (TrainingOptions(recipe="posterior", noise_rate=0.2), False),
+        (TrainingOptions(recipe="paper"), True),
+        (TrainingOptions(script="main_BCE", loss="bce-forward", noise_rate=0.2), False),
+        (TrainingOptions(script="main_BCE", loss="bce"), True),
     ],
 )
-def test_a_runs_posterior_follows_its_loss_and_its_parts(trained_with, of_candidates):
+def test_a_runs_posterior_follows_its_loss_and_its_parts(run, of_candidates):
     logits, _, candidates = draw(images=400)
     logits[::2] += 1
     labels = candidates.numpy().astype(np.uint8)
-    rate = trained_with.get("noise_rate")
-    rates = fit_label_sets(CandidateRows.from_dense(candidates), rate).rates
+    rates = fit_label_sets(CandidateRows.from_dense(candidates), run.noise_rate).rates
     parts = [np.arange(0, 400, 2), np.arange(1, 400, 2)]
-    run = argparse.Namespace(**trained_with)
     probability = run_posterior(logits.numpy(), labels, run, parts)
     for part in parts:
         expected = candidate_posterior(logits[part], candidates[part], rates, of_candidates)

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from pipeline.data import candidates as module
 from pipeline.data import voc
 from pipeline.data.candidates import (
+    Origin,
     check_candidates,
     ids_sha256,
     load_or_make,
@@ -46,18 +47,7 @@ def path(tmp_path):
 
 
 def write(path, data, rate=0.1, seed=3):
-    write_candidates(
-        path,
-        CANDIDATES,
-        dataset="voc07",
-        split="train",
-        rate=rate,
-        seed=seed,
-        model="uniform",
-        classes=data.classes,
-        ids=data.ids,
-        targets=data.targets,
-    )
+    write_candidates(path, CANDIDATES, data, Origin("voc07", rate, seed, "uniform"))
     return path.with_name(path.name.removesuffix(".npy") + ".json")
 
 
@@ -151,18 +141,8 @@ def test_what_was_written_is_read(tmp_path, labels):
     path = tmp_path / "set_0.1"  # a name whose last part is no suffix
     ids = np.arange(len(labels)).astype(str)
     classes = [f"class {c}" for c in range(labels.shape[1])]
-    write_candidates(
-        path,
-        labels,
-        dataset="set",
-        split="train",
-        rate=0.1,
-        seed=4,
-        model="uniform",
-        classes=classes,
-        ids=ids,
-        targets=np.zeros_like(labels),
-    )
+    data = LabelledImages([], classes, np.zeros_like(labels), ids)
+    write_candidates(path, labels, data, Origin("set", 0.1, 4, "uniform"))
     candidates, metadata = read_candidates(path)
     assert candidates.dtype == np.uint8
     np.testing.assert_array_equal(candidates, labels)

@@ -11,7 +11,8 @@ from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import EvaluationImages, TrainingImages, evaluation_loader, train_loader
 from pipeline.data.rows import CandidateRows
 from pipeline.data.transforms import evaluation_transform, train_transform
-from pipeline.engine import Totals, Training, evaluate, fit, predict_scores, train_one_epoch
+from pipeline.engine import LossTotals, Training, fit, train_one_epoch
+from pipeline.inference import evaluate, predict_scores
 from pipeline.model.backbone import Backbone
 from pipeline.model.classifier import Classifier
 from pipeline.model.heads import CSRA
@@ -19,9 +20,6 @@ from pipeline.optimisation import parameter_groups, step_schedule
 from utils.errors import UserError
 from utils.progress import Interrupted
 from utils.run_folder import RunFolder
-
-for collected in (EvaluationImages, evaluation_loader, evaluation_transform):
-    collected.__test__ = False
 
 DATA = {"fingerprint": "x"}
 
@@ -44,7 +42,13 @@ def make_training(method="cones", lr=0.05, seed=3):
     chosen = CoNeS(rows, trunk.feature_dim, clusters=2) if method == "cones" else BCE()
     optimizer = torch.optim.SGD(parameter_groups(classifier, lr, lr), momentum=0.9)
     training = Training(
-        classifier, chosen, optimizer, rows, step_schedule(1, 2), torch.device("cpu"), seed=seed
+        classifier=classifier,
+        method=chosen,
+        optimizer=optimizer,
+        rows=rows,
+        schedule=step_schedule(1, 2),
+        device=torch.device("cpu"),
+        seed=seed,
     )
     dataset = TrainingImages(data.images, train_transform(32, True), seed)
     return training, train_loader(dataset, 4, 0, False)
@@ -146,7 +150,7 @@ def test_a_non_finite_loss_is_named_and_nothing_is_stored(tmp_path):
 
 
 def test_totals_average_over_images():
-    totals = Totals()
+    totals = LossTotals()
     totals.add({"loss": torch.tensor(1.0), "part": torch.tensor(4.0)}, images=3, step=1)
     totals.add({"loss": torch.tensor(5.0), "part": torch.tensor(0.0)}, images=1, step=2)
     assert totals.means(epoch=1) == {"train_loss": 2.0, "part": 3.0}

@@ -9,9 +9,9 @@ from pipeline.data.transforms import evaluation_transform
 from pipeline.evaluation import format_table, judge, load_trained, score, tune
 from pipeline.model.classifier import assemble
 from utils.metrics import best_thresholds, multilabel_metrics
+from utils.options.groups import CheckpointOptions
 from utils.run_folder import RunFolder
 
-evaluation_transform.__test__ = False
 SCORES = np.float32([[2, -1, -3], [1, 3, -2], [-1, 2, -1]])
 TARGETS = np.int8([[1, 1, 0], [0, 1, 0], [1, 0, 0]])
 
@@ -72,7 +72,7 @@ def stored(tmp_path):
 
 def test_scores_do_not_depend_on_how_they_are_loaded(stored):
     path, data, _ = stored
-    trained = load_trained(path, {})
+    trained = load_trained(CheckpointOptions(load_from=path))
     first = score(trained, data)
     for batch_size, workers in ((1, 0), (3, 2), (16, 1), (64, 0)):
         np.testing.assert_array_equal(score(trained, data, workers, batch_size), first)
@@ -80,20 +80,26 @@ def test_scores_do_not_depend_on_how_they_are_loaded(stored):
 
 def test_precision_is_the_run_s_unless_given(stored, capsys):
     path, data, classifier = stored
-    assert load_trained(path, {}).precision == torch.bfloat16
-    full = load_trained(path, {"amp": "off"})
-    assert full.precision is None
+    assert load_trained(CheckpointOptions(load_from=path)).amp_dtype == torch.bfloat16
+    full = load_trained(CheckpointOptions(load_from=path, amp="off"))
+    assert full.amp_dtype is None
     with torch.inference_mode():
         expected = classifier(evaluation_transform(32)(data.images)).logits
     np.testing.assert_allclose(score(full, data), expected, atol=1e-5)
-    assert np.abs(score(load_trained(path, {}), data) - expected.numpy()).max() > 1e-4
+    assert (
+        np.abs(
+            score(load_trained(CheckpointOptions(load_from=path)), data) - expected.numpy()
+        ).max()
+        > 1e-4
+    )
     assert "device      cpu in bf16" in capsys.readouterr().out
 
 
 def test_flags_that_agree_with_the_weights_are_admitted(stored):
     path, _, _ = stored
-    flags = {"head": "csra", "num_heads": 2, "num_cls": 4, "model": "test_resnet", "img_size": 64}
-    assert load_trained(path, flags).settings == {
+    flags = {"head": "csra", "num_heads": 2, "model": "test_resnet", "img_size": 64}
+    options = CheckpointOptions(load_from=path, **flags)
+    assert load_trained(options, num_cls=4).settings == {
         "img_size": 64,
         "normalize": "imagenet",
         "lam": 0.3,

@@ -1,4 +1,3 @@
-import argparse
 import csv
 import json
 
@@ -9,6 +8,7 @@ from pipeline.data import label_file
 from pipeline.data.labelled import LabelledImages
 from pipeline.review.label_files import as_text, write_kept, write_table
 from pipeline.review.scan import entries_of
+from utils.options.training import TrainingOptions
 
 CLASSES = ["=sea", "sand", "sky"]
 PATHS = ["a/1.jpg", "+2.jpg", "ä, 3.jpg", "4.jpg", "5.jpg"]
@@ -62,7 +62,7 @@ def test_a_label_file_keeps_its_form_and_all_but_the_training_labels(form, tmp_p
     targets = before.targets[train]
     ids = [before.paths[row] for row in train]
     data = LabelledImages([None] * len(ids), before.classes, targets, ids)
-    options = argparse.Namespace(
+    options = TrainingOptions(
         script="main_real",
         dataset="files",
         labels=str(source),

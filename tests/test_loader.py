@@ -11,11 +11,6 @@ from pipeline.data.loader import (
 )
 from pipeline.data.transforms import evaluation_transform, train_transform
 
-# Names that pytest would otherwise collect.
-for function in (evaluation_loader, evaluation_transform):
-    function.__test__ = False
-EvaluationImages.__test__ = False
-
 
 @pytest.fixture
 def images():

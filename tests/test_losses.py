@@ -1,4 +1,3 @@
-import argparse
 import json
 import math
 
@@ -8,10 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.baselines import losses
+from pipeline import methods
 from pipeline.baselines.forward_correction import forward_bce_loss, noise_counts
 from pipeline.baselines.losses import (
-    LOSSES,
     asl_loss,
     focal_loss,
     hill_loss,
@@ -21,7 +19,8 @@ from pipeline.baselines.losses import (
 )
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
-from utils.options.defaults import CHOICES
+from utils.options.choices import LOSSES
+from utils.options.training import TrainingOptions
 
 CANDIDATES = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
 LOGITS = torch.tensor([[2.0, -1.0, 0.5, -3.0], [1.5, -2.0, 0.25, -0.5], [-4.0, 3.0, 0.0, -1.0]])
@@ -53,8 +52,8 @@ POSITIVE, NEGATIVE = one(1.0), one(0.0)
 
 
 def make(name, candidates=CANDIDATES, noise_rate=None):
-    options = argparse.Namespace(loss=name, noise_rate=noise_rate)
-    return losses.make_method(CandidateRows.from_dense(candidates), None, options)
+    options = TrainingOptions(script="main_BCE", loss=name, noise_rate=noise_rate)
+    return methods.make_method(CandidateRows.from_dense(candidates), 1, options)
 
 
 def loss_of(method, logits, candidates):
@@ -64,8 +63,15 @@ def loss_of(method, logits, candidates):
 # What all have in common.
 
 
-def test_every_choice_of_the_flag_is_a_loss():
-    assert tuple(LOSSES) == CHOICES["loss"]
+def test_no_two_choices_of_the_flag_are_the_same_loss():
+    logits = torch.tensor([[2.0, -1.0, 3.0, -0.5]])
+    values = set()
+    for name in LOSSES:
+        method = make(name, noise_rate=0.3)
+        method.begin_epoch(50)
+        found = loss_of(method, logits, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))["loss"]
+        values.add(round(found.item(), 6))
+    assert len(values) == len(LOSSES) == 9
 
 
 def test_bce_is_the_mean_over_entries():
@@ -493,7 +499,7 @@ def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(call_script,
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--loss mse", "invalid choice: 'mse'"),
+        ("--loss mse", "but got 'mse'"),
         ("--noise_rate 0.2", "--noise_rate is for --loss bce-forward"),
         ("--loss asl --noise_rate 0", "--noise_rate is for --loss bce-forward"),
         ("--loss bce-forward --noise_rate 1", "at most 0.99, but got 1"),

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -8,7 +6,7 @@ from pipeline.cones import released
 from pipeline.cones.method import Steps
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.method import Posterior
-from utils.options.defaults import ABLATIONS
+from utils.options.choices import ABLATIONS, FORMER_ABLATIONS
 from utils.options.training import parse_options
 
 CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]))
@@ -16,8 +14,7 @@ CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]
 
 def make(flags):
     options = parse_options("main_CoNeS", ["--dataset", "digits", *flags.split()])
-    classifier = SimpleNamespace(trunk=SimpleNamespace(feature_dim=4))
-    return methods.make_method(CANDIDATES, classifier, options)
+    return methods.make_method(CANDIDATES, 4, options)
 
 
 def test_the_steps_that_can_be_ablated_are_those_of_a_recipe():
@@ -33,6 +30,11 @@ def test_an_ablated_step_is_the_released_one_and_no_other_is(part):
 
 def test_all_steps_ablated_are_the_released_recipe():
     assert make(f"--ablate {' '.join(Steps._fields)}").steps == released.STEPS
+
+
+@pytest.mark.parametrize(("former", "part"), FORMER_ABLATIONS.items())
+def test_a_part_is_known_by_its_former_name_too(former, part):
+    assert make(f"--recipe posterior --ablate {former}").without == {part}
 
 
 def test_posterior_is_told_what_to_leave_out(capsys):

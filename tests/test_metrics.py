@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
-from utils.metrics import average_precision, best_thresholds, multilabel_metrics, probabilities
+from pipeline.data.noise import uniform_noise
+from utils.metrics import (
+    average_precision,
+    best_thresholds,
+    judge_candidates,
+    multilabel_metrics,
+    probabilities,
+)
 
 NAMES = ("CP", "CR", "CF1", "OP", "OR", "OF1")
 SCORES = np.float32([[2, -1, -3, 0.5], [1, 3, -2, -4], [-1, 2, -1, 4]])
@@ -309,3 +316,31 @@ def test_probabilities_are_the_sigmoid_and_keep_the_order_of_scores():
     np.testing.assert_allclose(found[3:6], [0.11920292, 0.5, 0.88079708])
     assert found[0] == 0
     assert (np.diff(found) > 0).all()
+
+
+def test_candidate_ap_is_that_of_all_candidates_pooled():
+    generator = np.random.default_rng(0)
+    targets = (generator.random((40, 6)) < 0.3).astype(np.int8)
+    scores = generator.normal(size=(40, 6)).astype(np.float32) + targets
+    candidates = uniform_noise(targets, 0.4, seed=1)
+    found = judge_candidates(scores, targets, candidates)
+    chosen = candidates == 1
+    expected = 100 * average_precision_score(targets[chosen], scores[chosen])
+    assert found["candidate_AP"] == pytest.approx(expected)
+    assert (found["candidates"], found["true_candidates"]) == (chosen.sum(), targets.sum())
+
+
+def test_scores_outside_the_candidates_and_labels_nobody_knows_do_not_count():
+    targets = np.int8([[1, 0, 0, -1], [1, 0, 1, 0]])
+    candidates = np.array([[1, 1, 0, 1], [1, 0, 1, 1]])
+    scores = np.float32([[3, 2, 9, 9], [1, 9, 4, 0]])
+    found = judge_candidates(scores, targets, candidates)
+    # In order: 4 true, 3 true, 2 false, 1 true, 0 false.
+    assert found["candidate_AP"] == pytest.approx(100 * (1 + 1 + 3 / 4) / 3)
+    assert (found["candidates"], found["true_candidates"]) == (5, 3)
+
+
+@pytest.mark.parametrize("candidates", [[[1, 0]], [[0, 1]], [[0, 0]]])
+def test_without_true_or_false_candidates_there_is_no_ranking(candidates):
+    found = judge_candidates(np.float32([[1, 2]]), np.int8([[1, 0]]), np.array(candidates))
+    assert found["candidate_AP"] is None

@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from utils.errors import UserError
-from utils.options.defaults import LOSSES
-from utils.options.training import parse_options
+from utils.options.choices import LOSSES
+from utils.options.table import flags_of
+from utils.options.training import SCRIPTS, TrainingOptions, parse_options
 
 
 def parse(*argv, script="main_CoNeS"):
@@ -94,7 +95,7 @@ def test_baselines_do_not_take_flags_that_would_do_nothing(capsys):
 def test_the_loss_of_a_baseline_is_bce_unless_it_is_said(places):
     options = parse("--dataset", "voc07", script="main_BCE")
     assert (options.loss, options.noise_rate) == ("bce", None)
-    assert not hasattr(parse("--dataset", "voc07"), "loss")
+    assert options.method == "bce"
     flags = "--loss bce-forward --noise_rate 0.25".split()
     options = parse("--dataset", "voc07", *flags, script="main_BCE")
     assert (options.loss, options.noise_rate) == ("bce-forward", 0.25)
@@ -150,3 +151,14 @@ def test_a_cache_that_cannot_be_made_is_said_at_once(tmp_path):
         parse_options("main_BCE", flags)
     flags[-1] = str(tmp_path)
     assert parse_options("main_BCE", flags).cache == str(tmp_path)
+
+
+def test_every_flag_says_what_it_is_and_belongs_to_a_script(capsys):
+    known = {name for name, (_, flag) in flags_of(TrainingOptions).items() if flag.help}
+    shown = set()
+    for script in SCRIPTS:
+        with pytest.raises(SystemExit):
+            parse_options(script, ["--help"])
+        out = capsys.readouterr().out
+        shown |= {name for name in known if f"--{name} " in out or f"--{name}]" in out}
+    assert shown == known == set(flags_of(TrainingOptions))

@@ -6,7 +6,7 @@ from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
 from pipeline.posterior.label_sets import posterior
 from pipeline.posterior.method import OFFSET_EPOCHS, Posterior, variance_weights
-from utils.options.defaults import ABLATIONS
+from utils.options.choices import ABLATIONS
 
 
 def draw(images=600, classes=5, rate=0.3, seed=0):

@@ -8,8 +8,9 @@ from PIL import Image
 from pipeline.data.labelled import LabelledImages
 from pipeline.evaluation import Trained
 from pipeline.model.classifier import Output
+from pipeline.review.folds import fold_rows
 from pipeline.review.page import MAP_SIDE
-from pipeline.review.scan import Scan, entries_of, fold_rows, small_maps
+from pipeline.review.scan import Scan, entries_of, small_maps
 
 
 def test_entries_come_image_by_image():
@@ -43,7 +44,7 @@ def test_what_is_seen_lands_on_its_image_and_candidate(workers, tmp_path):
     trained = Trained(Echo(), None, {"img_size": 8}, torch.device("cpu"), None)
     parts = fold_rows(40, 2, 0)
     for rows in parts:
-        scan.look(trained, rows, workers, 7)
+        scan.add(trained, rows, workers, 7)
     expected = np.arange(40)[:, None] + np.array([0, 0.25, 0.5])
     assert np.array_equal(scan.logits, expected)
     corners = {0: (0, 0), 2: (-1, 0)}

@@ -5,14 +5,13 @@ import pytest
 from utils.comparison.statistics import (
     Difference,
     Run,
-    csv_text,
     expected_seconds,
-    markdown_report,
     noise_recovered,
     paired_difference,
     score_of,
     spread,
 )
+from utils.comparison.tables import csv_text, markdown_report
 
 # Three seeds at two rates; clean has one run a seed for both.
 SCORES = {Run("clean", None, seed): 90.0 for seed in (0, 1, 2)}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from utils.errors import UserError
-from utils.options.stored import read_config
+from utils.options.stored import read_config, run_options, to_store
 from utils.options.training import parse_options
 
 
@@ -15,24 +15,55 @@ def parse(*argv, script="main_CoNeS"):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("loss", "mse"), ("noise_rate", "x"), ("noise_rate", 1), ("recipe", "best"), ("ablate", "x")],
+    [
+        ("loss", "mse"),
+        ("noise_rate", "x"),
+        ("noise_rate", 1),
+        ("recipe", "best"),
+        ("ablate", [1]),
+        ("batch_size", -1),
+        ("batch_size", True),
+        ("lr", float("nan")),
+        ("lr", 10**400),
+        ("seed", None),
+        ("labels", 3),
+        ("script", "main"),
+    ],
 )
-def test_a_stored_loss_or_recipe_changed_by_hand_is_refused(name, value, tmp_path):
-    options = vars(parse("--dataset", "digits", script="main_BCE")) | {name: value}
+def test_a_stored_option_changed_by_hand_is_refused(name, value, tmp_path):
+    options = to_store(parse("--dataset", "digits", script="main_BCE")) | {name: value}
     (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     with pytest.raises(UserError, match=f"has no usable {name}"):
         read_config(str(tmp_path))
 
 
+def test_a_run_from_before_a_part_was_renamed_is_read_by_its_new_name(tmp_path):
+    options = to_store(parse("--dataset", "digits", "--recipe", "posterior"))
+    options["ablate"] = ["company", "gain"]
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    stored = read_config(str(tmp_path))["options"]
+    assert run_options(stored, tmp_path).ablate == ["context_prior", "variance_weight"]
+    assert parse("--resume", str(tmp_path), "--ablate", "company", "gain")
+
+
+def test_a_run_keeps_the_options_of_its_script_and_no_others():
+    cones, baseline = (
+        to_store(parse("--dataset", "digits", script=name)) for name in ("main_CoNeS", "main_BCE")
+    )
+    assert cones.keys() - baseline.keys() >= {"recipe", "tau", "ablate"}
+    assert baseline.keys() - cones.keys() == {"loss"}
+    assert not {"resume", "cutmix"} & (cones.keys() | baseline.keys())
+
+
 def test_a_resumed_run_keeps_the_precision_that_auto_chose(tmp_path):
-    options = vars(parse("--dataset", "digits")) | {"amp": "bf16"}
+    options = to_store(parse("--dataset", "digits")) | {"amp": "bf16"}
     (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     assert parse("--resume", str(tmp_path), "--amp", "auto").amp == "bf16"
 
 
 @pytest.fixture
 def stored_run(tmp_path):
-    options = vars(parse("--dataset", "digits", "--lr", "0.05"))
+    options = to_store(parse("--dataset", "digits", "--lr", "0.05"))
     (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     return tmp_path
 
@@ -55,7 +86,9 @@ def test_a_run_from_before_randaugment_goes_on_without(stored_run):
 def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
     labels = tmp_path / "l.csv"
     labels.touch()
-    options = vars(parse("--dataset", "files", "--labels", str(labels), "--partial_rate", "0.1"))
+    options = to_store(
+        parse("--dataset", "files", "--labels", str(labels), "--partial_rate", "0.1")
+    )
     (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     assert parse("--resume", str(tmp_path), "--labels", "b/l.csv").labels == "b/l.csv"
     assert parse("--resume", str(tmp_path), "--path_images", "photos").path_images == "photos"
@@ -64,7 +97,7 @@ def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
 
 
 def test_the_cache_of_a_resumed_run_may_lie_elsewhere(tmp_path):
-    options = vars(parse("--dataset", "digits", "--cache", "job1"))
+    options = to_store(parse("--dataset", "digits", "--cache", "job1"))
     (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
     assert parse("--resume", str(tmp_path), "--cache", "job2").cache == "job2"
 

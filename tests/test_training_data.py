@@ -1,46 +1,17 @@
-import argparse
 import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
 
-from pipeline.data.candidates import write_candidates
+from pipeline.data.candidates import Origin, write_candidates
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.noise import uniform_noise
-from pipeline.data.training_data import judge_candidates, truth_of
+from pipeline.data.training_data import truth_of
+from utils.metrics import judge_candidates
+from utils.options.training import TrainingOptions
 
 SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 1".split()
 TRUTH = np.array([[1, 0, 0], [0, 1, -1]], np.int8)
 DATA = LabelledImages([None, None], ["a", "b", "c"], TRUTH, ["x", "y"])
-
-
-def test_candidate_ap_is_that_of_all_candidates_pooled():
-    generator = np.random.default_rng(0)
-    targets = (generator.random((40, 6)) < 0.3).astype(np.int8)
-    scores = generator.normal(size=(40, 6)).astype(np.float32) + targets
-    candidates = uniform_noise(targets, 0.4, seed=1)
-    found = judge_candidates(scores, targets, candidates)
-    chosen = candidates == 1
-    expected = 100 * average_precision_score(targets[chosen], scores[chosen])
-    assert found["candidate_AP"] == pytest.approx(expected)
-    assert (found["candidates"], found["true_candidates"]) == (chosen.sum(), targets.sum())
-
-
-def test_scores_outside_the_candidates_and_labels_nobody_knows_do_not_count():
-    targets = np.int8([[1, 0, 0, -1], [1, 0, 1, 0]])
-    candidates = np.array([[1, 1, 0, 1], [1, 0, 1, 1]])
-    scores = np.float32([[3, 2, 9, 9], [1, 9, 4, 0]])
-    found = judge_candidates(scores, targets, candidates)
-    # In order: 4 true, 3 true, 2 false, 1 true, 0 false.
-    assert found["candidate_AP"] == pytest.approx(100 * (1 + 1 + 3 / 4) / 3)
-    assert (found["candidates"], found["true_candidates"]) == (5, 3)
-
-
-@pytest.mark.parametrize("candidates", [[[1, 0]], [[0, 1]], [[0, 0]]])
-def test_without_true_or_false_candidates_there_is_no_ranking(candidates):
-    found = judge_candidates(np.float32([[1, 2]]), np.int8([[1, 0]]), np.array(candidates))
-    assert found["candidate_AP"] is None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +25,7 @@ def test_without_true_or_false_candidates_there_is_no_ranking(candidates):
     ],
 )
 def test_the_truth_is_known_where_noise_was_added(script, rate, file, known):
-    options = argparse.Namespace(script=script, partial_rate=rate, noise_file=file, dataset="voc07")
+    options = TrainingOptions(script=script, partial_rate=rate, noise_file=file, dataset="voc07")
     assert (truth_of(options, DATA) is not None) == known
 
 
@@ -62,19 +33,8 @@ def test_the_truth_is_known_where_noise_was_added(script, rate, file, known):
 @pytest.mark.parametrize("dataset", ["files", "nuswide"])
 def test_labels_that_were_cleaned_are_no_truth(dataset, model, tmp_path):
     path, candidates = tmp_path / "c.npy", np.array([[1, 1, 0], [1, 1, 1]], np.uint8)
-    write_candidates(
-        path,
-        candidates,
-        dataset=dataset,
-        split="train",
-        rate=0.0,
-        seed=0,
-        model=model,
-        classes=DATA.classes,
-        ids=DATA.ids,
-        targets=TRUTH,
-    )
-    options = argparse.Namespace(
+    write_candidates(path, candidates, DATA, Origin(dataset, 0.0, 0, model))
+    options = TrainingOptions(
         script="main_BCE", partial_rate=None, noise_file=str(path), dataset=dataset
     )
     assert (truth_of(options, DATA) is None) == (model == "reviewed")

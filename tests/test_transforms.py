@@ -4,8 +4,6 @@ from torchvision.transforms.v2 import functional as F
 
 from pipeline.data.transforms import PLACES, MultiScaleCrop, evaluation_transform, train_transform
 
-evaluation_transform.__test__ = False  # pytest would collect it by its name
-
 TRAIN_OPTIONS = [
     {"flip": flip, "multi_scale": multi_scale}
     for flip in (True, False)

@@ -4,6 +4,10 @@ A field says all there is to know of an option: its kind and range, its default 
 data set and by recipe, its help, since when runs store it, and what may change when a run is
 resumed. The parser, --help, the check of a stored run, resuming and the table of
 docs/training.md come from it.
+
+Built on argparse. tyro and jsonargparse make parsers of dataclasses too, but have no default that
+depends on two other options, do not tell a value given from the same value by default, which
+resuming needs, and take 0.15 s more to import.
 """
 
 import argparse
