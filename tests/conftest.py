@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data import voc
+from tests import helpers
 
 # A busy machine is slow, which is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -38,6 +39,24 @@ def browser():
         browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def small_page_path(tmp_path_factory):
+    """A review page on disk, for tests that leave its files as they are."""
+    return helpers.write_small_page(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture
+def open_page(browser, small_page_path):
+    """Open a review page; the small one, unless a path is given. See helpers.page_opener."""
+    with helpers.page_opener(browser, small_page_path) as call:
+        yield call
+
+
+@pytest.fixture
+def tab(open_page):
+    return open_page()
 
 
 @pytest.fixture

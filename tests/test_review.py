@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.data import label_file
 from pipeline.data.candidates import read_candidates
 from pipeline.review import scan
-from tests.test_page import downloads
+from tests.helpers import downloads
 
 SMALL = (
     "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off"

@@ -1,0 +1,177 @@
+"""What several test files share, by subject."""
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.review.page import MAP_SIDE, Page, write_maps, write_page, write_thumbnail
+
+# ---------------------------------------------------------------- a small review page
+
+PAGE_CLASSES = ["dog", "<b>cat</b>", "=1+1", 'a "quoted", name', "\u202eright to left"]
+PAGE_PATHS = [
+    "<img src=x onerror=alert(1)>.jpg",
+    "</script><script>alert(1)</script>",
+    "=cmd|' /C calc'!A0",
+    "plain/folder/b.jpg",
+    "plain/folder/a.jpg",
+    'say "hello", you.jpg',
+    "line\u2028and\u2029paragraph.jpg",
+    "\u202egpj.exe",
+    "😀.jpg",
+    "lone \udcff surrogate.jpg",
+    "@\r\n\ttab.jpg",
+    "none.jpg",
+]
+# (image, class, probability); the last image has no candidates.
+PAGE_CANDIDATES = [
+    (0, 0, 0.9),
+    (0, 1, 0.2),
+    (1, 1, 0.95),
+    (2, 2, 0.05),
+    (2, 0, 0.8),
+    (2, 4, 0.52),
+    (3, 0, 0.7),
+    (4, 1, 0.6),
+    (4, 2, 0.61),
+    (5, 3, 0.3),
+    (6, 4, 0.4),
+    (6, 0, 0.99),
+    (7, 0, 0.85),
+    (8, 2, 0.1),
+    (8, 3, 0.97),
+    (9, 0, 0.15),
+    (9, 1, 0.75),
+    (10, 4, 0.65),
+]
+PAGE_PROBABILITIES = [p for _, _, p in PAGE_CANDIDATES]
+SUSPICIOUS_FIRST = [2, 8, 9, 0, 5, 6, 4, 10, 3, 7, 1, 11]  # images, as the page opens
+
+
+def small_page(**changes):
+    """A Page of these images, with the fields in `changes` instead of its own."""
+    images, columns, probability = map(np.array, zip(*PAGE_CANDIDATES))
+    fields = {
+        "title": "runs/<i>a & b</i> \udcff",
+        "key": "00ff",
+        "classes": PAGE_CLASSES,
+        "paths": PAGE_PATHS,
+        "starts": np.searchsorted(images, np.arange(len(PAGE_PATHS) + 1)),
+        "columns": columns,
+        "probability": probability,
+        "kept": probability >= 0.5,
+        "history": [{"epoch": 1, "confidence": 0.4}, {"epoch": 2, "confidence": float("nan")}],
+        "correlation": np.linspace(0, 1, 25).reshape(5, 5),
+        "summary": {"threshold": "0.5", "<u>note</u>": "</script>"},
+    }
+    return Page(**(fields | changes))
+
+
+def small_maps():
+    """All lie in the first corner, but that of image 2's first class in the middle."""
+    middle = PAGE_CANDIDATES.index((2, 0, 0.8))
+    maps = np.zeros((len(PAGE_CANDIDATES), MAP_SIDE, MAP_SIDE), np.uint8)
+    maps[:, :4, :4] = 255
+    maps[middle] = 0
+    maps[middle, 4:9, 4:9] = 255
+    return maps
+
+
+def write_small_page(folder):
+    """Write small_page() with its maps and thumbnails; return the path of review.html."""
+    write_maps(folder, 0, small_maps())
+    for index in range(len(PAGE_PATHS)):
+        write_thumbnail(folder, index, torch.full((3, 300, 400), 20 * index, dtype=torch.uint8))
+    return write_page(folder, small_page())
+
+
+# ---------------------------------------------------------------- a review page in a browser
+
+
+@contextlib.contextmanager
+def page_opener(browser, small_page_path):
+    """Give a function that opens a page, the small one by default, in a fresh context.
+
+    Its options are those of a browser's context, and:
+        ignore_console: for pages that lack thumbnails or other files, which the browser reports.
+        init_script: runs before the page's own script.
+
+    In the end nothing must have gone wrong: no message on the console, no error, no dialog, no
+    request that leaves the page's folder.
+    """
+    contexts, trouble = [], []
+
+    def dismiss(dialog):
+        trouble.append(dialog.message)
+        dialog.dismiss()
+
+    def open_page(path=small_page_path, *, ignore_console=False, init_script=None, **options):
+        def check_request(request):
+            if not request.url.startswith((path.parent.as_uri(), "blob:", "data:")):
+                trouble.append(request.url)
+
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 1600}} | options))
+        contexts.append(context)
+        if init_script is not None:
+            context.add_init_script(init_script)
+        tab = context.new_page()
+        if not ignore_console:
+            tab.on("console", lambda message: trouble.append(message.text))
+        tab.on("pageerror", lambda error: trouble.append(str(error)))
+        tab.on("dialog", dismiss)
+        tab.on("request", check_request)
+        tab.goto(path.as_uri())
+        return tab
+
+    try:
+        yield open_page
+    finally:
+        for context in contexts:
+            context.close()
+    assert trouble == []
+
+
+def card(tab, image):
+    return tab.locator(f'.card[data-image="{image}"]')
+
+
+def cards(tab):
+    """Indices of the images whose cards are drawn, in the order of the page."""
+    return [int(card.get_attribute("data-image")) for card in tab.query_selector_all(".card")]
+
+
+def wait_for_cards(tab, images):
+    tab.wait_for_function(
+        """images => JSON.stringify([...document.querySelectorAll('.card')]
+            .map((card) => Number(card.dataset.image))) === JSON.stringify(images)""",
+        arg=images,
+    )
+
+
+def chip(tab, image, column):
+    """The small page's candidate of an image and a class."""
+    entry = next(e for e, (i, c, _) in enumerate(PAGE_CANDIDATES) if (i, c) == (image, column))
+    return tab.locator(f'.chip[data-entry="{entry}"]')
+
+
+def is_kept(tab, image, column):
+    return chip(tab, image, column).get_attribute("aria-pressed") == "true"
+
+
+def progress(tab):
+    """Such as '1 of 12 photos looked at · 0 decisions changed'."""
+    return tab.locator("#progress-text").inner_text()
+
+
+def downloads(tab):
+    """What Export saves, by the file's name."""
+    arrived = []
+    tab.on("download", lambda download: arrived.append(download))
+    tab.get_by_role("button", name="Export").click()
+    for _ in range(100):
+        if len(arrived) == 2:
+            break
+        tab.wait_for_timeout(50)
+    return {item.suggested_filename: Path(item.path()).read_bytes() for item in arrived}

@@ -1,0 +1,157 @@
+"""What the page's writer puts into files; no browser is needed."""
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.review import page as module
+from pipeline.review.page import CHUNK, MAP_SIDE, write_maps, write_page, write_thumbnail
+from tests.helpers import PAGE_CLASSES, PAGE_PATHS, PAGE_PROBABILITIES, small_page, write_small_page
+
+
+def read_data(folder):
+    text = (folder / "review-data.js").read_text("ascii")
+    return json.loads(text.removeprefix("var reviewData = ").removesuffix(";\n"))
+
+
+def numbers(text, kind):
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def test_data_come_back_as_they_were(tmp_path):
+    page = small_page()
+    write_page(tmp_path, page)
+    data = read_data(tmp_path)
+    assert data["paths"] == PAGE_PATHS
+    assert data["classes"] == PAGE_CLASSES
+    assert (numbers(data["starts"], "<u4") == page.starts).all()
+    assert (numbers(data["columns"], "<u2") == page.columns).all()
+    assert np.allclose(
+        numbers(data["probability"], "<u2") / data["probabilitySteps"], PAGE_PROBABILITIES
+    )
+    assert (numbers(data["kept"], "u1") == page.kept).all()
+    assert data["history"][1] == {"epoch": 2, "confidence": None, "mAP": None}
+    assert np.allclose(data["correlation"], page.correlation, atol=1e-4)
+    assert data["summary"] == [list(item) for item in page.summary.items()]
+
+
+def test_scripts_hold_no_character_that_html_or_old_script_parsers_act_on(tmp_path):
+    write_small_page(tmp_path)
+    for name in ("review-data.js", "maps/0.js"):
+        assert not re.search(rb"[<>&\x80-\xff]", (tmp_path / name).read_bytes())
+
+
+def test_markup_holds_names_escaped_and_no_data(tmp_path):
+    text = write_page(tmp_path, small_page()).read_text("utf-8")
+    assert "runs/&lt;i&gt;a &amp; b&lt;/i&gt; ?" in text
+    assert "alert(1)" not in text
+    assert "http:" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "https:" not in text
+
+
+def test_equal_pages_give_equal_bytes(tmp_path):
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        write_small_page(folder)
+    names = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*.*"))
+    assert len(names) == 3 + len(PAGE_PATHS)
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_an_error_leaves_an_older_page_as_it_was(tmp_path):
+    write_small_page(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.glob("review*")}
+    with pytest.raises(TypeError):
+        write_page(tmp_path, small_page(classes=[object()]))
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"paths": PAGE_PATHS[1:]},
+        {"kept": np.ones(3, bool)},
+        {"starts": np.arange(len(PAGE_PATHS) + 1)},
+    ],
+)
+def test_lengths_that_disagree_are_refused(tmp_path, changes):
+    with pytest.raises(ValueError, match="expected .* but got"):
+        write_page(tmp_path, small_page(**changes))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.1, float("inf")])
+def test_probabilities_outside_0_to_1_are_refused(tmp_path, wrong):
+    probability = np.array([*PAGE_PROBABILITIES[:-1], wrong])
+    with pytest.raises(ValueError, match="expected probabilities in .* but got"):
+        write_page(tmp_path, small_page(probability=probability))
+
+
+def test_a_probability_may_leave_0_to_1_by_an_error_of_rounding(tmp_path):
+    write_page(
+        tmp_path, small_page(probability=np.array([*PAGE_PROBABILITIES[:-2], -1e-7, 1 + 1e-7]))
+    )
+    stored = numbers(read_data(tmp_path)["probability"], "<u2")
+    assert stored[-2:].tolist() == [0, module.PROBABILITY_STEPS]
+
+
+def test_more_classes_than_two_bytes_number_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected at most 65535 classes, but got 65536"):
+        write_page(tmp_path, small_page(classes=["dog"] * 65_536))
+
+
+@pytest.mark.parametrize(
+    ("summary", "threshold"),
+    [({"threshold": "0.7"}, 0.7), ({"threshold": "0"}, 0), ({"threshold": "auto"}, 0.5), ({}, 0.5)],
+)
+def test_threshold_is_read_from_the_summary(tmp_path, summary, threshold):
+    write_page(tmp_path, small_page(summary=summary))
+    assert read_data(tmp_path)["threshold"] == threshold
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((300, 400), (240, 180)), ((2000, 3), (1, 240)), ((9, 9), (9, 9))]
+)
+def test_thumbnails_shrink_to_240_pixels_and_do_not_grow(tmp_path, size, expected):
+    image = torch.zeros(3, *size, dtype=torch.uint8)
+    image[0] = 255
+    write_thumbnail(tmp_path, 2017, image)
+    with Image.open(tmp_path / "thumbs" / "2" / "2017.jpg") as picture:
+        assert picture.size == expected
+        red, green, blue = picture.getpixel((0, 0))
+    assert red > 240
+    assert max(green, blue) < 15
+
+
+def test_maps_come_back_as_they_were(tmp_path):
+    maps = np.random.default_rng(0).integers(0, 256, (5, MAP_SIDE, MAP_SIDE), np.uint8)
+    write_maps(tmp_path, 3, maps)
+    call = re.fullmatch(
+        r'reviewMaps\(3, "([^"]*)"\);\n', (tmp_path / "maps/3.js").read_text("ascii")
+    )
+    assert (numbers(call[1], "u1").reshape(maps.shape) == maps).all()
+
+
+@pytest.mark.parametrize("maps", [np.zeros((2, 14, 14)), np.zeros((2, 7, 7), np.uint8)])
+def test_maps_of_another_kind_are_refused(tmp_path, maps):
+    with pytest.raises(ValueError, match="expected uint8 maps of 14 x 14"):
+        write_maps(tmp_path, 0, maps)
+
+
+def test_the_page_knows_the_sizes_of_the_files_beside_it(tmp_path):
+    write_page(tmp_path, small_page())
+    data = read_data(tmp_path)
+    assert (data["mapSide"], data["chunk"]) == (MAP_SIDE, CHUNK)
+    assert data["thumbnailsAFolder"] == module.THUMBNAILS_A_FOLDER
+
+
+def test_the_script_is_joined_of_every_part_beside_the_page(tmp_path):
+    text = write_page(tmp_path, small_page()).read_text("utf-8")
+    parts = {part.name: part.read_text("utf-8") for part in module.ASSETS.glob("*.js")}
+    assert sorted(module.SCRIPT_PARTS) == sorted(parts)
+    assert all(part in text for part in parts.values())
+    assert text.count("'use strict';") == 1

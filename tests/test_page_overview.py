@@ -1,0 +1,191 @@
+"""The review page in a browser: class maps, and the overview of classes and their correlation."""
+
+import numpy as np
+import pytest
+
+from pipeline.review.page import write_page
+from tests.helpers import (
+    PAGE_CANDIDATES,
+    PAGE_CLASSES,
+    card,
+    chip,
+    is_kept,
+    small_page,
+    wait_for_cards,
+)
+
+# ---------------------------------------------------------------- class maps
+
+MAP_IS_DRAWN = """() => {
+    const canvas = document.querySelector('.map.shown');
+    if (!canvas) return null;
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const alpha = (x, y) => data[4 * (y * canvas.width + x) + 3];
+    return {
+        image: canvas.closest('.card').dataset.image,
+        middle: alpha(canvas.width / 2, canvas.height / 2), corner: alpha(0, 0),
+        shape: canvas.clientWidth / canvas.clientHeight,
+    };
+}"""
+
+
+@pytest.mark.parametrize("how", ["hover", "focus"])
+def test_a_chip_lays_its_map_over_the_photo(tab, how):
+    tab.wait_for_function("() => document.querySelectorAll('.card.ready').length === 12")
+    getattr(chip(tab, 2, 0), how)()
+    drawn = tab.wait_for_function(MAP_IS_DRAWN).json_value()
+    assert drawn["image"] == "2"
+    assert drawn["middle"] > 150
+    assert drawn["corner"] == 0
+    assert drawn["shape"] == pytest.approx(4 / 3, abs=0.02)
+    if how == "hover":
+        tab.mouse.move(1, 1)
+    else:
+        tab.locator("#sort").focus()
+    tab.wait_for_selector(".map.shown", state="detached")
+
+
+def test_a_map_fits_a_photo_that_loads_after_it(tab):
+    tab.wait_for_function("() => document.querySelectorAll('.card.ready').length === 12")
+    photo = card(tab, 2).locator("img")
+    photo.evaluate("photo => photo.removeAttribute('src')")
+    chip(tab, 2, 0).hover()
+    tab.wait_for_selector(".map.shown")
+    photo.evaluate("""(photo) => new Promise((resolve) => {
+        const canvas = document.createElement('canvas');
+        [canvas.width, canvas.height] = [40, 80];
+        photo.addEventListener('load', resolve);
+        photo.src = canvas.toDataURL();
+    })""")
+    box = card(tab, 2).locator(".map").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(1 / 2, abs=0.02)
+
+
+def test_a_finger_held_on_a_chip_shows_its_map_and_flips_nothing(open_page):
+    tab = open_page(viewport={"width": 375, "height": 700}, is_mobile=True, has_touch=True)
+    box = chip(tab, 2, 0).bounding_box()
+    protocol = tab.context.new_cdp_session(tab)
+    points = [{"x": box["x"] + 40, "y": box["y"] + 10}]
+    protocol.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points})
+    tab.wait_for_selector(".map.shown")
+    tab.wait_for_timeout(700)
+    assert tab.locator(".map.shown").count() == 1
+    protocol.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    tab.wait_for_timeout(100)
+    assert is_kept(tab, 2, 0)
+    # Some browsers click in the end all the same.
+    chip(tab, 2, 0).evaluate("""async (chip) => {
+        chip.dispatchEvent(new PointerEvent('pointerdown', {pointerType: 'touch', bubbles: true}));
+        await new Promise((resolve) => setTimeout(resolve, 600));
+        chip.dispatchEvent(new PointerEvent('click', {detail: 1, bubbles: true}));
+    }""")
+    assert is_kept(tab, 2, 0)
+    chip(tab, 2, 0).tap()
+    assert not is_kept(tab, 2, 0)
+
+
+# ---------------------------------------------------------------- the table of classes
+
+
+def class_numbers(tab):
+    return {
+        row.locator("th").inner_text(): [int(n) for n in row.locator("td.n").all_inner_texts()]
+        for row in tab.locator("#class-rows tr").all()
+    }
+
+
+def test_class_overview_follows_decisions_and_filters(tab):
+    chip(tab, 3, 0).click()
+    tab.get_by_role("tab", name="Classes").click()
+    expected = {}
+    for column, name in enumerate(PAGE_CLASSES):
+        mine = [(i, p) for i, c, p in PAGE_CANDIDATES if c == column]
+        kept = sum((p >= 0.5) != ((i, column) == (3, 0)) for i, p in mine)
+        expected[name] = [kept, len(mine) - kept, int(column == 0)]
+    assert class_numbers(tab) == expected
+    tab.keyboard.press("u")
+    assert class_numbers(tab)["dog"] == [expected["dog"][0] + 1, expected["dog"][1] - 1, 0]
+    tab.get_by_role("button", name="=1+1").click()
+    wait_for_cards(tab, [2, 8, 4])
+
+
+# ---------------------------------------------------------------- charts and correlation
+
+
+def test_correlation_and_confidence_have_names(tab):
+    tab.get_by_role("tab", name="Classes").click()
+    chart = tab.locator("#charts svg").get_attribute("aria-label")
+    assert chart == "Confidence from 0.4 at epoch 1 to 0.4 at epoch 1"
+    tab.locator("#heat").focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("ArrowDown")
+    assert (
+        tab.locator("#heat-cell").inner_text()
+        == "\u2068=1+1\u2069 and \u2068<b>cat</b>\u2069: 0.458"
+    )
+    assert tab.locator("#pairs li").first.inner_text().startswith(PAGE_CLASSES[4])
+
+
+def test_the_map_of_correlation_says_its_keys(tab):
+    tab.get_by_role("tab", name="Classes").click()
+    heat = tab.get_by_role("application", name="Arrow keys")
+    assert heat.get_attribute("id") == "heat"
+
+
+HEAT_PIXELS = """() => {
+    const canvas = document.getElementById('heat');
+    const context = canvas.getContext('2d');
+    const side = (canvas.width - 96) / reviewData.classes.length;
+    const at = (row, column) => [...context.getImageData(
+        96 + Math.floor((column + 0.5) * side), 96 + Math.floor((row + 0.5) * side), 1, 1).data];
+    return [at(0, 0), at(0, 1), at(1, 0)];
+}"""
+
+
+def test_cells_are_coloured_by_sign_and_strength(open_page, tmp_path):
+    correlation = np.array([[1, 0.8], [-0.4, 1]])
+    page = small_page(
+        classes=["dog", "cat"], columns=np.zeros(len(PAGE_CANDIDATES), int), correlation=correlation
+    )
+    tab = open_page(write_page(tmp_path, page), ignore_console=True, color_scheme="light")
+    tab.get_by_role("tab", name="Classes").click()
+    diagonal, positive, negative = np.array(tab.evaluate(HEAT_PIXELS))
+    assert diagonal.tolist() == [0xE7, 0xE7, 0xE3, 255]  # --picture
+    assert positive.tolist() == [0x1D, 0x5F, 0xBF, 255]  # --accent
+    half = (np.array([0xA8, 0x3C, 0x12, 255]) + diagonal) / 2  # --dropped
+    assert np.abs(negative - half).max() <= 2
+
+
+def test_a_thousand_classes_cost_no_work_by_cell(open_page, tmp_path):
+    """No calls of the canvas and no sorted list by the million; moving draws nothing anew."""
+    count = 1000
+    correlation = np.random.default_rng(0).random((count, count))
+    correlation[7, 900] = 2
+    classes = [f"class {column}" for column in range(count)]
+    count_calls = """
+        window.calls = 0;
+        window.sorted = 0;
+        for (const [owner, name, count] of [
+            [CanvasRenderingContext2D.prototype, 'fillRect', () => { calls += 1; }],
+            [CanvasRenderingContext2D.prototype, 'fillText', () => { calls += 1; }],
+            [CanvasRenderingContext2D.prototype, 'drawImage', () => { calls += 1; }],
+            [Array.prototype, 'sort', (list) => { sorted = Math.max(sorted, list.length); }],
+        ]) {
+            const own = owner[name];
+            owner[name] = function (...all) { count(this); return own.apply(this, all); };
+        }
+    """
+    path = write_page(tmp_path, small_page(classes=classes, correlation=correlation))
+    tab = open_page(path, ignore_console=True, init_script=count_calls)
+    tab.get_by_role("tab", name="Classes").click()
+    assert tab.evaluate("sorted") <= count
+    calls = tab.evaluate("calls")
+    assert 0 < calls <= count
+    assert tab.locator("#pairs li").first.inner_text().startswith("class 7 → class 900")
+    assert tab.locator("#pairs li").count() == 10
+    tab.locator("#heat").hover()
+    box = tab.locator("#heat-marker").bounding_box()
+    tab.locator("#heat").press("ArrowRight")
+    assert tab.locator("#heat-marker").bounding_box()["x"] > box["x"]
+    assert tab.evaluate("calls") == calls
