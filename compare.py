@@ -271,7 +271,7 @@ def write_outputs(
 
 
 def time_left(todo: list[Run], finished: list[tuple[str, float]], jobs: int) -> str:
-    """For example ', about 12 min left'; empty when nothing is left, or no time is known."""
+    """Format the time left, e.g. ', about 12 min left'; empty when nothing is left or known."""
     if not todo or not finished:
         return ""
     seconds = sum(expected_seconds(run.method, finished) or 0 for run in todo)

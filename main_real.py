@@ -2,11 +2,11 @@
 
 import sys
 
-from utils.errors import exit_status
-from utils.options.training import parse_options
+from utils.errors import training_exit_status
+from utils.options.command_line import parse_options
 
 
-@exit_status
+@training_exit_status
 def main() -> None:
     options = parse_options("main_real")
 

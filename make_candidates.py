@@ -110,7 +110,7 @@ def check_options(parser: OptionsParser, options: Options) -> None:
 
 
 def file_name(options: Options) -> str:
-    """For example voc07_0.2.npy, voc07_cooccurrence_0.2.npy, voc07_class.npy."""
+    """Name the file, e.g. voc07_0.2.npy, voc07_cooccurrence_0.2.npy, voc07_class.npy."""
     parts = [options.dataset]
     if options.noise != "uniform":
         parts.append(options.noise)
@@ -120,7 +120,7 @@ def file_name(options: Options) -> str:
 
 
 def probability(options: Options, data: "LabelledImages") -> "float | np.ndarray":
-    """Of every label of `data` to become a candidate without being true; see `noise.draw`."""
+    """Compute each false label's probability to become a candidate, as `noise.draw` takes it."""
     from pipeline.data import noise
 
     if options.class_rates is not None:

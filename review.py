@@ -89,7 +89,7 @@ class RunToReview:
 
 @dataclass(frozen=True, kw_only=True)
 class MovedData:
-    """Where a run's data lie now."""
+    """Places of a run's data that have moved."""
 
     path_images: str | None = option(
         None,

@@ -169,7 +169,7 @@ def output_folder(options: Options, trained: "Trained") -> Path:
 
 
 def candidates_of(trained: "Trained", splits: "Mapping[Any, LabelledImages]") -> "np.ndarray":
-    """What the run was trained on."""
+    """The candidates that the run was trained on."""
     from pipeline.data.training_data import candidates_of_run
     from utils.options.stored import run_options
 

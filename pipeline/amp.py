@@ -78,7 +78,7 @@ def trainings_in(
 
 
 def relative_speed(trainings: list[Training], images: torch.Tensor) -> float:
-    """How many times as fast the second of two trainings is as the first.
+    """Measure how many times as fast the second of two trainings is as the first.
 
     A precision that is emulated may take minutes for a step. One image tells: it is several times
     slower, and what is not may still be the faster one with a whole batch.

@@ -21,7 +21,7 @@ IMAGES_A_PASS = 16
 
 
 class Scored(NamedTuple):
-    """What a pass gives of B images.
+    """Scores and maps of B images.
 
     logits: (B, C) float32. cams: (B, C, H, W) float32, on the device.
     """

@@ -69,7 +69,7 @@ class Photos(Dataset):
 
 
 class Prediction(NamedTuple):
-    """Of one image: logits (C,) and maps (C, H, W), float32; or why it cannot be read."""
+    """Logits (C,) and maps (C, H, W) of one image, float32; or why it cannot be read."""
 
     path: str
     error: str

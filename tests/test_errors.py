@@ -11,12 +11,11 @@ from utils import distributed
 from utils.errors import UserError, exit_status
 
 
-def status_of(error):
-    @exit_status
+def status_of(error, trains=False):
     def main():
         raise error
 
-    return main()
+    return exit_status(main, trains)()
 
 
 @pytest.mark.parametrize(
@@ -39,14 +38,12 @@ def status_of(error):
         ),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_and_status_1(error, line, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["main_BCE.py"])
-    assert status_of(error) == 1
+def test_what_a_user_can_mend_is_one_line_and_status_1(error, line, capsys):
+    assert status_of(error, trains=True) == 1
     assert capsys.readouterr().err == line + "\n"
 
 
-def test_where_nothing_is_trained_a_batch_size_would_not_help(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["val.py"])
+def test_where_nothing_is_trained_a_batch_size_would_not_help(capsys):
     assert status_of(RuntimeError("CUDA out of memory.")) == 1
     assert capsys.readouterr().err == "error: out of memory: free some, or give --device cpu\n"
 

@@ -5,8 +5,9 @@ import pytest
 
 from utils.errors import UserError
 from utils.options.choices import LOSSES
+from utils.options.command_line import parse_options
 from utils.options.table import flags_of
-from utils.options.training import SCRIPTS, TrainingOptions, parse_options
+from utils.options.training import SCRIPTS, TrainingOptions
 
 
 def parse(*argv, script="main_CoNeS"):

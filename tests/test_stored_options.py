@@ -5,8 +5,8 @@ import json
 import pytest
 
 from utils.errors import UserError
+from utils.options.command_line import parse_options
 from utils.options.stored import read_config, run_options, to_store
-from utils.options.training import parse_options
 
 
 def parse(*argv, script="main_CoNeS"):

@@ -50,13 +50,13 @@ def local_size() -> int:
 
 
 def launcher() -> str:
-    """What a command line of this run begins with."""
+    """Begin a command line of this run."""
     return "python" if world_size() == 1 else f"torchrun --nproc_per_node={local_size()}"
 
 
 @contextlib.contextmanager
 def process_group(device: "torch.device") -> Iterator[None]:
-    """Within it, the processes that torchrun has started are one run's.
+    """Join the processes that torchrun has started into one run.
 
     Each takes its share of the machine's cores, where OMP_NUM_THREADS asks for no more than the
     single thread that torchrun gives it.
@@ -125,7 +125,7 @@ def broadcast(value: Any) -> Any:
 
 
 def any_rank(condition: Callable[[], bool]) -> Callable[[], bool]:
-    """Whether `condition` holds in any process; all must ask. Waits for them, not for a GPU."""
+    """Tell whether `condition` holds in any process; all must ask. Waits for no GPU."""
     if world_size() == 1:
         return condition
     import torch
@@ -186,7 +186,7 @@ def broadcast_buffers(module: "torch.nn.Module") -> None:
 
 
 def is_lost_process(error: Exception) -> bool:
-    """Whether `error` is that of waiting for a process that has ended."""
+    """Tell whether `error` is that of waiting for a process that has ended."""
     if world_size() == 1 or not isinstance(error, RuntimeError):
         return False
     import torch
@@ -203,13 +203,13 @@ def exit_soon() -> None:
 
 
 def silence_other_ranks() -> None:
-    """Of several processes only the first one writes to the terminal."""
+    """Let only the first of several processes write to the terminal."""
     if int(os.environ.get("RANK", 0)) > 0:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the whole process
 
 
 def defer_to_rank0(at_once: bool = False) -> None:
-    """Before another process than the first reports its error: the first may have the same one,
+    """Wait before another process than the first reports its error: the first may have the same,
     and ends this process by ending itself.
 
     Args:

@@ -7,7 +7,6 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from utils import distributed
 
@@ -28,16 +27,20 @@ class LostProcess(UserError):
     """Another process of the run has ended."""
 
 
-def exit_status(main: Callable[[], None]) -> Callable[[], int]:
+def exit_status(main: Callable[[], None], trains: bool = False) -> Callable[[], int]:
     """Wrap a script's main: 0 when it returns, 1 and one line when the user can mend it.
 
     A scheduler's SIGTERM ends it with what it was writing removed.
+
+    Args:
+        main: of the script.
+        trains: it may run in several processes.
     """
 
     def report() -> int:
         at_once = False
         try:
-            if distributed.launched() > 1 and not trains():
+            if distributed.launched() > 1 and not trains:
                 raise UserError("only training runs in several processes: start this with python")
             main()
             sys.stdout.flush()
@@ -64,7 +67,7 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
             texts = ("out of memory", "can't allocate memory")
             if isinstance(error, RuntimeError) and not any(text in str(error) for text in texts):
                 raise
-            less = "train with a lower --batch_size" if trains() else "free some"
+            less = "train with a lower --batch_size" if trains else "free some"
             message = f"out of memory: {less}, or give --device cpu"
         distributed.defer_to_rank0(at_once)
         print(f"error: {message}", file=sys.stderr)
@@ -84,13 +87,11 @@ def exit_status(main: Callable[[], None]) -> Callable[[], int]:
     return wrapper
 
 
-def trains() -> bool:
-    """Whether this is a training script."""
-    return Path(sys.argv[0]).name.startswith("main_")
+training_exit_status = functools.partial(exit_status, trains=True)
 
 
 def has_lost_reader(descriptor: int) -> bool:
-    """Whether it is a pipe that nobody reads from any more."""
+    """Tell whether it is a pipe that nobody reads from any more."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

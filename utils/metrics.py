@@ -146,7 +146,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 def judge_candidates(
     scores: np.ndarray, truth: np.ndarray | None, candidates: np.ndarray
 ) -> dict[str, Any]:
-    """How scores rank the candidates, true before false, those of all images and classes pooled.
+    """Judge how scores rank candidates, true before false, all images and classes pooled.
 
     Args:
         scores: (N, C) float32 logits of the training images, not augmented.

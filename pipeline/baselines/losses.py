@@ -216,7 +216,7 @@ class Stateless:
         self.function = function
 
     def begin_epoch(self, epoch: int) -> None:
-        """Nothing changes between epochs."""
+        """Do nothing: it is the same in every epoch."""
 
     def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Mean over the batch's (B, C) entries."""
@@ -226,7 +226,7 @@ class Stateless:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """There is no state."""
+        """Do nothing: there is no state."""
 
 
 class BCE(Stateless):

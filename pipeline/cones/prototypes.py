@@ -30,7 +30,7 @@ def batch_prototypes(
 
 
 def class_order(means: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What to store under which class, and for which there is anything: as it is.
+    """Return prototypes and seen classes in the order they are stored in: unchanged.
 
     Args:
         means: (C, D) prototypes of a batch.

@@ -42,7 +42,7 @@ def ids_sha256(ids: Iterable[str]) -> str:
 
 
 def default_path(dataset: str, rate: float, ids: Iterable[str]) -> Path:
-    """Where the candidates of these images are kept: pre-processed-data/<dataset>_<rate>.npy.
+    """Path of the candidates of these images: pre-processed-data/<dataset>_<rate>.npy.
 
     Where that file is known to belong to other images, for example to the whole data set while
     these are a part of it, a file named after the ids stands in for it, and a warning says so.
@@ -104,7 +104,7 @@ def load_or_make(
 
 
 class Origin(NamedTuple):
-    """Where candidates come from, as the JSON beside them keeps it.
+    """The origin of candidates, as the JSON beside them keeps it.
 
     dataset: its name. rate: of the noise, where one number says it. seed: of the draw. model: of
     the noise, e.g. "uniform".

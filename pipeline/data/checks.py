@@ -24,7 +24,7 @@ class Finding(NamedTuple):
 
 
 def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
-    """What the labels of the two splits tell without a look at any file."""
+    """Check the labels of the two splits, without reading any image."""
     findings = []
     for name, data in (("training", train), ("test", test)):
         empty = np.flatnonzero(~(data.targets == 1).any(axis=1))

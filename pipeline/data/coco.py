@@ -73,7 +73,7 @@ def load(root: str | Path, split: Split, allow_missing: bool = False) -> Labelle
 
 
 class Instances(NamedTuple):
-    """What a COCO annotation file says of N images, ascending by id, and C classes.
+    """The content of a COCO annotation file: N images, ascending by id, and C classes.
 
     images: its entries of them. classes: names, by category id. targets: (N, C) int8 in {0, 1}.
     """

@@ -111,7 +111,7 @@ def read_targets(path: Path, images: Iterable[int], attributes: Iterable[int]) -
 
 
 def _find_attributes(folder: Path) -> Path:
-    """Where attributes.txt lies: the archive puts it beside the folder, not into it."""
+    """Find attributes.txt: the archive puts it beside the folder, not into it."""
     places = (folder / "attributes", folder, folder.absolute().parent)
     for place in places:
         if (place / "attributes.txt").is_file():
@@ -143,7 +143,7 @@ def _read_split(path: Path, images: Iterable[int], split: Split) -> list[int]:
 def _read_list(
     path: Path, form: re.Pattern[str], expected: str, ids: Container[int] | None = None
 ) -> dict[int, str]:
-    """What each line says of an id, in ascending order of id.
+    """Read the text behind each line's id, in ascending order of id.
 
     Args:
         ids: that the list may speak of; None for a list of names, which differ.

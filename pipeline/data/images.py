@@ -41,7 +41,7 @@ class ImageFiles(Sequence):
         return read_image(self.path(index))
 
     def path(self, index: int) -> str:
-        """Where image `index` lies."""
+        """Path of image `index`."""
         return os.path.join(self.folder, self.names[index])
 
 
@@ -183,7 +183,7 @@ def decode(content: bytes) -> torch.Tensor:
 
 
 def has_orientation(jpeg: bytes) -> bool:
-    """Whether the photo has to be turned upright."""
+    """Tell whether the photo has to be turned upright."""
     if b"Exif" not in jpeg[:EXIF_WITHIN]:
         return False
     with warnings.catch_warnings(), Image.open(io.BytesIO(jpeg)) as image:
@@ -192,7 +192,7 @@ def has_orientation(jpeg: bytes) -> bool:
 
 
 def orientation(image: Image.Image) -> int:
-    """How EXIF says the photo is turned; 1, upright, also where its block cannot be read."""
+    """Read the EXIF orientation; 1, upright, also where its block cannot be read."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, struct.error):

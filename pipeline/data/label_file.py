@@ -202,7 +202,7 @@ def read_csv(path: Path) -> Iterator[Row]:
 
 
 def read_cells(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Where a row of a CSV file ends, and its cells."""
+    """Read the cells of a CSV file's rows, each with the line that it ends on."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
         first = 1  # line of the row: a quote that is not closed takes in those that follow
@@ -306,13 +306,13 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
 
 
 def normalised(path: str) -> str:
-    """As images are told apart: a.jpg and ./a.jpg are one."""
+    """Normalise a path, so that a.jpg and ./a.jpg are one image."""
     path = path.strip()
     return os.path.normpath(path) if path else path
 
 
 def is_line(text: str, errors: str = "strict") -> bool:
-    """Whether `text` can stand on a line of a UTF-8 file, with `errors` as in str.encode.
+    """Tell whether `text` can stand on a line of a UTF-8 file, with `errors` as in str.encode.
 
     >>> is_line("sea"), is_line(""), is_line("sea\\nsand"), is_line("\\ud800")
     (True, False, False, False)

@@ -57,7 +57,7 @@ def class_rates(mean: float, classes: int, seed: int) -> np.ndarray:
 
 
 def cooccurrence_weights(targets: np.ndarray) -> np.ndarray:
-    """How often each class appears with an image's true labels, on average over these.
+    """Mean frequency with which each class appears with an image's true labels.
 
     Args:
         targets: (N, C) int8, as in `draw`.

@@ -17,7 +17,7 @@ MAPPED_BYTES = 2**30  # of a table on the CPU, above which it lies on the disk
 
 
 class Batch(NamedTuple):
-    """Where the candidates of B images lie, each image's filled up to the largest number, L.
+    """Positions of the candidates of B images, each image's padded to the largest number, L.
 
     positions: (B, L) int64, entries of a table of values; past an image's last, the spare one.
     columns: (B, L) int64, their classes; past an image's last, 0.
@@ -115,7 +115,7 @@ class CandidateRows:
         return mapped_if_large(F.pad(values, (0, 1)))
 
     def batch(self, index: Tensor) -> Batch:
-        """Where the candidates of the images at `index` (B,) lie."""
+        """Positions of the candidates of the images at `index` (B,)."""
         first, last = self.start[index, None], self.start[index + 1, None]
         positions = first + torch.arange(self.longest, device=self.device)
         inside = positions < last

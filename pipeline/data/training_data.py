@@ -122,7 +122,7 @@ def truth_of(options: TrainingOptions, data: LabelledImages) -> np.ndarray | Non
 
 
 def noise_was_added(options: TrainingOptions) -> bool:
-    """Whether a run's candidates are its data set's labels and noise, and not labels as found."""
+    """Tell whether noise was added to a run's labels, which are then the truth."""
     if not options.adds_noise:
         return False
     if options.dataset in FOUND_DATASETS and options.noise_file is not None:

@@ -195,13 +195,13 @@ def check_flags(
 
 
 def thresholds_path(checkpoint: Checkpoint) -> Path:
-    """Where the tuned thresholds of `checkpoint` lie: in its run, or beside its file."""
+    """Path of the tuned thresholds of `checkpoint`: in its run, or beside its file."""
     alone = "" if checkpoint.options else f"{checkpoint.path.name}."
     return checkpoint.path.with_name(f"{alone}thresholds.json")
 
 
 def weights_sha256(checkpoint: Checkpoint) -> str:
-    """Of the weights by themselves, whatever kind of file they are in."""
+    """Hash the weights by themselves, whatever kind of file they are in."""
     digest = hashlib.sha256()
     for key in sorted(checkpoint.state):
         digest.update(key.encode())
@@ -210,7 +210,7 @@ def weights_sha256(checkpoint: Checkpoint) -> str:
 
 
 def read_thresholds(checkpoint: Checkpoint, classes: list[str]) -> dict[str, Any] | None:
-    """What `val.py --tune_thresholds` stored with `checkpoint`: thresholds and their split.
+    """Read what `val.py --tune_thresholds` stored with `checkpoint`: thresholds and their split.
 
     Returns:
         {"thresholds": {class: logit}, "split": ..., "dataset": ..., "weights_sha256": ...}; None

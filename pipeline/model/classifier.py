@@ -13,7 +13,7 @@ UNCHANGED = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Output(NamedTuple):
-    """What one pass gives.
+    """The output of one pass.
 
     logits: (B, C) float32, scores before the sigmoid.
     features: (B, D, H, W) feature map of the trunk, in the precision it ran in.

@@ -20,7 +20,7 @@ POOLED = 0.05  # share of images that speak for the mean rate in each class's
 
 
 class LabelSets(NamedTuple):
-    """What `fit_label_sets` finds.
+    """The result of `fit_label_sets`.
 
     probability: (entries,) float32 in (0, 1): how likely each candidate is true given the other
         labels' candidates of its image; that it is a candidate itself does not enter. Labels that
@@ -35,7 +35,7 @@ class LabelSets(NamedTuple):
 def posterior(
     probability: Tensor, rates: Tensor, candidates: Tensor, nonempty: bool = True
 ) -> Tensor:
-    """How likely each candidate is true, when each image has a true one if it has any candidate.
+    """Probability that each candidate is true, given that one of each image's is.
 
     A true label always is a candidate and a false one with its class's rate rho. Bayes' rule
     gives t = p / (p + (1 - p) rho) to a candidate. That at least one of them is true divides by
@@ -73,7 +73,7 @@ def posterior_of_rows(
 
 
 def bayes(probability: Tensor, rates: Tensor) -> Tensor:
-    """How likely a candidate is true, from the probability before it is known to be one."""
+    """Probability that a candidate is true, from the one before it is known to be a candidate."""
     # The bounds, here and below, keep 0 / 0 out where every candidate is sure to be false.
     p = probability.clamp(min=1e-18)
     return p / (p + (1 - p) * rates)

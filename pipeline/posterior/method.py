@@ -137,7 +137,7 @@ class Posterior:
 
 
 def variance_weights(targets: Tensor, rows: CandidateRows, highest: float = 5.0) -> Tensor:
-    """How much smaller the spread of soft targets is than that of labels; 1 where they are hard.
+    """Variance of labels over that of their soft targets, by class; 1 where these are hard.
 
     Uncertain targets lie close to their class's mean, so that gradients, and with them the
     progress of a step, shrink with their variance. Labels of the same frequency m have m (1 - m).

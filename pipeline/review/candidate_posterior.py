@@ -17,7 +17,7 @@ STEPS = 40  # of a bisection: 30 logits are halved to less than 1e-10
 def candidate_posterior(
     logits: Tensor, candidates: Tensor, rates: Tensor, of_candidates: bool
 ) -> Tensor:
-    """How likely each candidate is true, from a trained classifier's scores and the noise rates.
+    """Probability that each candidate is true, from a classifier's scores and the noise rates.
 
     Bayes' rule and the one true label that every image has (`label_sets.posterior`) turn what is
     believed before a label is known to be a candidate into what is believed after. What the
@@ -93,7 +93,7 @@ def run_posterior(
 
 
 class Decision(NamedTuple):
-    """Which of M candidates to keep.
+    """The choice among M candidates: which to keep.
 
     kept: (M,) bool. threshold: probability at which dropping ends; no dropped candidate has more.
     precision: share of the dropped candidates that are false, as the probabilities have it; None

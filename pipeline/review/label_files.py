@@ -176,7 +176,7 @@ def relabel_coco(
 def read_decisions(
     path: str, key: str, names: Sequence[str], classes: list[str], entries: Entries
 ) -> np.ndarray:
-    """What review.html exported: which of the M candidates are kept.
+    """Read what review.html exported: which of the M candidates are kept.
 
     Args:
         path: of the review.json.

@@ -59,7 +59,7 @@ SCRIPT_PARTS = (
 
 
 class Page(NamedTuple):
-    """What the page shows of N images, C classes and M candidates, image by image.
+    """The content of the page: N images, C classes and M candidates, image by image.
 
     Attributes:
         title: names the review, such as the run's folder.
@@ -151,7 +151,7 @@ def write_maps(folder: Path, chunk: int, maps: np.ndarray) -> None:
 
 
 def _content(page: Page) -> dict[str, Any]:
-    """What review-data.js holds; names from outside are values, never keys."""
+    """The content of review-data.js; names from outside are values, never keys."""
     if len(page.classes) > MAX_CLASSES:
         raise ValueError(f"expected at most {MAX_CLASSES} classes, but got {len(page.classes)}")
     probability = np.rint(page.probability * PROBABILITY_STEPS)

@@ -72,7 +72,7 @@ def summarise(
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
-    """Of each epoch the mAP and the confidence in the candidates, what there is of them."""
+    """Read mAP and confidence in the candidates of each epoch, where there are any."""
     try:
         lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
         records = [dict(json.loads(line)) for line in lines]

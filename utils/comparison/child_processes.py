@@ -28,7 +28,7 @@ class ChildProcesses:
 
     @contextlib.contextmanager
     def until_signalled(self) -> Iterator[None]:
-        """Within it, Ctrl-C and SIGTERM end the children, which store what they have, and not this
+        """Let Ctrl-C and SIGTERM end the children, which store what they have, and not this
         process. A second Ctrl-C ends them at once, as does a closed terminal, to which they
         could not print that they store.
         """

@@ -56,13 +56,13 @@ def keep(folder: Path, asked: dict[str, Any], added: dict[str, list[str]]) -> No
 
 
 def has_runs(folder: Path, method: str) -> bool:
-    """Whether a run of it was begun; "*" stands for any method."""
+    """Tell whether a run of a method was begun; "*" stands for any method."""
     names = (f"{method}-rate*-seed*", f"{method}-seed*")
     return any(True for name in names for _ in folder.glob(f"{name}/config.json"))
 
 
 def read_settings(path: Path) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """What all runs share, and added definitions, from compare.json; empty where there is none.
+    """Read what all runs share, and added definitions, from compare.json; empty without one.
 
     Raises:
         UserError: the file is damaged.

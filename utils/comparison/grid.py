@@ -20,7 +20,8 @@ from utils.comparison.compare_settings import by_flag
 from utils.comparison.statistics import Run
 from utils.errors import UserError
 from utils.options import training
-from utils.options.training import TrainingOptions, parse_options
+from utils.options.command_line import parse_options
+from utils.options.training import TrainingOptions
 
 SCRIPTS = Path(__file__).resolve().parents[2]
 
@@ -54,13 +55,13 @@ class Grid:
         return list(dict.fromkeys(runs))
 
     def has_rate(self, method: str) -> bool:
-        """Whether noise is added to its labels: not to clean ones, nor to those as found."""
+        """Tell whether noise is added to its labels: not to clean ones, nor to those as found."""
         script, *flags = self.definitions[method]
         traits = training.SCRIPTS[script.removesuffix(".py")].traits
         return training.ADDS_NOISE in traits and "--partial_rate" not in flags
 
     def shared(self) -> dict[str, Any]:
-        """What all runs have in common, for `compare_settings.keep`."""
+        """Settings that all runs have in common, for `compare_settings.keep`."""
         shared: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags, "noise": self.noise}
         inputs = {"labels": [*by_flag(self.flags).get("--labels", []), ""][0]}
         if self.scorer is not None:
@@ -126,7 +127,7 @@ class Grid:
             raise failure
 
     def chooses(self, method: str) -> bool:
-        """Whether no flag gives the method's precision."""
+        """Tell whether no flag gives the method's --amp."""
         return "--amp" not in by_flag([*self.flags, *self.definitions[method]])
 
     def precision(self) -> str | None:
@@ -166,11 +167,11 @@ class Grid:
         return result
 
     def begun(self, run: Run) -> bool:
-        """Whether it has begun, so that `training_command` resumes it."""
+        """Tell whether it has begun, so that `training_command` resumes it."""
         return (self.folder / str(run) / "config.json").exists()
 
     def options(self, run: Run) -> TrainingOptions:
-        """What a run's script resolves its flags to, as it begins.
+        """Options to which a run's script resolves its flags, as it begins.
 
         Raises:
             SystemExit: the script does not take them; it has said why.
@@ -242,7 +243,7 @@ class Grid:
 
 
 def reason(log: Path | None) -> str:
-    """Of a failed script: why, and where all that it printed is."""
+    """Say why a script failed, and where all that it printed is."""
     if log is None:
         return ", see above"
     lines = log.read_text("utf-8", errors="replace").split("\n")

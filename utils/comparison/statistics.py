@@ -69,7 +69,7 @@ def spread(scores: Scores, method: str, rate: float, seeds: Sequence[int]) -> Sp
 def noise_recovered(
     scores: Scores, method: str, rate: float, seeds: Sequence[int]
 ) -> tuple[float, int] | None:
-    """What share of the mAP that noise costs BCE a method wins back.
+    """Share of the mAP lost to noise by BCE that a method wins back.
 
     mean(method - bce) / mean(clean - bce), over the seeds that have all three. A mean of the
     seeds' own ratios would be ruled by the seed with the smallest denominator.

@@ -121,7 +121,7 @@ def table(methods: Sequence[str], columns: Mapping[str, T], cell: Callable[[str,
 
 
 def format_spread(found: Spread | None, asked: int) -> str:
-    """For example '81.0 ± 1.4 (2 of 3)'."""
+    """Format a mean, e.g. '81.0 ± 1.4 (2 of 3)'."""
     if found is None:
         return "-"
     deviation = "" if found.deviation is None else f" ± {found.deviation:.1f}"
@@ -129,12 +129,12 @@ def format_spread(found: Spread | None, asked: int) -> str:
 
 
 def format_share(found: tuple[float, int] | None, asked: int) -> str:
-    """For example '25 (1 of 3)'."""
+    """Format a share, e.g. '25 (1 of 3)'."""
     return "-" if found is None else f"{found[0]:.0f}{fewer(found[1], asked)}"
 
 
 def format_difference(found: Difference | None) -> str:
-    """For example '-4.5, p 0.031, n 3'."""
+    """Format a difference, e.g. '-4.5, p 0.031, n 3'."""
     if found is None:
         return "-"
     p = "-" if found.p is None else "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"

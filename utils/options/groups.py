@@ -78,7 +78,7 @@ def check_data_options(parser: OptionsParser, options: DataOptions) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions:
-    """Where and how a trained classifier runs."""
+    """The machine that a trained classifier runs on."""
 
     device: str = option(
         "auto",
@@ -170,7 +170,7 @@ class CheckpointOptions(MachineOptions, WeightOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseOptions:
-    """How false labels are drawn."""
+    """The noise: which false labels are drawn."""
 
     noise: str = option(
         "uniform",

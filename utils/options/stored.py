@@ -24,7 +24,7 @@ def stored_names(script: str) -> list[str]:
 
 
 def to_store(options: TrainingOptions) -> dict[str, Any]:
-    """What config.json keeps of a run's options, JSON-ready."""
+    """The part of a run's options that config.json keeps, JSON-ready."""
     return {name: getattr(options, name) for name in stored_names(options.script)}
 
 
@@ -61,7 +61,7 @@ def read_config(run: str) -> dict[str, Any]:
 
 
 def since_defaults() -> dict[str, Any]:
-    """What runs did before there was an option for it."""
+    """Values of options that older runs lack: what they did."""
     flags = flags_of(TrainingOptions).items()
     return {name: flag.since_value for name, (_, flag) in flags if flag.since_value is not UNSET}
 

@@ -25,7 +25,7 @@ OF_ANY_SCRIPT = ""
 
 
 class Flag(NamedTuple):
-    """What a field says beside its name, type and general default.
+    """All that a field says beside its name, type and general default.
 
     help: meaning and unit. kind: of its values. group: heading in --help; None is positional or
     without heading. metavar: stands for the value in --help. by_case: defaults of data sets and
@@ -170,7 +170,7 @@ def parse(table: type[T], parser: OptionsParser, argv: Sequence[str] | None = No
 
 
 def metavar_of(name: str, flag: Flag) -> str:
-    """What stands for a flag's value in --help."""
+    """The text that stands for a flag's value in --help."""
     if flag.metavar is not None:
         return flag.metavar
     if isinstance(flag.kind, Choice):
@@ -179,7 +179,7 @@ def metavar_of(name: str, flag: Flag) -> str:
 
 
 def describe_default(default: Any, flag: Flag, cases: Sequence[str] = ()) -> str:
-    """For example 'default 1; coco 4', naming those of `cases` that have one of their own."""
+    """Describe a default, e.g. 'default 1; coco 4', with those of `cases` that have their own."""
     if flag.shown_default is not None:
         return flag.shown_default
     if default is None:

@@ -1,0 +1,133 @@
+"""The command line of the training scripts, and how it is resolved.
+
+Nothing here imports torch, so that --help answers at once.
+"""
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from utils.files import check_writable
+from utils.options.choices import ABLATIONS, LOSSES, RECIPES
+from utils.options.groups import check_data_options
+from utils.options.kinds import Choice
+from utils.options.stored import resumed_options
+from utils.options.table import OptionsParser, check_inputs
+from utils.options.training import (
+    ADDS_NOISE,
+    FOUND_NOISE,
+    RECIPE,
+    SCRIPTS,
+    TrainingOptions,
+    defaults,
+)
+
+
+def make_parser(script: str) -> OptionsParser:
+    """The parser of one of `SCRIPTS`."""
+    description, datasets, traits = SCRIPTS[script]
+    parser = OptionsParser(
+        prog=f"{script}.py",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # the losses stand in lines
+    )
+    parser.add_options(
+        TrainingOptions,
+        traits,
+        (*datasets, *RECIPES) if RECIPE in traits else datasets,
+        kinds={"dataset": Choice(datasets)},
+        notes={"baseline": describe_losses()},
+    )
+    return parser
+
+
+def describe_losses() -> str:
+    """A line or two for each value of --loss."""
+    indent = " " * (2 + max(map(len, LOSSES)))
+    lines = [f"{name:{len(indent)}}{what}" for name, what in LOSSES.items()]
+    return "\n".join(textwrap.fill(line, 78, subsequent_indent=indent) for line in lines)
+
+
+def parse_options(script: str, argv: Sequence[str] | None = None) -> TrainingOptions:
+    """Parse and resolve: every option has its value, from the flag, the run or the defaults.
+
+    Args:
+        script: one of `SCRIPTS`.
+        argv: arguments; those of the process when None.
+
+    Raises:
+        UserError: --resume names no run, one of another script, or options that differ from it;
+            or, of a new run, an input that a flag names does not exist.
+        SystemExit: 2, bad usage.
+    """
+    parser = make_parser(script)
+    given = parser.given(argv)
+    cutmix = given.pop("cutmix", None)
+    if cutmix is not None and given.setdefault("weights", cutmix) != cutmix:
+        parser.error("--cutmix FILE means --weights FILE: give one of them")
+    if "load_from" in given and "weights" in given:
+        parser.error("--load_from brings the trunk's weights too: leave --weights out")
+    if "resume" in given:
+        options = resumed_options(script, given)
+    else:
+        options = resolve(script, given)
+        check_data_options(parser, options)
+        check_noise(parser, options, given)
+        check_method(parser, options, given)
+        # The other scripts make a noise file that is missing.
+        check_inputs(options, noise_file=None if options.adds_noise else "one that review.py wrote")
+    if options.cache is not None and not Path(options.cache).is_dir():  # one that is there is read
+        check_writable(Path(options.cache), "--cache")
+    return options
+
+
+def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
+    """Fill what was not given with the defaults of the recipe, the data set and the paper."""
+    dataset, recipe = given.get("dataset"), given.get("recipe")
+    filled = defaults(*(case for case in (dataset, recipe) if case)) | given
+    noise_file = given.get("noise_file")
+    found_noise = FOUND_NOISE in SCRIPTS[script].traits
+    if found_noise:
+        filled["partial_rate"] = 0.0
+    if noise_file is not None and (found_noise or Path(noise_file).exists()):
+        filled["partial_rate"] = given.get("partial_rate")  # the file has its own rate
+    if filled["lr_head"] is None:
+        # The released code's group of ten times the rate matches no parameter; and from scratch
+        # the trunk is as new as the head.
+        same = dataset == "digits" or recipe == "released"
+        filled["lr_head"] = filled["lr"] if same else 10 * filled["lr"]
+    return TrainingOptions(script=script, **filled)
+
+
+def check_noise(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
+    """Bad usage where CoNeS is to add noise to a user's own labels, and nothing says how much."""
+    traits = SCRIPTS[options.script].traits
+    if (
+        {RECIPE, ADDS_NOISE} <= traits
+        and options.dataset == "files"
+        and "partial_rate" not in given
+        and options.partial_rate is not None
+    ):
+        parser.error(
+            "--partial_rate is needed: the noise to add to your labels, unless there is a "
+            "--noise_file; main_real.py takes them as they are"
+        )
+
+
+def check_method(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
+    """Bad usage (exit status 2) where a flag would do nothing in the recipe or loss."""
+    if "noise_rate" in given and options.method not in ("posterior", "bce-forward"):
+        has_recipe = RECIPE in SCRIPTS[options.script].traits
+        user = "--recipe posterior" if has_recipe else "--loss bce-forward"
+        parser.error(f"--noise_rate is for {user}")
+    if options.method == "posterior":
+        for name in ("tau", "clusters", "beta", "r_ws", "mu", "gamma"):
+            if name in given:
+                parser.error(f"--{name} is for --recipe paper and released")
+    parts = ABLATIONS.get(options.method, ())
+    for part in options.ablate or ():
+        if part not in parts:
+            can = f"can ablate {', '.join(parts)}" if parts else "has nothing to ablate"
+            parser.error(f"--ablate {part}: --recipe {options.method} {can}")
