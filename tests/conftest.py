@@ -1,14 +1,16 @@
 import importlib
+import os
 import sys
 from pathlib import Path
 
-import hypothesis
-import numpy as np
-import pytest
-from PIL import Image
+# Before any library reads it: tests run side by side, and the processes that they start with them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from pipeline.data import voc
+import hypothesis
+import pytest
+
 from tests import helpers
+from tests.kept_runs import trunk  # noqa: F401 - registers its model
 
 # A busy machine is slow, which is no failure.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -78,19 +80,4 @@ def call_script(monkeypatch, tmp_path, capsys):
 @pytest.fixture
 def devkit(tmp_path):
     """VOCdevkit with eight photos to train on and twenty to test."""
-    folder = tmp_path / "VOCdevkit" / "VOC2007"
-    lists, photos = folder / "ImageSets" / "Main", folder / "JPEGImages"
-    lists.mkdir(parents=True)
-    photos.mkdir()
-    generator = np.random.default_rng(0)
-    for split, ids in (("trainval", range(1, 9)), ("test", range(11, 31))):
-        names = [f"{i:06}" for i in ids]
-        (lists / f"{split}.txt").write_text("\n".join(names))
-        for name in names:
-            pixels = generator.integers(0, 256, (40, 50, 3), np.uint8)
-            Image.fromarray(pixels).save(photos / f"{name}.jpg")
-        for class_name in voc.CLASSES:
-            marks = generator.choice(["1", "-1", "0"], len(names), p=[0.3, 0.6, 0.1])
-            lines = [f"{name} {mark}" for name, mark in zip(names, marks)]
-            (lists / f"{class_name}_{split}.txt").write_text("\n".join(lines))
-    return folder.parent
+    return helpers.write_devkit(tmp_path / "VOCdevkit")

@@ -1,11 +1,16 @@
 """What several test files share, by subject."""
 
 import contextlib
+import importlib
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
+from pipeline.data import voc
 from pipeline.review.page import MAP_SIDE, Page, write_maps, write_page, write_thumbnail
 
 # ---------------------------------------------------------------- a small review page
@@ -175,3 +180,68 @@ def downloads(tab):
             break
         tab.wait_for_timeout(50)
     return {item.suggested_filename: Path(item.path()).read_bytes() for item in arrived}
+
+
+# ---------------------------------------------------------------- runs
+
+# A training of a second, of the trunk that tests.kept_runs.trunk registers. The precision is given:
+# of two runs to be compared, a busy machine could choose another for each.
+SMALL = (
+    "--model kept_trunk --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off "
+    "--workers 0"
+).split()
+# The same where the script is a process of its own, which knows timm's models alone.
+SMALL_OF_TIMM = [word.replace("kept_trunk", "test_resnet") for word in SMALL]
+
+
+def write_devkit(folder):
+    """VOCdevkit in `folder`, with eight photos to train on and twenty to test; returns `folder`."""
+    lists, photos = folder / "VOC2007/ImageSets/Main", folder / "VOC2007/JPEGImages"
+    lists.mkdir(parents=True)
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    for split, ids in (("trainval", range(1, 9)), ("test", range(11, 31))):
+        names = [f"{i:06}" for i in ids]
+        (lists / f"{split}.txt").write_text("\n".join(names))
+        for name in names:
+            pixels = generator.integers(0, 256, (40, 50, 3), np.uint8)
+            Image.fromarray(pixels).save(photos / f"{name}.jpg")
+        for class_name in voc.CLASSES:
+            marks = generator.choice(["1", "-1", "0"], len(names), p=[0.3, 0.6, 0.1])
+            lines = [f"{name} {mark}" for name, mark in zip(names, marks)]
+            (lists / f"{class_name}_{split}.txt").write_text("\n".join(lines))
+    return folder
+
+
+def train(folder, script, *flags):
+    """Train in `folder`. With relative paths among the flags, it may be copied elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])
+        assert importlib.import_module(script).main() == 0
+
+
+def last_line(text):
+    return text.strip().splitlines()[-1]
+
+
+# ---------------------------------------------------------------- classifiers of others
+
+
+def released_form(classifier, prefix=""):
+    """As the method's authors store their network, with selectors of each class."""
+    state = {k.removeprefix("trunk.model."): v for k, v in classifier.state_dict().items()}
+    state["fc_all.weight"] = state.pop("head.linear.weight")
+    state["fc_all.bias"] = state.pop("head.linear.bias")
+    for c in range(5):
+        state[f"contrastive_class_selector_{c}.0.weight"] = torch.randn(3, 3)
+        state[f"contrastive_class_selector_{c}.1.num_batches_tracked"] = torch.tensor(c)
+    return {prefix + key: value for key, value in state.items()}
+
+
+def csra_form(classifier, prefix=""):
+    """As CSRA's authors store theirs."""
+    state = {k.removeprefix("trunk.model."): v for k, v in classifier.state_dict().items()}
+    for k, weight in enumerate(state.pop("head.weight")):
+        state[f"classifier.multi_head.{k}.head.weight"] = weight[:, :, None, None].clone()
+    return {prefix + key: value for key, value in state.items()}
