@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
-from utils.options.groups import DataOptions, check_data_options
+from utils.options.groups import DataOptions, check_data_options, data_flag
 from utils.options.kinds import COUNT, NATURAL, SWITCH
 from utils.options.table import OptionsParser, check_inputs, option, parse
 
@@ -27,15 +27,14 @@ DESCRIPTION = (
 class Options(DataOptions):
     """The options of check_data.py."""
 
-    noise_file: str | None = option(
+    noise_file: str | None = data_flag(
         None,
         "candidate labels, to check too",
-        group="data",
         metavar="FILE",
-        shown_default="default none",
+        shown="default none",
         reads="candidate labels, .npy",
     )
-    seed: int = option(0, "divides files without a split", NATURAL, group="data")
+    seed: int = data_flag(0, "divides files without a split", NATURAL)
     workers: int = option(4, "threads that read", COUNT)
     all: bool = option(False, f"name everything found, not the first {SHOWN} of a kind", SWITCH)
 

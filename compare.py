@@ -63,7 +63,7 @@ class CompareOptions(NoiseOptions):
         "stands for the noise rate; can be given several times",
         AddedMethod(),
         metavar='NAME="SCRIPT FLAGS"',
-        shown_default="",
+        shown="",
         many="append",
     )
     rates: list[float] = option(
@@ -74,16 +74,13 @@ class CompareOptions(NoiseOptions):
         many="+",
     )
     seeds: list[int] = option(
-        [0, 1, 2],
-        "runs of each, over which mean and spread are taken",
-        NATURAL,
-        many="+",
+        [0, 1, 2], "runs of each, over which mean and spread are taken", NATURAL, many="+"
     )
     reference: str = option(
         None,
         "method that the others are tested against",
         metavar="NAME",
-        shown_default="default posterior; else paper; else the last",
+        shown="default posterior; else paper; else the last",
     )
     jobs: int = option(
         1,
@@ -97,13 +94,10 @@ class CompareOptions(NoiseOptions):
         "command goes on",
         POSITIVE,
         metavar="MINUTES",
-        shown_default="default: no limit",
+        shown="default: no limit",
     )
     output_dir: str | None = option(
-        None,
-        "of all runs",
-        metavar="DIR",
-        shown_default="default runs/compare-<dataset>",
+        None, "of all runs", metavar="DIR", shown="default runs/compare-<dataset>"
     )
     # What follows "--".
     flags: list[str] = dataclasses.field(default_factory=list)

@@ -15,6 +15,8 @@ from utils.options.groups import (
     NoiseOptions,
     check_data_options,
     check_noise_options,
+    data_flag,
+    noise_flag,
 )
 from utils.options.kinds import NATURAL, RATE, Choice
 from utils.options.table import OptionsParser, check_inputs, option, parse
@@ -29,41 +31,30 @@ if TYPE_CHECKING:
 class Options(NoiseOptions, DataOptions):
     """The options of make_candidates.py."""
 
-    dataset: str = option(
-        None,
-        "files: your own images",
-        Choice(CLEAN_DATASETS),
-        group="data",
-        shown_default="needed",
-    )
-    partial_rate: float | None = option(
+    dataset: str = data_flag(None, "files: your own images", Choice(CLEAN_DATASETS), shown="needed")
+    partial_rate: float | None = noise_flag(
         None,
         "share of false labels made candidates, 0..0.99; of --noise class, whose rates then lie "
         "evenly between 0 and twice it and are dealt out by the seed, at most 0.5",
         RATE,
-        group="noise",
-        shown_default="",
+        shown="",
     )
-    class_rates: str | None = option(
+    class_rates: str | None = noise_flag(
         None,
         "of --noise class, instead of --partial_rate: JSON, {class name: rate}",
-        group="noise",
         metavar="FILE",
-        shown_default="",
+        shown="",
         reads="JSON, {class name: rate}",
     )
-    device: str | None = option(
-        None,
-        "of --noise instance: auto, cpu, cuda, ...",
-        group="noise",
-        shown_default="default auto: cuda if there",
+    device: str | None = noise_flag(
+        None, "of --noise instance: auto, cpu, cuda, ...", shown="default auto: cuda if there"
     )
-    seed: int = option(0, "fixes the draw", NATURAL, group="noise")
+    seed: int = noise_flag(0, "fixes the draw", NATURAL)
     output: str | None = option(
         None,
         "the .npy",
         metavar="FILE",
-        shown_default="default pre-processed-data/<dataset>_<partial_rate>.npy; for other noise "
+        shown="default pre-processed-data/<dataset>_<partial_rate>.npy; for other noise "
         "than uniform its name is added",
     )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir
-from utils.options.groups import CheckpointOptions
+from utils.options.groups import CheckpointOptions, output_flag
 from utils.options.kinds import COUNT, SHARE, Choice
 from utils.options.table import OptionsParser, check_inputs, option, parse
 
@@ -26,7 +27,7 @@ DESCRIPTION = (
     "predictions.jsonl (every class's score). Scores are probabilities."
 )
 NAMED = ("voc07", "coco", "nuswide")  # whose class names are known without their files
-NAMES = "classes, of a file without a run"
+names_flag = functools.partial(option, group="classes, of a file without a run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,56 +35,39 @@ class Options(CheckpointOptions):
     """The options of predict.py."""
 
     images: list[str] = option(
-        [],
-        "files, folders (with subfolders) or globs",
-        metavar="IMAGE",
-        shown_default="",
-        many="*",
+        [], "files, folders (with subfolders) or globs", metavar="IMAGE", shown="", many="*"
     )
-    dataset: str | None = option(
-        None,
-        "it was trained on: names and published settings",
-        Choice(NAMED),
-        group=NAMES,
-        shown_default="",
+    dataset: str | None = names_flag(
+        None, "it was trained on: names and published settings", Choice(NAMED), shown=""
     )
-    classes: str | None = option(
+    classes: str | None = names_flag(
         None,
         "names, one a line, in their order",
-        group=NAMES,
         metavar="FILE",
-        shown_default="",
+        shown="",
         reads="the file of class names",
     )
-    threshold: float | None = option(
+    threshold: float | None = output_flag(
         None,
         "probability above which a label is given, 0..1",
         SHARE,
-        group="output",
-        shown_default="default: each class's own, if val.py --tune_thresholds stored them; else "
-        "0.5",
+        shown="default: each class's own, if val.py --tune_thresholds stored them; else 0.5",
     )
-    output_dir: str | None = option(
-        None,
-        "for predictions",
-        group="output",
-        metavar="DIR",
-        shown_default="default: runs/predict-<time>-<process>",
+    output_dir: str | None = output_flag(
+        None, "for predictions", metavar="DIR", shown="default: runs/predict-<time>-<process>"
     )
-    cam: str | None = option(
+    cam: str | None = output_flag(
         None,
         "draw the maps of the highest-scoring classes over each photo",
-        group="output",
         metavar="DIR",
-        shown_default="",
+        shown="",
     )
-    top: int = option(3, "classes of which --cam draws the map", COUNT, group="output")
-    export: str | None = option(
+    top: int = output_flag(3, "classes of which --cam draws the map", COUNT)
+    export: str | None = output_flag(
         None,
         "write the classifier as .onnx: images (B, 3, S, S) uint8 to logits and cams",
-        group="output",
         metavar="FILE",
-        shown_default="",
+        shown="",
     )
 
 

@@ -1,6 +1,7 @@
 """Find the candidate labels that are probably false, clean them, and review them on a page."""
 
 import dataclasses
+import functools
 import hashlib
 import shlex
 import sys
@@ -26,7 +27,10 @@ DESCRIPTION = (
     "look at the photos and correct the decisions. What the page exports becomes labels to train "
     "on by --apply."
 )
-MOVED = "data, where it has moved since the run"
+decision_flag = functools.partial(option, group="decision")
+moved_flag = functools.partial(
+    option, group="data, where it has moved since the run", shown="default: the run's"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,56 +38,39 @@ class RunToReview:
     """The run to review, and what to do."""
 
     load_from: str = option(
-        None,
-        "a run's folder",
-        metavar="RUN",
-        shown_default="needed",
-        reads="a run's folder",
+        None, "a run's folder", metavar="RUN", shown="needed", reads="a run's folder"
     )
     apply: str | None = option(
         None,
         "review.json, as exported by the page: write the labels kept there as reviewed.*, and "
         "nothing else",
         metavar="FILE",
-        shown_default="",
+        shown="",
         reads="review.json, as exported by the page",
     )
     output_dir: str | None = option(
-        None,
-        "folder to write to",
-        metavar="DIR",
-        shown_default="default: review in the run's folder",
+        None, "folder to write to", metavar="DIR", shown="default: review in the run's folder"
     )
-    threshold: float | None = option(
-        None,
-        "drop candidates that are less probable, 0..1",
-        SHARE,
-        group="decision",
-        shown_default="default 0.5",
+    threshold: float | None = decision_flag(
+        None, "drop candidates that are less probable, 0..1", SHARE, shown="default 0.5"
     )
-    precision: float | None = option(
+    precision: float | None = decision_flag(
         None,
         "drop as many as leave the expected share of false ones among the dropped at this at "
         "least, 0..1",
         SHARE,
-        group="decision",
-        shown_default="",
+        shown="",
     )
-    budget: int | None = option(
-        None,
-        "drop this many, the least probable first",
-        NATURAL,
-        group="decision",
-        shown_default="",
+    budget: int | None = decision_flag(
+        None, "drop this many, the least probable first", NATURAL, shown=""
     )
-    folds: int | None = option(
+    folds: int | None = decision_flag(
         None,
         "judge every image by a model that was not trained on it: this many models are trained as "
         "the run was, each without a part of the images; resumes",
         Number(int, 2, 100),
-        group="decision",
         metavar="K",
-        shown_default="default: the run's own model",
+        shown="default: the run's own model",
     )
 
 
@@ -91,37 +78,17 @@ class RunToReview:
 class MovedData:
     """Places of a run's data that have moved."""
 
-    path_images: str | None = option(
-        None,
-        "folder of the images",
-        group=MOVED,
-        metavar="DIR",
-        shown_default="default: the run's",
-        reads="the data set's folder",
+    path_images: str | None = moved_flag(
+        None, "folder of the images", metavar="DIR", reads="the data set's folder"
     )
-    labels: str | None = option(
-        None,
-        "label file",
-        group=MOVED,
-        metavar="FILE",
-        shown_default="default: the run's",
-        reads="the file that lists your images",
+    labels: str | None = moved_flag(
+        None, "label file", metavar="FILE", reads="the file that lists your images"
     )
-    classes: str | None = option(
-        None,
-        "file of class names",
-        group=MOVED,
-        metavar="FILE",
-        shown_default="default: the run's",
-        reads="the file of class names",
+    classes: str | None = moved_flag(
+        None, "file of class names", metavar="FILE", reads="the file of class names"
     )
-    noise_file: str | None = option(
-        None,
-        "candidate labels",
-        group=MOVED,
-        metavar="FILE",
-        shown_default="default: the run's",
-        reads="the run's candidate labels",
+    noise_file: str | None = moved_flag(
+        None, "candidate labels", metavar="FILE", reads="the run's candidate labels"
     )
 
 

@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir, write_json
 from utils.options.choices import DATASETS
-from utils.options.groups import CheckpointOptions, DataOptions, check_data_options
+from utils.options.groups import (
+    CheckpointOptions,
+    DataOptions,
+    check_data_options,
+    data_flag,
+    output_flag,
+)
 from utils.options.kinds import NATURAL, SWITCH, Choice
-from utils.options.table import OptionsParser, check_inputs, option, parse
+from utils.options.table import OptionsParser, check_inputs, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,48 +40,36 @@ OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
 class Options(DataOptions, CheckpointOptions):
     """The options of val.py."""
 
-    dataset: str = option(
-        None,
-        "files: your own images",
-        Choice(DATASETS),
-        group="data",
-        shown_default="default: the run's own",
+    dataset: str = data_flag(
+        None, "files: your own images", Choice(DATASETS), shown="default: the run's own"
     )
-    split: "Split" = option("test", "images to judge", Choice(("test", "train")), group="data")
-    seed: int | None = option(
-        None,
-        "divides files without a split",
-        NATURAL,
-        group="data",
-        shown_default="default: the run's, or 0",
+    split: "Split" = data_flag("test", "images to judge", Choice(("test", "train")))
+    seed: int | None = data_flag(
+        None, "divides files without a split", NATURAL, shown="default: the run's, or 0"
     )
-    candidates: bool = option(
+    candidates: bool = data_flag(
         False,
         "with --split train, of a run's own data: judge also how the scores rank the candidates it "
         "was trained on, true before false, all classes pooled",
         SWITCH,
-        group="data",
     )
-    tune_thresholds: bool = option(
+    tune_thresholds: bool = output_flag(
         False,
         "store, with the checkpoint, the threshold of each class with the highest F1 on --split; "
         "predict.py applies them",
         SWITCH,
-        group="output",
     )
-    save_scores: str | None = option(
+    save_scores: str | None = output_flag(
         None,
         ".npz with scores (N, C) before the sigmoid, targets, ids and classes",
-        group="output",
         metavar="FILE",
-        shown_default="",
+        shown="",
     )
-    output_dir: str | None = option(
+    output_dir: str | None = output_flag(
         None,
         "for evaluation.json and its plot",
-        group="output",
         metavar="DIR",
-        shown_default="default: runs/val-<dataset>-<time>-<process>",
+        shown="default: runs/val-<dataset>-<time>-<process>",
     )
 
 

@@ -19,14 +19,14 @@ def candidate_posterior(
 ) -> Tensor:
     """Probability that each candidate is true, from a classifier's scores and the noise rates.
 
-    Bayes' rule and the one true label that every image has (`label_sets.posterior`) turn what is
-    believed before a label is known to be a candidate into what is believed after. What the
-    classifier believes is shifted, in logits, towards as many candidates believed to be true as the
-    rate leaves, N (mean S - rho) / (1 - rho). The shift lies midway between that of all classes
-    together and the class's own: the rate of a single class is a rough guess.
+    Bayes' rule and the one true label that every image has (`label_sets.posterior`) turn the
+    probability before a label is known to be a candidate into the one after. The logits are
+    shifted so that the expected number of true candidates is what the rate leaves,
+    N (mean S - rho) / (1 - rho). The shift is the mean of two, that of all classes together and
+    the class's own: the rate of a single class is a rough estimate.
 
     A classifier that learned from pseudo-labels (CoNeS, splc, ll-r, ll-ct) predicts something
-    between true labels and candidates, and is taken for the latter.
+    between true labels and candidates, and is taken to predict candidates.
 
     Args:
         logits: (N, C) float, of images that were not augmented.

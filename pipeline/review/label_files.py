@@ -99,7 +99,7 @@ def write_labels(
     Args:
         classes: file of class names, as --classes.
         seed: of the division of images without a split.
-        kept: labels by path, as `listed` names images.
+        kept: labels by path, as `label_file` names images.
     """
     table = label_file.read_table(
         source, None if classes is None else label_file.read_classes(classes)

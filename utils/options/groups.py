@@ -1,5 +1,6 @@
 """Options that several scripts have."""
 
+import functools
 from dataclasses import dataclass
 
 from utils.options.choices import DATASETS
@@ -10,53 +11,47 @@ NORMALIZE = Choice(("none", "imagenet", "trunk"))
 HEAD = Choice(("csra", "gap"))
 AMP = Choice(("auto", "off", "bf16", "fp16"))
 
+data_flag = functools.partial(option, group="data")
+machine_flag = functools.partial(option, group="machine")
+weight_flag = functools.partial(option, group="checkpoint")
+noise_flag = functools.partial(option, group="noise")
+output_flag = functools.partial(option, group="output")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Images and labels. `dataset` is None only before a run's own has been filled in."""
 
-    dataset: str = option(
-        None,
-        "files: your own images",
-        Choice(DATASETS),
-        group="data",
-        shown_default="needed",
+    dataset: str = data_flag(None, "files: your own images", Choice(DATASETS), shown="needed")
+    num_cls: int | None = data_flag(
+        None, "classes the data set must have", COUNT, shown="default: any"
     )
-    num_cls: int | None = option(
-        None, "classes the data set must have", COUNT, group="data", shown_default="default: any"
-    )
-    path_images: str | None = option(
+    path_images: str | None = data_flag(
         None,
         "folder of the data set, e.g. Dataset/VOCdevkit",
-        group="data",
         metavar="DIR",
-        shown_default="",
+        shown="",
         on_resume="move",
         reads="the data set's folder",
     )
-    labels: str | None = option(
+    labels: str | None = data_flag(
         None,
         "of --dataset files: .csv, .jsonl or COCO's .json; its paths start from --path_images",
-        group="data",
         metavar="FILE",
-        shown_default="default: the folder of this file",
+        shown="default: the folder of this file",
         on_resume="move",
         reads="the file that lists your images",
     )
-    classes: str | None = option(
+    classes: str | None = data_flag(
         None,
         "of --dataset files: class names, one a line",
-        group="data",
         metavar="FILE",
-        shown_default="default: those in --labels",
+        shown="default: those in --labels",
         on_resume="move",
         reads="the file of class names",
     )
-    allow_missing: bool = option(
-        False,
-        "go on without the listed images that have no file (default: an error)",
-        SWITCH,
-        group="data",
+    allow_missing: bool = data_flag(
+        False, "go on without the listed images that have no file", SWITCH
     )
 
 
@@ -80,86 +75,54 @@ def check_data_options(parser: OptionsParser, options: DataOptions) -> None:
 class MachineOptions:
     """The machine that a trained classifier runs on."""
 
-    device: str = option(
-        "auto",
-        "auto, cpu, cuda, ...; auto takes cuda if there is one",
-        group="machine",
-        shown_default="",
+    device: str = machine_flag(
+        "auto", "auto, cpu, cuda, ...; auto takes cuda if there is one", shown=""
     )
-    amp: str | None = option(
+    amp: str | None = machine_flag(
         None,
         "mixed precision",
         Choice(AMP.values[1:]),
-        group="machine",
-        shown_default="default: the run's, on the kind of device it ran on; else off",
+        shown="default: the run's, on the kind of device it ran on; else off",
     )
-    workers: int | None = option(
-        None,
-        "loader processes",
-        NATURAL,
-        group="machine",
-        shown_default="default: one a core, 8 at most; digits 0",
+    workers: int | None = machine_flag(
+        None, "loader processes", NATURAL, shown="default: one a core, 8 at most; digits 0"
     )
-    batch_size: int = option(
-        16, "images loaded at a time; it changes no score", COUNT, group="machine"
-    )
+    batch_size: int = machine_flag(16, "images loaded at a time; it changes no score", COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightOptions:
     """A trained classifier's weights, and what they do not say themselves."""
 
-    load_from: str = option(
+    load_from: str = weight_flag(
         None,
         "a run's folder, or a .pth, .pt or .safetensors file: a run's, one of the method's authors "
         "or one of CSRA",
-        group="checkpoint",
         metavar="FILE",
-        shown_default="needed",
+        shown="needed",
         reads="a run's folder or a weight file",
     )
-    img_size: int | None = option(
-        None,
-        "side of the input in pixels",
-        SIDE,
-        group="checkpoint",
-        shown_default="default: the run's",
+    img_size: int | None = weight_flag(
+        None, "side of the input in pixels", SIDE, shown="default: the run's"
     )
-    normalize: str | None = option(
+    normalize: str | None = weight_flag(
         None,
         "channel statistics",
         NORMALIZE,
-        group="checkpoint",
-        shown_default="default: the run's; these three of a file without a run: those published "
+        shown="default: the run's; these three of a file without a run: those published "
         "for --dataset",
     )
-    lam: float | None = option(
-        None,
-        "weight of csra's attention term",
-        NOT_NEGATIVE,
-        group="checkpoint",
-        shown_default="default: the run's",
+    lam: float | None = weight_flag(
+        None, "weight of csra's attention term", NOT_NEGATIVE, shown="default: the run's"
     )
-    model: str | None = option(
-        None,
-        "trunk, by its timm name",
-        group="checkpoint",
-        metavar="NAME",
-        shown_default="default: as the keys tell",
+    model: str | None = weight_flag(
+        None, "trunk, by its timm name", metavar="NAME", shown="default: as the keys tell"
     )
-    head: str | None = option(
-        None,
-        "must be the weights' own",
-        HEAD,
-        group="checkpoint",
-        shown_default="default: as they tell",
+    head: str | None = weight_flag(
+        None, "must be the weights' own", HEAD, shown="default: as they tell"
     )
-    num_heads: int | None = option(
-        None,
-        "must be the weights' own",
-        COUNT,
-        group="checkpoint",
-        shown_default="default: as they tell",
+    num_heads: int | None = weight_flag(
+        None, "must be the weights' own", COUNT, shown="default: as they tell"
     )
 
 
@@ -172,19 +135,17 @@ class CheckpointOptions(MachineOptions, WeightOptions):
 class NoiseOptions:
     """The noise: which false labels are drawn."""
 
-    noise: str = option(
+    noise: str = noise_flag(
         "uniform",
         "how false labels are drawn: all alike; by a rate a class; by how often they appear with "
         "the image's true ones; by a trained run's scores",
         Choice(("uniform", "class", "cooccurrence", "instance")),
-        group="noise",
     )
-    load_from: str | None = option(
+    load_from: str | None = noise_flag(
         None,
         "of --noise instance: a run or weight file on these classes",
-        group="noise",
         metavar="RUN",
-        shown_default="",
+        shown="",
         reads="a run's folder or a weight file",
     )
 

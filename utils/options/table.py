@@ -29,7 +29,7 @@ class Flag(NamedTuple):
 
     help: meaning and unit. kind: of its values. group: heading in --help; None is positional or
     without heading. metavar: stands for the value in --help. by_case: defaults of data sets and
-    recipes. shown_default: describes the default where it is no single value; None shows the
+    recipes. shown: describes the default where it is no single value; None shows the
     value. many: a list of values, "+" (at least one), "*" or "append". trait: scripts that have
     it, see `Script.traits`. stored: False of what no run keeps. since_value: what runs did before
     there was the option; UNSET for options that all runs have. on_resume: "keep", "change" where a
@@ -42,7 +42,7 @@ class Flag(NamedTuple):
     group: str | None
     metavar: str | None
     by_case: Mapping[str, Any]
-    shown_default: str | None
+    shown: str | None
     many: str | None
     trait: str
     stored: bool
@@ -62,7 +62,7 @@ def option(
     group: str | None = None,
     metavar: str | None = None,
     by_case: Mapping[str, Any] | None = None,
-    shown_default: str | None = None,
+    shown: str | None = None,
     many: str | None = None,
     trait: str = OF_ANY_SCRIPT,
     stored: bool = True,
@@ -77,7 +77,7 @@ def option(
         group,
         metavar,
         by_case or {},
-        shown_default,
+        shown,
         many,
         trait,
         stored,
@@ -180,12 +180,12 @@ def metavar_of(name: str, flag: Flag) -> str:
 
 def describe_default(default: Any, flag: Flag, cases: Sequence[str] = ()) -> str:
     """Describe a default, e.g. 'default 1; coco 4', with those of `cases` that have their own."""
-    if flag.shown_default is not None:
-        return flag.shown_default
+    if flag.shown is not None:
+        return flag.shown
     if default is None:
         parts = ["default: not given"]
     elif flag.kind is SWITCH:
-        return ""
+        parts = ["default: off"]
     else:
         values = default if isinstance(default, list) else [default]
         parts = [f"default {' '.join(map(str, values))}"]

@@ -1,6 +1,7 @@
 """The options of the training scripts, as a table."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from utils.options.choices import (
     LOSSES,
     RECIPES,
 )
-from utils.options.groups import AMP, HEAD, NORMALIZE, DataOptions
+from utils.options.groups import AMP, HEAD, NORMALIZE, DataOptions, data_flag
 from utils.options.kinds import (
     COUNT,
     NATURAL,
@@ -64,6 +65,12 @@ SCRIPTS = {
 }
 
 
+model_flag = functools.partial(option, group="model")
+cones_flag = functools.partial(option, group="CoNeS", trait=RECIPE)
+optimiser_flag = functools.partial(option, group="optimisation")
+run_flag = functools.partial(option, group="run")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(DataOptions):
     """Every option of a training, resolved.
@@ -75,142 +82,96 @@ class TrainingOptions(DataOptions):
 
     script: str = dataclasses.field(default="main_CoNeS")
 
-    partial_rate: float | None = option(
+    partial_rate: float | None = data_flag(
         0.1,
-        "share of false labels made candidates, 0..0.99; with --noise_file that of the file",
+        "share of false labels made candidates, 0..0.99; main_CoNeS.py needs it for files; with "
+        "--noise_file that of the file",
         RATE,
-        group="data",
         by_case={"coco": 0.05, "nuswide": 0.0, "files": 0.0, "digits": 0.2},
         trait=ADDS_NOISE,
     )
-    noise_file: str | None = option(
+    noise_file: str | None = data_flag(
         None,
         "candidate labels, .npy; made from --seed where missing (digits and files: in memory). Of "
         "main_real.py: labels of review.py to train on instead of those found",
-        group="data",
         metavar="FILE",
-        shown_default="default: pre-processed-data/<dataset>_<partial_rate>.npy; main_real.py: "
+        shown="default: pre-processed-data/<dataset>_<partial_rate>.npy; main_real.py: "
         "labels as found",
         on_resume="move",
     )
-    img_size: int = option(
-        448, "side of the input in pixels", SIDE, group="data", by_case={"digits": 64}
-    )
-    normalize: str = option(
+    img_size: int = data_flag(448, "side of the input in pixels", SIDE, by_case={"digits": 64})
+    normalize: str = data_flag(
         "none",
         "channel statistics: none scales to 0..1, trunk takes those of the model's own weights",
         NORMALIZE,
-        group="data",
         by_case={"nuswide": "imagenet", "files": "trunk"},
     )
-    randaugment: bool = option(
+    randaugment: bool = data_flag(
         False,
         "change colours and shape of training images too, two operations an image",
         SWITCH,
-        group="data",
         since_value=False,
     )
 
-    model: str = option(
-        "resnet101",
-        "any timm model as trunk",
-        group="model",
-        metavar="NAME",
-        by_case={"digits": "resnet10t"},
+    model: str = model_flag(
+        "resnet101", "any timm model as trunk", metavar="NAME", by_case={"digits": "resnet10t"}
     )
-    weights: str = option(
+    weights: str = model_flag(
         "imagenet",
         "trunk's starting weights: imagenet (downloaded), none, or a .pth or .safetensors FILE",
-        group="model",
         metavar="{imagenet,none,FILE}",
         by_case={"digits": "none"},
         reads="imagenet, none, or a .pth or .safetensors file",
     )
-    cutmix: str | None = option(
-        None,
-        "the same as --weights FILE",
-        group="model",
-        metavar="FILE",
-        shown_default="",
-        stored=False,
+    cutmix: str | None = model_flag(
+        None, "the same as --weights FILE", metavar="FILE", shown="", stored=False
     )
-    load_from: str | None = option(
+    load_from: str | None = model_flag(
         None,
         "start trunk and head from a run's folder or a weight file of a run, CoNeS or CSRA",
-        group="model",
         metavar="RUN",
         reads="a run's folder or a weight file",
     )
-    head: str = option(
-        "csra",
-        "residual attention or global average pooling",
-        HEAD,
-        group="model",
-        by_case={"released": "gap"},
+    head: str = model_flag(
+        "csra", "residual attention or global average pooling", HEAD, by_case={"released": "gap"}
     )
-    num_heads: int = option(
-        1,
-        "attention heads of csra",
-        Choice((1, 2, 4, 6, 8)),
-        group="model",
-        by_case={"coco": 4},
+    num_heads: int = model_flag(
+        1, "attention heads of csra", Choice((1, 2, 4, 6, 8)), by_case={"coco": 4}
     )
-    lam: float = option(
-        0.1,
-        "weight of csra's attention term",
-        NOT_NEGATIVE,
-        group="model",
-        by_case={"coco": 0.5},
+    lam: float = model_flag(
+        0.1, "weight of csra's attention term", NOT_NEGATIVE, by_case={"coco": 0.5}
     )
 
-    recipe: str = option(
+    recipe: str = cones_flag(
         "paper",
         "as published, as released, or trained on how likely each candidate is true, which takes "
         "only --noise_rate and --ablate of the flags below",
         Choice(RECIPES),
-        group="CoNeS",
-        trait=RECIPE,
     )
-    tau: float = option(
-        0.1, "activation threshold of the screening, 0..1", SHARE, group="CoNeS", trait=RECIPE
-    )
-    clusters: int = option(5, "k-means centroids a class", COUNT, group="CoNeS", trait=RECIPE)
-    beta: float = option(
-        0.1, "weight of the negative suppression loss", NOT_NEGATIVE, group="CoNeS", trait=RECIPE
-    )
-    r_ws: float = option(
+    tau: float = cones_flag(0.1, "activation threshold of the screening, 0..1", SHARE)
+    clusters: int = cones_flag(5, "k-means centroids a class", COUNT)
+    beta: float = cones_flag(0.1, "weight of the negative suppression loss", NOT_NEGATIVE)
+    r_ws: float = cones_flag(
         3.0,
         "exponent of the suppression weights, above 1",
         Number(float, 1, open_low=True),
-        group="CoNeS",
-        trait=RECIPE,
         by_case={"coco": 2.0},
     )
-    mu: float = option(
-        0.99, "share of the old confidence in an update, 0..1", SHARE, group="CoNeS", trait=RECIPE
-    )
-    gamma: float = option(
-        0.99,
-        "share of the old correlation in a refresh, 0..1",
-        SHARE,
-        group="CoNeS",
-        trait=RECIPE,
-    )
-    ablate: list[str] | None = option(
+    mu: float = cones_flag(0.99, "share of the old confidence in an update, 0..1", SHARE)
+    gamma: float = cones_flag(0.99, "share of the old correlation in a refresh, 0..1", SHARE)
+    ablate: list[str] | None = cones_flag(
         None,
         "for experiments: steps of paper to compute as released "
         f"({', '.join(ABLATIONS['paper'])}), or parts of posterior to leave out "
         f"({', '.join(ABLATIONS['posterior'])}); see docs/method.md",
         Names(FORMER_ABLATIONS),
-        group="CoNeS",
         metavar="PART",
-        shown_default="default: none",
+        shown="default: none",
         many="+",
-        trait=RECIPE,
     )
     loss: str = option(
         "bce",
-        "what to train with, see above",
+        "what to train with; the list in --help says what each is",
         Choice(tuple(LOSSES)),
         group="baseline",
         trait=LOSS,
@@ -221,96 +182,72 @@ class TrainingOptions(DataOptions):
         "candidates, 0..0.99",
         RATE,
         group="noise rate",
-        shown_default="default: estimated",
+        shown="default: estimated",
     )
 
-    batch_size: int = option(
-        16, "images a step, in all processes together", COUNT, group="optimisation"
+    batch_size: int = optimiser_flag(16, "images a step, in all processes together", COUNT)
+    lr: float = optimiser_flag(
+        0.01, "learning rate of the trunk", POSITIVE, by_case={"digits": 0.05}
     )
-    lr: float = option(
-        0.01,
-        "learning rate of the trunk",
-        POSITIVE,
-        group="optimisation",
-        by_case={"digits": 0.05},
-    )
-    lr_head: float = option(
+    lr_head: float = optimiser_flag(
         None,
         "learning rate of the head",
         POSITIVE,
-        group="optimisation",
-        shown_default="default 10 x --lr; recipe released and digits: --lr",
+        shown="default 10 x --lr; recipe released and digits: --lr",
     )
-    momentum: float = option(0.9, "of SGD, 0..1", SHARE, group="optimisation")
-    w_d: float = option(1e-4, "weight decay", NOT_NEGATIVE, group="optimisation")
-    warmup_epoch: int = option(
-        2, "epochs of linear warm-up", NATURAL, group="optimisation", by_case={"digits": 1}
+    momentum: float = optimiser_flag(0.9, "of SGD, 0..1", SHARE)
+    w_d: float = optimiser_flag(1e-4, "weight decay", NOT_NEGATIVE)
+    warmup_epoch: int = optimiser_flag(
+        2, "epochs of linear warm-up", NATURAL, by_case={"digits": 1}
     )
-    step_epoch: int = option(
+    step_epoch: int = optimiser_flag(
         5,
         "epochs, the warm-up's among them, to each lr x 0.1",
         COUNT,
-        group="optimisation",
         by_case={"voc07": 4, "digits": 6},
     )
-    total_epoch: int = option(
-        30, "epochs", COUNT, group="optimisation", by_case={"digits": 8}, on_resume="change"
+    total_epoch: int = optimiser_flag(
+        30, "epochs", COUNT, by_case={"digits": 8}, on_resume="change"
     )
-    sync_bn: bool = option(
-        False,
-        "under torchrun, batch norm over all processes' images (cuda; default: each its own)",
-        SWITCH,
-        group="optimisation",
+    sync_bn: bool = optimiser_flag(
+        False, "under torchrun, batch norm over all processes' images, on cuda", SWITCH
     )
 
-    device: str = option(
-        "auto",
-        "auto, cpu, cuda, cuda:1, ...; auto takes cuda if there is one",
-        group="run",
-        on_resume="change",
+    device: str = run_flag(
+        "auto", "auto, cpu, cuda, cuda:1, ...; auto takes cuda if there is one", on_resume="change"
     )
-    amp: str = option(
+    amp: str = run_flag(
         "auto",
         "mixed precision; auto tries a few steps: full precision or bf16 on a cpu, bf16 or fp16 on "
         "cuda",
         AMP,
-        group="run",
     )
-    cache: str | None = option(
+    cache: str | None = run_flag(
         None,
         "keep decoded images, shrunk to what --img_size needs, in this folder",
-        group="run",
         metavar="DIR",
         on_resume="move",
     )
-    workers: int = option(
+    workers: int = run_flag(
         None,
         "loader processes",
         NATURAL,
-        group="run",
-        shown_default="default: one a core, 8 at most; digits 0",
+        shown="default: one a core, 8 at most; digits 0",
         on_resume="change",
     )
-    seed: int = option(
-        0, "fixes noise, order, augmentation and initialisation", NATURAL, group="run"
+    seed: int = run_flag(0, "fixes noise, order, augmentation and initialisation", NATURAL)
+    print_freq: int = run_flag(
+        100, "steps between two reports of the loss", COUNT, on_resume="change"
     )
-    print_freq: int = option(
-        100, "steps between two reports of the loss", COUNT, group="run", on_resume="change"
+    output_dir: str | None = run_flag(
+        None, "the run's folder", metavar="DIR", shown="default: runs/<script>-<dataset>-<time>"
     )
-    output_dir: str | None = option(
-        None,
-        "the run's folder",
-        group="run",
-        metavar="DIR",
-        shown_default="default: runs/<script>-<dataset>-<time>",
-    )
-    resume: str | None = option(
+    resume: str | None = run_flag(
         None,
         "go on with the run in this folder, with its options; --total_epoch, --device, --workers "
         "and --print_freq may be given anew, and where its data have moved to",
-        group="run",
         metavar="DIR",
-        shown_default="",
+        shown="",
         stored=False,
     )
 
