@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,37 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from pipeline import evaluation
 from pipeline.data import voc
-from tests.test_checkpoint import csra_form, released_form
+from pipeline.data.transforms import evaluation_transform
+from pipeline.model.classifier import assemble
+from tests.helpers import (
+    SMALL,
+    SMALL_OF_TIMM,
+    csra_form,
+    last_line,
+    released_form,
+    train,
+    write_devkit,
+)
+from utils.metrics import average_precision
 
-SMALL = (
-    "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off"
-).split()
+evaluation_transform.__test__ = False
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    write_devkit(folder / "VOCdevkit")
+    flags = "--dataset voc07 --path_images VOCdevkit --partial_rate 0 --output_dir r".split()
+    own = "--normalize imagenet --num_heads 2 --lam 0.4".split()
+    train(folder, "main_BCE", *flags, *SMALL_OF_TIMM, *own)
+    return folder
 
 
 @pytest.fixture
-def trained(call_script, devkit):
+def trained(trained_once, tmp_path):
     """A finished run in r, of two attention heads, whose settings are not the defaults."""
-    flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--normalize", "imagenet"]
-    flags += ["--num_heads", 2, "--lam", 0.4, "--output_dir", "r", "--partial_rate", 0]
-    status, _, err = call_script("main_BCE", *flags)
-    assert status == 0, err
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
     return "r"
 
 
@@ -37,17 +53,16 @@ def evaluate(call_script, tmp_path, *flags):
     return json.loads((folder / "evaluation.json").read_text()), out, folder
 
 
-def last_line(text):
-    return text.strip().splitlines()[-1]
-
-
 def test_a_run_evaluates_to_the_last_digit_of_its_last_epoch(call_script, trained, tmp_path):
     result = json.loads((tmp_path / "r" / "result.json").read_text())
     names = ["mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "CF1_top3", "classes_scored"]
-    for source in ("r", "r/model.safetensors", "r/last.pt"):
-        for flags in ("--batch_size 1", "--batch_size 7 --workers 2", "--batch_size 64"):
-            report, _, _ = evaluate(call_script, tmp_path, "--load_from", source, *flags.split())
-            assert [report[name] for name in names] == [result[name] for name in names]
+    for source, flags in (
+        ("r", "--batch_size 1"),
+        ("r/model.safetensors", "--batch_size 7 --workers 2"),
+        ("r/last.pt", "--batch_size 64"),
+    ):
+        report, _, _ = evaluate(call_script, tmp_path, "--load_from", source, *flags.split())
+        assert [report[name] for name in names] == [result[name] for name in names]
 
 
 def test_the_report_names_settings_and_every_class(call_script, trained, tmp_path):
@@ -70,7 +85,7 @@ def test_the_report_names_settings_and_every_class(call_script, trained, tmp_pat
 def test_scores_are_saved_with_what_they_belong_to(call_script, trained, tmp_path):
     report, _, _ = evaluate(call_script, tmp_path, "--load_from", "r", "--save_scores", "s.npz")
     with np.load("s.npz") as saved:
-        ap = evaluation.average_precision(saved["scores"], saved["targets"])
+        ap = average_precision(saved["scores"], saved["targets"])
         assert np.nanmean(ap) == report["mAP"]
         assert saved["classes"].tolist() == voc.CLASSES
         assert saved["ids"].tolist() == [f"{i:06}" for i in range(11, 31)]
@@ -101,16 +116,18 @@ def test_tuned_thresholds_are_stored_and_named_on_the_next_evaluation(
 def test_a_downloaded_file_takes_the_published_protocol(form, call_script, devkit, tmp_path):
     torch.manual_seed(0)
     head = "gap" if form == "released" else "csra"
-    original = evaluation.assemble("resnet18", 448, head, 20, 4, 0.1, "none")
+    original = assemble("resnet18", 448, head, 20, 4, 0.1, "none")
     state = released_form(original) if form == "released" else csra_form(original)
     torch.save(state, tmp_path / "w.pth")
+    for listed in (devkit / "VOC2007/ImageSets/Main").glob("*test.txt"):
+        listed.write_text("\n".join(listed.read_text().splitlines()[:4]))
     where = ["--dataset", "voc07", "--path_images", devkit, "--load_from", "w.pth"]
     report, out, _ = evaluate(call_script, tmp_path, *where, "--save_scores", "s.npz")
     assert "448 px (published for voc07), scaled to 0..1 (published for voc07)" in out
     assert ("left out    10 tensors contrastive_class_selector_*" in out) == (form == "released")
     assert ("lam 0.1 (published for voc07)" in out) == (form == "csra")
     images = voc.load(devkit, "test")
-    one = evaluation.evaluation_transform(448)(images.images[0])
+    one = evaluation_transform(448)(images.images[0])
     with torch.inference_mode():
         expected = original.eval()(one[None]).logits[0]
     torch.testing.assert_close(torch.from_numpy(np.load("s.npz")["scores"][0]), expected)
@@ -209,7 +226,7 @@ def test_a_config_changed_by_hand_is_one_line(part, changes, named, call_script,
 
 def test_settings_that_nobody_knows_are_asked_for(call_script, tmp_path):
     torch.save(
-        csra_form(evaluation.assemble("resnet18", 64, "csra", 5, 1, 0.1, "none")),
+        csra_form(assemble("resnet18", 64, "csra", 5, 1, 0.1, "none")),
         tmp_path / "w.pth",
     )
     (tmp_path / "l.csv").write_text("path,labels\n0.png,a")
@@ -229,14 +246,16 @@ def test_settings_that_nobody_knows_are_asked_for(call_script, tmp_path):
         ("--load_form r", "unrecognized arguments: --load_form r"),
         ("--load_from r --save_scores s.csv", "expected a name that ends in .npz"),
         ("--load_from r --dataset voc07", "--path_images is needed"),
-        ("--load_from w.pth --img_size 64 --normalize none", "--dataset is needed"),
     ],
 )
-def test_bad_usage_exits_with_2(flags, message, call_script, trained, tmp_path):
-    torch.save(
-        released_form(evaluation.assemble("resnet18", 64, "gap", 5, 1, 0.1, "none")),
-        tmp_path / "w.pth",
-    )
+def test_bad_usage_exits_with_2(flags, message, call_script):
     status, _, err = call_script("val", *flags.split())
     assert status == 2
     assert message in last_line(err)
+
+
+def test_weights_without_a_run_need_a_data_set(call_script, tmp_path):
+    torch.save(released_form(assemble("resnet18", 64, "gap", 5, 1, 0.1, "none")), "w.pth")
+    status, _, err = call_script("val", *"--load_from w.pth --img_size 64 --normalize none".split())
+    assert status == 2
+    assert "--dataset is needed" in last_line(err)
