@@ -213,8 +213,12 @@ def write_devkit(folder):
     return folder
 
 
-def train(folder, script, *flags):
-    """Train in `folder`. With relative paths among the flags, it may be copied elsewhere."""
+def call_in(folder, script, *flags):
+    """Call a script that must succeed, in `folder`.
+
+    It is for fixtures of several tests. With relative paths among the flags, what the script leaves
+    may be copied elsewhere, and gone on with there.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])

@@ -1,21 +1,18 @@
 import json
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import main_BCE
 import make_candidates
 from pipeline.data import digits, label_file
 from pipeline.data.candidates import check_candidates, ids_sha256, read_candidates, realised_rate
 from pipeline.data.noise import uniform_noise
+from tests.helpers import SMALL, call_in, last_line
 
-SCRIPTS = {"main_BCE": main_BCE, "make_candidates": make_candidates}
 CLASSES = ["cat", "dog", "hen", "owl"]
 TRAIN, TEST = 120, 20
 RATES = {"owl": 0.6, "cat": 0.0, "dog": 0.1, "hen": 0.3}
-SMALL = "--model test_resnet --weights none --img_size 32 --total_epoch 1 --workers 0".split()
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +36,16 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(photos):
     """The folder of a finished run on the photos."""
-    with pytest.MonkeyPatch.context() as patch:
-        flags = [*files(photos), *SMALL, "--output_dir", str(photos / "run")]
-        patch.setattr(sys, "argv", ["main_BCE.py", *flags])
-        assert main_BCE.main() == 0
+    call_in(photos, "main_BCE", *files(photos), *SMALL, "--output_dir", "run")
     return photos / "run"
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path, capsys):
-    """Call a script as the shell would, in an empty folder: (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def call(call_script):
+    """Call make_candidates.py, or another script: (status, stdout, stderr)."""
 
     def call(*flags, script="make_candidates"):
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])
-        try:
-            status = SCRIPTS[script].main()
-        except SystemExit as caught:
-            status = caught.code
-        return status, *capsys.readouterr()
+        return call_script(script, *flags)
 
     return call
 
@@ -72,10 +60,6 @@ def noise_flags(noise, photos, request):
         return ["--noise", noise, "--class_rates", photos / "rates.json"]
     flags = ["--noise", noise, "--partial_rate", "0.2"]
     return flags + (["--load_from", request.getfixturevalue("trained")] * (noise == "instance"))
-
-
-def last_line(text):
-    return text.strip().splitlines()[-1]
 
 
 # What is written
@@ -235,7 +219,7 @@ def test_training_takes_the_written_file(call, photos):
         ("--partial_rate 0.1 --load_from run", "--noise instance and --load_from belong together"),
         ("--partial_rate 1", "expected a number of at least 0 and at most 0.99, but got 1"),
         ("--partial_rate 0.1 --seed -1", "--seed: expected a whole number of at least 0"),
-        ("--noise gaussian", "invalid choice"),
+        ("--noise gaussian", "expected one of uniform, class, cooccurrence, instance"),
     ],
 )
 def test_flags_that_do_not_belong_together_exit_with_2(call, tmp_path, flags, message):

@@ -21,7 +21,7 @@ from pipeline.model.checkpoint import read_checkpoint, weights_sha256
 from pipeline.model.classifier import assemble
 from pipeline.model.weights import load_strictly
 from pipeline.prediction import find_images
-from tests.helpers import SMALL_OF_TIMM, last_line, released_form, train, write_devkit
+from tests.helpers import SMALL_OF_TIMM, call_in, last_line, released_form, write_devkit
 from utils import progress
 from utils.errors import UserError
 from utils.overlays import caption_font, draw_maps, fit
@@ -48,7 +48,7 @@ def trained_once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     write_devkit(folder / "VOCdevkit")
     flags = "--dataset voc07 --path_images VOCdevkit --partial_rate 0 --output_dir r".split()
-    train(folder, "main_BCE", *flags, *SMALL_OF_TIMM)
+    call_in(folder, "main_BCE", *flags, *SMALL_OF_TIMM)
     return folder
 
 

@@ -9,10 +9,8 @@ import pytest
 from PIL import Image
 
 from pipeline.data import cub200, nuswide, voc
+from tests.helpers import SMALL
 
-SMALL = (
-    "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off"
-).split()
 SAME = "--partial_rate 0.2 --normalize none --num_heads 1 --lam 0.1 --step_epoch 4 --r_ws 3".split()
 TRAIN, TEST = [f"{i:06}" for i in range(1, 11)], [f"{i:06}" for i in range(11, 17)]
 

@@ -11,42 +11,62 @@ from PIL import Image
 
 from pipeline.data import label_file
 from pipeline.data.candidates import read_candidates
-from pipeline.review import scan
-from tests.helpers import downloads
+from pipeline.review import folds, scan
+from tests.helpers import SMALL, call_in, downloads
 
-SMALL = (
-    "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off"
-).split()
 CLASSES = ["=sum(1)", "boat", "sea"]
 
 
-@pytest.fixture
-def photos(tmp_path):
+def write_photos(folder):
     """Forty photos in p; of the first thirty, to train on, half carry a false label."""
     generator = np.random.default_rng(0)
-    (tmp_path / "p").mkdir()
+    (folder / "p").mkdir()
     for i in range(40):
         pixels = generator.integers(0, 256, (30, 45, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "p" / f"{i}.png")
-    return [(f"{i}.png", CLASSES[i % 3], CLASSES[(i + 1) % 3]) for i in range(40)]
+        Image.fromarray(pixels).save(folder / "p" / f"{i}.png")
 
 
-def write_csv(photos, path, split=True):
+def write_csv(path, split=True):
     with open(path, "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["path", "labels", *(["split"] if split else []), "true_labels"])
-        for i, (name, true, false) in enumerate(photos):
+        for i in range(40):
+            true, false = CLASSES[i % 3], CLASSES[(i + 1) % 3]
             labels = f"{true}|{false}" if i % 2 and i < 30 else true
-            table.writerow([name, labels, *([["train", "test"][i >= 30]] if split else []), true])
+            part = [["train", "test"][i >= 30]] if split else []
+            table.writerow([f"{i}.png", labels, *part, true])
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    write_photos(folder)
+    write_csv(folder / "p" / "labels.csv")
+    flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--output_dir", "r"]
+    call_in(folder, "main_real", *flags)
+    return folder
 
 
 @pytest.fixture
-def trained(call_script, photos, tmp_path):
-    write_csv(photos, tmp_path / "p" / "labels.csv")
-    flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--output_dir", "r"]
-    status, _, err = call_script("main_real", *flags)
-    assert status == 0, err
+def trained(trained_once, tmp_path):
+    """A finished run in r."""
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
     return "r"
+
+
+@pytest.fixture(scope="module")
+def reviewed_once(trained_once, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reviewed")
+    shutil.copytree(trained_once, folder, dirs_exist_ok=True)
+    call_in(folder, "review", "--load_from", "r", "--budget", 7)
+    return folder
+
+
+@pytest.fixture
+def reviewed(reviewed_once, tmp_path):
+    """A finished run in r, and its review, in which seven candidates are dropped."""
+    shutil.copytree(reviewed_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "r" / "review"
 
 
 def rows(path):
@@ -83,8 +103,7 @@ def test_every_candidate_is_listed_and_the_kept_ones_are_labels(call_script, tra
 
 
 @pytest.mark.parametrize("form", ["labels", "array"])
-def test_what_is_kept_can_be_trained_on(form, call_script, trained, tmp_path):
-    assert call_script("review", "--load_from", "r", "--budget", 7)[0] == 0
+def test_what_is_kept_can_be_trained_on(form, call_script, reviewed, tmp_path):
     flags = ["--dataset", "files", *SMALL, "--output_dir", "again"]
     if form == "labels":
         flags += ["--labels", "r/review/cleaned.csv", "--path_images", "p"]
@@ -99,8 +118,9 @@ def test_what_is_kept_can_be_trained_on(form, call_script, trained, tmp_path):
     assert call_script("main_real", "--resume", "again", "--total_epoch", 3)[0] == 0
 
 
-def test_a_division_by_seed_stays_as_it_was(call_script, photos, tmp_path):
-    write_csv(photos, tmp_path / "p" / "labels.csv", split=False)
+def test_a_division_by_seed_stays_as_it_was(call_script, tmp_path):
+    write_photos(tmp_path)
+    write_csv(tmp_path / "p" / "labels.csv", split=False)
     flags = ["--dataset", "files", "--labels", "p/labels.csv", "--seed", 5, *SMALL]
     assert call_script("main_real", *flags, "--output_dir", "r")[0] == 0
     assert call_script("review", "--load_from", "r")[0] == 0
@@ -134,33 +154,29 @@ def exported(folder, flip):
     return {"format": "review-1", "key": key, "decisions": decisions}
 
 
-def test_what_the_page_exports_is_applied(call_script, trained, tmp_path):
-    assert call_script("review", "--load_from", "r", "--budget", 7)[0] == 0
-    folder = tmp_path / "r" / "review"
-    content = exported(folder, flip={0, 1, 2})
+def test_what_the_page_exports_is_applied(call_script, reviewed, tmp_path):
+    content = exported(reviewed, flip={0, 1, 2})
     (tmp_path / "review.json").write_text(json.dumps(content))
     status, out, err = call_script("review", "--load_from", "r", "--apply", "review.json")
     assert status == 0, err
     keep = sum(keep for *_, keep in content["decisions"])
     assert f"{keep} of 45 candidates" in out
-    assert read_candidates(folder / "reviewed.npy")[0].sum() == keep
-    table = label_file.read_table(folder / "reviewed.csv", CLASSES)
+    assert read_candidates(reviewed / "reviewed.npy")[0].sum() == keep
+    table = label_file.read_table(reviewed / "reviewed.csv", CLASSES)
     assert table.targets[table.splits == 0].sum() == keep
 
 
-def test_from_the_run_through_a_browser_to_labels(call_script, trained, tmp_path, browser):
+def test_from_the_run_through_a_browser_to_labels(call_script, reviewed, tmp_path, browser):
     """Nothing between is made up: the page is opened, a decision flipped, exported, applied."""
-    assert call_script("review", "--load_from", "r", "--budget", 7)[0] == 0
-    folder = tmp_path / "r" / "review"
     tab = browser.new_page()
-    tab.goto((folder / "review.html").as_uri())
+    tab.goto((reviewed / "review.html").as_uri())
     tab.locator(".chip[data-entry='0']").click()
     saved = downloads(tab)
     tab.close()
     (tmp_path / "review.json").write_bytes(saved["review.json"])
     status, _, err = call_script("review", "--load_from", "r", "--apply", "review.json")
     assert status == 0, err
-    before, after = (read_candidates(folder / f"{n}.npy")[0] for n in ("cleaned", "reviewed"))
+    before, after = (read_candidates(reviewed / f"{n}.npy")[0] for n in ("cleaned", "reviewed"))
     assert np.abs(before.astype(int) - after).sum() == 1
     assert before[0].sum() != after[0].sum()
 
@@ -176,14 +192,13 @@ def test_from_the_run_through_a_browser_to_labels(call_script, trained, tmp_path
         (None, "--apply review.json does not exist: give review.json"),
     ],
 )
-def test_another_file_is_not_applied(change, message, call_script, trained, tmp_path):
-    assert call_script("review", "--load_from", "r")[0] == 0
+def test_another_file_is_not_applied(change, message, call_script, reviewed, tmp_path):
     if change is not None:
-        content = exported(tmp_path / "r" / "review", flip=()) | change
+        content = exported(reviewed, flip=()) | change
         (tmp_path / "review.json").write_text(json.dumps(content))
     status, _, err = call_script("review", "--load_from", "r", "--apply", "review.json")
     assert (status, err.count("\n"), message in err) == (1, 1, True), err
-    assert not (tmp_path / "r" / "review" / "reviewed.npy").exists()
+    assert not (reviewed / "reviewed.npy").exists()
 
 
 def test_folds_judge_images_by_models_that_did_not_see_them(
@@ -192,7 +207,7 @@ def test_folds_judge_images_by_models_that_did_not_see_them(
     assert call_script("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
     flags = ["--load_from", "r", "--output_dir", "f", "--folds", 2]
     calls = []
-    for owner, name in ((scan.Scan, "look"), (scan, "fit_data")):
+    for owner, name in ((scan.Scan, "add"), (folds, "train_on")):
         original = getattr(owner, name)
 
         def spied(*arguments, name=name, original=original):
@@ -202,10 +217,8 @@ def test_folds_judge_images_by_models_that_did_not_see_them(
         monkeypatch.setattr(owner, name, spied)
     status, _, err = call_script("review", *flags)
     assert status == 0, err
-    for (fitted, (*_, train, test, _, _)), (looked, (_, _, held, *_)) in zip(
-        calls[::2], calls[1::2]
-    ):
-        assert (fitted, looked) == ("fit_data", "look")
+    for (fitted, (_, train, test, *_)), (added, (_, _, held, *_)) in zip(calls[::2], calls[1::2]):
+        assert (fitted, added) == ("train_on", "add")
         assert set(test.ids) == {f"{row}.png" for row in held}
         assert not set(train.ids) & set(test.ids)
         assert len(train) + len(test) == 30
@@ -253,7 +266,7 @@ def test_a_run_without_its_last_checkpoint_is_reviewed(place, call_script, train
 def test_folds_of_a_run_that_began_with_another_s_weights_would_not_be_out_of_sample(
     call_script, trained
 ):
-    flags = ["--dataset", "files", "--labels", "p/labels.csv", "--model", "test_resnet"]
+    flags = ["--dataset", "files", "--labels", "p/labels.csv", "--model", "kept_trunk"]
     flags += ["--img_size", 32, "--total_epoch", 1, "--load_from", "r", "--output_dir", "s"]
     status, _, err = call_script("main_real", *flags)
     assert status == 0, err
@@ -293,12 +306,11 @@ def test_a_run_that_was_trained_on_is_reviewed_anew(call_script, trained, tmp_pa
     assert len(list((tmp_path / "r" / "review" / "folds").iterdir())) == 4
 
 
-def test_a_review_that_is_not_there_is_not_made_of_noise(call_script, trained, tmp_path):
-    assert call_script("review", "--load_from", "r")[0] == 0
+def test_a_review_that_is_not_there_is_not_made_of_noise(call_script, reviewed):
     flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--partial_rate", 0.1]
     status, _, err = call_script("main_BCE", *flags, "--noise_file", "r/review/reviewed.npy")
     assert (status, "reviewed.npy: this folder holds what review.py writes" in err) == (1, True)
-    assert not (tmp_path / "r" / "review" / "reviewed.npy").exists()
+    assert not (reviewed / "reviewed.npy").exists()
 
 
 def test_weights_alone_are_no_run(call_script, trained, tmp_path):

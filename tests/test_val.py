@@ -17,10 +17,10 @@ from pipeline.model.classifier import assemble
 from tests.helpers import (
     SMALL,
     SMALL_OF_TIMM,
+    call_in,
     csra_form,
     last_line,
     released_form,
-    train,
     write_devkit,
 )
 from utils.metrics import average_precision
@@ -34,7 +34,7 @@ def trained_once(tmp_path_factory):
     write_devkit(folder / "VOCdevkit")
     flags = "--dataset voc07 --path_images VOCdevkit --partial_rate 0 --output_dir r".split()
     own = "--normalize imagenet --num_heads 2 --lam 0.4".split()
-    train(folder, "main_BCE", *flags, *SMALL_OF_TIMM, *own)
+    call_in(folder, "main_BCE", *flags, *SMALL_OF_TIMM, *own)
     return folder
 
 
