@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from pipeline.data.loader import (
     EpochSampler,
     EvaluationImages,
     TrainingImages,
+    count_workers,
     evaluation_loader,
     seed_of,
     train_loader,
@@ -77,3 +80,11 @@ def test_test_images_come_in_order_and_square(images):
 def test_seeds_depend_on_every_part_and_its_place():
     seeds = {seed_of(*parts) for parts in [(0, 1), (1, 0), (0, 2), (0, 1, 0), (0, 1, 1)]}
     assert len(seeds) == 5
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (6, 6), (40, 8), (None, 1)])
+def test_a_loader_process_for_each_core_where_images_are_files(cores, workers, images, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert count_workers(None, ["a.jpg", "b.jpg"]) == workers
+    assert count_workers(None, images) == 0
+    assert count_workers(3, images) == 3

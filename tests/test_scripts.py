@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,21 +19,28 @@ from pipeline.cones import released
 from pipeline.data import digits
 from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
+from tests.helpers import SMALL, SMALL_OF_TIMM, call_in, last_line, write_devkit
 from utils import files
 from utils.run_folder import RunFolder
-
-# Of two runs to be compared, a busy machine could choose another precision for each.
-SMALL = (
-    "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 2 --amp off"
-).split()
 
 
 def voc_flags(devkit, *more):
     return ["--dataset", "voc07", "--path_images", devkit, *SMALL, *more]
 
 
-def last_line(text):
-    return text.strip().splitlines()[-1]
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    write_devkit(folder / "VOCdevkit")
+    call_in(folder, "main_BCE", *voc_flags("VOCdevkit", "--output_dir", "r"))
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """A finished run of main_BCE.py in r, of two epochs on the photos in VOCdevkit."""
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
+    return "r"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +78,8 @@ def test_the_same_command_gives_the_same_numbers(call_script, devkit, tmp_path):
 def test_a_longer_resumed_run_equals_one_that_was_never_stopped(
     recipe, call_script, devkit, tmp_path
 ):
-    flags = voc_flags(devkit, "--recipe", recipe, "--output_dir")
+    workers = 2 if recipe == "paper" else 0
+    flags = voc_flags(devkit, "--recipe", recipe, "--workers", workers, "--output_dir")
     call_script("main_CoNeS", *flags, "whole", "--total_epoch", 3)
     call_script("main_CoNeS", *flags, "parts")
     status, out, _ = call_script("main_CoNeS", "--resume", "parts", "--total_epoch", 3)
@@ -80,8 +89,7 @@ def test_a_longer_resumed_run_equals_one_that_was_never_stopped(
     assert whole.read_bytes() == parts.read_bytes()
 
 
-def test_a_finished_run_resumed_only_prints_its_result(call_script, devkit):
-    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+def test_a_finished_run_resumed_only_prints_its_result(call_script, trained):
     status, out, _ = call_script("main_BCE", "--resume", "r")
     assert (status, last_line(out)) == (0, "run: r")
     status, _, err = call_script("main_BCE", "--resume", "r", "--total_epoch", 1)
@@ -92,7 +100,7 @@ def test_a_finished_run_resumed_only_prints_its_result(call_script, devkit):
 def test_a_run_broken_in_its_first_epoch_starts_from_its_weights_again(
     call_script, devkit, tmp_path, monkeypatch
 ):
-    trunk = Backbone("test_resnet", 32)
+    trunk = Backbone("kept_trunk", 32)
     torch.save(trunk.model.state_dict(), tmp_path / "w.pth")
     flags = voc_flags(devkit, "--weights", "w.pth", "--output_dir")
     assert call_script("main_BCE", *flags, "whole")[0] == 0
@@ -133,21 +141,19 @@ def test_a_run_that_another_process_trains_is_not_resumed(call_script, devkit, m
     assert call_script("main_BCE", "--resume", "r")[0] == 0
 
 
-def test_what_changes_on_resume_is_kept_for_the_next(call_script, devkit, tmp_path):
-    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+def test_what_changes_on_resume_is_kept_for_the_next(call_script, trained, tmp_path):
     assert call_script("main_BCE", "--resume", "r", "--total_epoch", 3, "--print_freq", 7)[0] == 0
     assert call_script("main_BCE", "--resume", "r")[0] == 0
     options = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
     assert (options["total_epoch"], options["print_freq"]) == (3, 7)
 
 
-def test_a_checkpoint_of_another_model_is_refused(call_script, devkit, tmp_path):
-    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "csra"))
-    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "gap", "--head", "gap"))
-    (tmp_path / "gap" / "last.pt").replace(tmp_path / "csra" / "last.pt")
-    status, _, err = call_script("main_BCE", "--resume", "csra")
+def test_a_checkpoint_of_another_model_is_refused(call_script, trained, tmp_path):
+    call_script("main_BCE", *voc_flags("VOCdevkit", "--output_dir", "gap", "--head", "gap"))
+    (tmp_path / "gap" / "last.pt").replace(tmp_path / "r" / "last.pt")
+    status, _, err = call_script("main_BCE", "--resume", "r")
     assert status == 1
-    assert "csra/last.pt is not of this run: expected the weights" in err
+    assert "r/last.pt is not of this run: expected the weights" in err
     assert len(err.strip().splitlines()) == 1
 
 
@@ -172,6 +178,7 @@ def test_the_flags_reach_what_they_are_for(call_script, devkit, tmp_path, monkey
     )
     flags += " --momentum 0.8 --w_d 0.01 --normalize imagenet --output_dir r --recipe released"
     flags += " --lam 0.7 --head csra --lr 0.02 --lr_head 0.03 --amp bf16 --randaugment"
+    flags += " --workers 2"
     assert call_script("main_CoNeS", *voc_flags(devkit, *flags.split()))[0] == 0
     method, head = made["CoNeS"], made["Classifier"].head
     found = (method.tau, method.clusters, method.beta, method.confidence.mu, method.gamma)
@@ -204,9 +211,8 @@ def test_mixed_precision_resumes_exactly_too(amp, call_script, devkit, tmp_path)
     assert ("scale" in scale) == (amp == "fp16")
 
 
-def test_resuming_refuses_data_that_changed(call_script, devkit, tmp_path):
-    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r", "--partial_rate", 0))
-    path = devkit / "VOC2007" / "ImageSets" / "Main" / "cow_test.txt"
+def test_resuming_refuses_data_that_changed(call_script, trained, tmp_path):
+    path = tmp_path / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "cow_test.txt"
     path.write_text(path.read_text().replace("-1", "1", 1))
     status, _, err = call_script("main_BCE", "--resume", "r")
     assert status == 1
@@ -224,9 +230,8 @@ def test_resuming_does_not_replace_candidates_that_are_gone(call_script, devkit,
     assert call_script("main_BCE", *flags)[0] == 0
 
 
-def test_weights_of_a_run_start_another(call_script, devkit):
-    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
-    flags = voc_flags(devkit, "--load_from", "r/model.safetensors")
+def test_weights_of_a_run_start_another(call_script, trained):
+    flags = voc_flags("VOCdevkit", "--load_from", "r/model.safetensors")
     del flags[flags.index("--weights") : flags.index("--weights") + 2]
     status, _, err = call_script("main_BCE", *flags)
     assert (status, "was trained with" in err) == (0, False)
@@ -255,7 +260,11 @@ PHOTO = "VOC2007/JPEGImages/000003.jpg"
         (None, "--weights no.pth", "--weights no.pth does not exist: give imagenet, none, or a"),
         (None, "--device tpu", "--device tpu cannot be used here"),
         (None, "--device meta", "--device meta cannot be used here: expected cpu or cuda"),
-        (None, "--batch_size 1", "batches of 1 at 32 px leave batch norm a single value"),
+        (
+            None,
+            "--model test_resnet --batch_size 1",
+            "batches of 1 at 32 px leave batch norm a single value",
+        ),
         (None, "--output_dir VOCdevkit", "VOCdevkit is not empty"),
         (None, "--noise_file VOCdevkit", "VOCdevkit cannot be read: Is a directory"),
         (None, "--resume nowhere", "nowhere is no run: expected a readable"),
@@ -323,7 +332,9 @@ def test_what_is_not_there_is_said_before_torch_is_loaded(command, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["l.csv"]
 
 
-@pytest.mark.parametrize("flags", ["--lr 1e6 --warmup_epoch 0", "--cache VOCdevkit/x.txt"])
+@pytest.mark.parametrize(
+    "flags", ["--model test_resnet --lr 1e6 --warmup_epoch 0", "--cache VOCdevkit/x.txt"]
+)
 def test_a_run_that_fails_before_its_first_checkpoint_does_not_bar_the_way(
     flags, call_script, devkit
 ):
@@ -336,8 +347,7 @@ def test_a_run_that_fails_before_its_first_checkpoint_does_not_bar_the_way(
 
 
 @pytest.mark.parametrize(("name", "value"), [("head", None), ("total_epoch", "x"), ("lr", [1])])
-def test_a_config_changed_by_hand_is_one_line(name, value, call_script, devkit, tmp_path):
-    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
+def test_a_config_changed_by_hand_is_one_line(name, value, call_script, trained, tmp_path):
     path = tmp_path / "r" / "config.json"
     config = json.loads(path.read_text())
     config["options"][name] = value
@@ -374,9 +384,9 @@ def test_labels_that_miss_a_true_one_are_warned_of(call_script, devkit):
     assert "warning: the labels of 4 training images miss a true one" in err
 
 
-def test_a_run_s_weights_as_a_trunk_s_are_refused_by_the_right_flag(call_script, devkit):
-    call_script("main_BCE", *voc_flags(devkit, "--output_dir", "r"))
-    status, _, err = call_script("main_BCE", *voc_flags(devkit, "--weights", "r/model.safetensors"))
+def test_a_run_s_weights_as_a_trunk_s_are_refused_by_the_right_flag(call_script, trained):
+    flags = voc_flags("VOCdevkit", "--weights", "r/model.safetensors")
+    status, _, err = call_script("main_BCE", *flags)
     assert status == 1
     assert "r/model.safetensors holds a run's trunk and head: give it as --load_from" in err
 
@@ -396,8 +406,8 @@ def test_without_path_images_the_flag_is_asked_for(call_script):
 
 
 def test_a_non_finite_loss_names_epoch_and_step(call_script, devkit):
-    flags = voc_flags(devkit, "--lr", "1e9", "--warmup_epoch", 0, "--print_freq", 1)
-    status, _, err = call_script("main_BCE", *flags)
+    flags = "--model test_resnet --lr 1e9 --warmup_epoch 0 --print_freq 1".split()
+    status, _, err = call_script("main_BCE", *voc_flags(devkit, *flags))
     assert status == 1
     assert "non-finite in epoch" in err or "scores are not finite" in err
     assert len(err.strip().splitlines()) == 1
@@ -406,7 +416,8 @@ def test_a_non_finite_loss_names_epoch_and_step(call_script, devkit):
 def test_sigterm_to_all_processes_stores_the_run(devkit, tmp_path):
     """As a scheduler sends it: to the main process and its loader workers alike."""
     root = Path(main_CoNeS.__file__).parent
-    command = [sys.executable, str(root / "main_BCE.py"), *map(str, voc_flags(devkit))]
+    command = [sys.executable, str(root / "main_BCE.py"), "--dataset", "voc07"]
+    command += ["--path_images", str(devkit), *SMALL_OF_TIMM]
     command += "--workers 2 --print_freq 1 --total_epoch 500 --output_dir r".split()
     process = subprocess.Popen(
         command,
@@ -442,7 +453,8 @@ def test_a_full_disk_is_one_line(call_script, devkit, monkeypatch):
 def test_ctrl_c_stores_the_run_and_says_how_to_go_on(tmp_path):
     """In a process of its own, as from a terminal, whose output goes to a file."""
     root = Path(main_CoNeS.__file__).parent
-    command = [sys.executable, str(root / "main_CoNeS.py"), *"--dataset digits".split(), *SMALL]
+    command = [sys.executable, str(root / "main_CoNeS.py"), *"--dataset digits".split()]
+    command += SMALL_OF_TIMM
     command += ["--output_dir", "r", "--print_freq", "1"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
