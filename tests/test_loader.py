@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import time
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from pipeline.data.loader import (
     TrainingImages,
     count_workers,
     evaluation_loader,
+    leave_signals_to_the_main_process,
     seed_of,
     train_loader,
 )
@@ -88,3 +91,23 @@ def test_a_loader_process_for_each_core_where_images_are_files(cores, workers, i
     assert count_workers(None, ["a.jpg", "b.jpg"]) == workers
     assert count_workers(None, images) == 0
     assert count_workers(3, images) == 3
+
+
+def test_a_worker_whose_main_process_was_killed_while_it_started_ends():
+    reading, writing = os.pipe()
+
+    def worker(parent):
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        leave_signals_to_the_main_process(0)
+        os.write(writing, b"goes on")
+
+    main = os.fork()
+    if main == 0:
+        arguments = (os.getpid(),)
+        multiprocessing.get_context("fork").Process(target=worker, args=arguments).start()
+        os._exit(0)
+    os.waitpid(main, 0)
+    os.close(writing)
+    assert os.read(reading, 10) == b""  # until no process has it open
+    os.close(reading)

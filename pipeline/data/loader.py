@@ -1,5 +1,6 @@
 """Batches whose content depends on the seed alone, whatever the number of workers."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -144,6 +145,12 @@ def leave_signals_to_the_main_process(worker: int) -> None:
     A worker that dies fails the step in which the main process is. SIGTERM therefore ends it a
     minute later, when that has stored its state.
     """
+    # torch's worker ends when it has another parent than at its start. Where the main process was
+    # killed while it started its workers, that is too late.
+    parent = multiprocessing.parent_process()
+    direct = multiprocessing.get_start_method() != "forkserver"
+    if parent is not None and direct and os.getppid() != parent.pid:
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
     torch.set_num_threads(1)
