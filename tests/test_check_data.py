@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import check_data
-from pipeline.data.candidates import write_candidates
+from pipeline.data.candidates import Origin, write_candidates
+from pipeline.data.labelled import LabelledImages
 
 LISTED = [
     ("train/a.png", "cat", "train"),
@@ -194,18 +195,9 @@ def test_five_of_a_kind_are_named_or_all(check, photos):
 
 
 def write_noise(candidates, classes=("cat", "dog")):
-    write_candidates(
-        "noise.npy",
-        candidates,
-        dataset="files",
-        split="train",
-        rate=0.5,
-        seed=0,
-        model="uniform",
-        classes=list(classes),
-        ids=[name for name, _, _ in LISTED[:3]],
-        targets=TARGETS[: len(candidates)],
-    )
+    names = [name for name, _, _ in LISTED[:3]]
+    data = LabelledImages([], list(classes), TARGETS[: len(candidates)], names)
+    write_candidates("noise.npy", candidates, data, Origin("files", 0.5, 0, "uniform"))
 
 
 def test_candidates_that_fit_are_confirmed(check):

@@ -15,7 +15,8 @@ import pytest
 import compare
 from utils import files
 from utils.comparison import grid
-from utils.options.training import TRAINING_SCRIPTS, parse_options
+from utils.options.command_line import parse_options
+from utils.options.training import SCRIPTS
 
 # Trains in no time, or PAUSE seconds: writes what a run leaves behind, or, with a --beta of 0,
 # breaks off before the end.
@@ -77,7 +78,7 @@ def scripts(tmp_path, monkeypatch):
     """Stand-ins for training and evaluation, in their own folder."""
     folder = tmp_path / "scripts"
     folder.mkdir()
-    for name in TRAINING_SCRIPTS:
+    for name in SCRIPTS:
         (folder / f"{name}.py").write_text(TRAIN)
     (folder / "val.py").write_text(JUDGE)
     (folder / "make_candidates.py").write_text(MAKE)
@@ -594,9 +595,9 @@ def test_bad_usage_is_refused_before_anything_is_written(flags, message, call, t
 )
 def test_the_reference_is_the_best_known_method(methods, reference):
     flags = ["--methods", *methods.split()]
-    assert compare.parse(flags).reference == reference
+    assert compare.parse_options(flags).reference == reference
     first = methods.split()[0]
-    assert compare.parse([*flags, "--reference", first]).reference == first
+    assert compare.parse_options([*flags, "--reference", first]).reference == first
 
 
 @pytest.mark.parametrize(
@@ -615,9 +616,9 @@ def test_the_reference_is_the_best_known_method(methods, reference):
             ["--add", "a=main_BCE.py --lr {rate}", "--rates", "0.2", "0"],
             "a (main_BCE.py): arg",
         ),
-        (["--add", "a=main_real.py"], "a (main_real.py): argument --dataset: invalid choice"),
+        (["--add", "a=main_real.py"], "a (main_real.py): argument --dataset: expected one"),
         (["--dataset", "coco"], "clean (main_BCE.py): --path_images is needed"),
-        (["--dataset", "cocoa"], "clean (main_BCE.py): argument --dataset: invalid choice"),
+        (["--dataset", "cocoa"], "clean (main_BCE.py): argument --dataset: expected one"),
     ],
 )
 def test_what_a_script_would_refuse_is_refused_before_any_run(
@@ -647,12 +648,12 @@ def test_every_method_is_a_command_line_of_its_script(method):
 
 def test_added_methods_are_rows_and_may_be_placed():
     flags = ["--add", "x=main_BCE.py", "--add", "y=main_BCE.py"]
-    assert compare.parse(["--methods", "bce", *flags]).methods == ["bce", "x", "y"]
-    assert compare.parse(["--methods", "y", "bce", *flags]).methods == ["y", "bce", "x"]
+    assert compare.parse_options(["--methods", "bce", *flags]).methods == ["bce", "x", "y"]
+    assert compare.parse_options(["--methods", "y", "bce", *flags]).methods == ["y", "bce", "x"]
 
 
 def test_rates_that_are_written_alike_are_one():
-    assert compare.parse("--rates 0.1 0.10000001 0".split()).rates == [0.1, 0.0]
+    assert compare.parse_options("--rates 0.1 0.10000001 0".split()).rates == [0.1, 0.0]
 
 
 @pytest.mark.slow
