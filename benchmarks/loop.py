@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.loading import PHOTOS
 from benchmarks.timing import alternate, ratio
-from pipeline.baselines.losses import BCE
+from pipeline.baselines.losses import Stateless, bce_loss
 from pipeline.data.images import ImageFiles
 from pipeline.data.loader import TrainingImages, end_workers, train_loader
 from pipeline.data.rows import CandidateRows
@@ -63,7 +63,7 @@ def measure(paths: list[str], arguments: argparse.Namespace) -> None:
     rows = CandidateRows.from_dense(np.random.default_rng(0).random((len(paths), CLASSES)) < 0.1)
     training = Training(
         classifier=classifier,
-        method=BCE(),
+        method=Stateless(bce_loss),
         optimizer=optimizer,
         rows=rows.to(device),
         schedule=step_schedule(0, 100),

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.timing import alternate, ratio
 from pipeline.amp import choose_amp
-from pipeline.baselines.losses import BCE
+from pipeline.baselines.losses import Stateless, bce_loss
 from pipeline.cones.method import CoNeS
 from pipeline.data.rows import CandidateRows
 from pipeline.engine import Training, train_step
@@ -86,7 +86,7 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
         wait(device)
 
     methods: dict[str, Method] = {
-        "BCE": BCE(),
+        "BCE": Stateless(bce_loss),
         "CoNeS": CoNeS(rows, classifier.trunk.feature_dim),
         "posterior": Posterior(rows),
     }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from pipeline.baselines.losses import BCE
+from pipeline.baselines.losses import Stateless, bce_loss
 from pipeline.data.rows import CandidateRows
 from pipeline.engine import Training, train_step
 from pipeline.model.classifier import Classifier
@@ -66,7 +66,7 @@ def trainings_in(
     return [
         Training(
             classifier=trial,
-            method=BCE(),
+            method=Stateless(bce_loss),
             optimizer=optimizer,
             rows=rows,
             schedule=lambda _: 1.0,

@@ -8,10 +8,10 @@ import torch
 
 from pipeline.baselines.forward_correction import ForwardBCE
 from pipeline.baselines.losses import (
-    BCE,
     Scheduled,
     Stateless,
     asl_loss,
+    bce_loss,
     focal_loss,
     hill_loss,
     large_loss,
@@ -26,19 +26,7 @@ from pipeline.posterior.method import Posterior
 from utils.options.training import TrainingOptions
 
 Tensor = torch.Tensor
-STEPS = {"paper": Steps(), "released": released.STEPS}
-# By their names, whose help is in utils/options/choices.py.
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "focal": focal_loss,
-    "asl": asl_loss,
-    "hill": hill_loss,
-    "smoothing": smoothing_loss,
-}
-LOSSES_OVER_EPOCHS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-    "splc": splc_loss,
-    "ll-r": functools.partial(large_loss, correct=False),
-    "ll-ct": functools.partial(large_loss, correct=True),
-}
+Maker = Callable[[CandidateRows, int, TrainingOptions], "Method"]
 
 
 class Method(Protocol):
@@ -65,28 +53,56 @@ def make_method(rows: CandidateRows, feature_dim: int, options: TrainingOptions)
         feature_dim: D, channels of the trunk's feature map.
         options: of the training.
     """
-    name = options.method
-    if name in STEPS:
-        steps = {part: getattr(released.STEPS, part) for part in options.ablate or ()}
-        return CoNeS(
-            rows,
-            feature_dim,
-            tau=options.tau,
-            clusters=options.clusters,
-            beta=options.beta,
-            r=options.r_ws,
-            mu=options.mu,
-            gamma=options.gamma,
-            steps=STEPS[name]._replace(**steps),
-        )
-    if name == "posterior":
-        method = Posterior(rows, options.noise_rate, without=options.ablate or ())
-        low, high = method.rates.min().item(), method.rates.max().item()
-        source = "estimated from the candidates" if options.noise_rate is None else "given"
-        print(f"noise rate, {source}: {low:.3f} to {high:.3f} by class", flush=True)
-        return method
-    if name == "bce-forward":
-        return ForwardBCE(rows, options.noise_rate)
-    if name in LOSSES_OVER_EPOCHS:
-        return Scheduled(LOSSES_OVER_EPOCHS[name])
-    return Stateless(LOSSES[name]) if name in LOSSES else BCE()
+    return METHODS[options.method](rows, feature_dim, options)
+
+
+def make_cones(rows: CandidateRows, feature_dim: int, options: TrainingOptions) -> Method:
+    """CoNeS as published or as released, with single steps as released where asked for."""
+    steps = {part: getattr(released.STEPS, part) for part in options.ablate or ()}
+    return CoNeS(
+        rows,
+        feature_dim,
+        tau=options.tau,
+        clusters=options.clusters,
+        beta=options.beta,
+        r=options.r_ws,
+        mu=options.mu,
+        gamma=options.gamma,
+        steps=STEPS[options.recipe]._replace(**steps),
+    )
+
+
+def make_posterior(rows: CandidateRows, feature_dim: int, options: TrainingOptions) -> Method:
+    """The recipe posterior; prints the noise rate."""
+    method = Posterior(rows, options.noise_rate, without=options.ablate or ())
+    low, high = method.rates.min().item(), method.rates.max().item()
+    source = "estimated from the candidates" if options.noise_rate is None else "given"
+    print(f"noise rate, {source}: {low:.3f} to {high:.3f} by class", flush=True)
+    return method
+
+
+def stateless(function: Callable[[Tensor, Tensor], Tensor]) -> Maker:
+    """A loss of logits and candidates."""
+    return lambda rows, feature_dim, options: Stateless(function)
+
+
+def scheduled(function: Callable[[Tensor, Tensor, int], Tensor]) -> Maker:
+    """A loss of logits, candidates and the epoch."""
+    return lambda rows, feature_dim, options: Scheduled(function)
+
+
+STEPS = {"paper": Steps(), "released": released.STEPS}
+METHODS: dict[str, Maker] = {
+    "paper": make_cones,
+    "released": make_cones,
+    "posterior": make_posterior,
+    "bce": stateless(bce_loss),
+    "bce-forward": lambda rows, feature_dim, options: ForwardBCE(rows, options.noise_rate),
+    "focal": stateless(focal_loss),
+    "asl": stateless(asl_loss),
+    "hill": stateless(hill_loss),
+    "splc": scheduled(splc_loss),
+    "ll-r": scheduled(functools.partial(large_loss, correct=False)),
+    "ll-ct": scheduled(functools.partial(large_loss, correct=True)),
+    "smoothing": stateless(smoothing_loss),
+}

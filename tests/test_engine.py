@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.baselines.losses import BCE
+from pipeline.baselines.losses import Stateless, bce_loss
 from pipeline.cones.method import CoNeS
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import EvaluationImages, TrainingImages, evaluation_loader, train_loader
@@ -39,7 +39,9 @@ def make_training(method="cones", lr=0.05, seed=3):
     trunk.model.layer4.append(torch.nn.Dropout(0.3))
     classifier = Classifier(trunk, CSRA(trunk.feature_dim, 4))
     rows = CandidateRows.from_dense(data.targets)
-    chosen = CoNeS(rows, trunk.feature_dim, clusters=2) if method == "cones" else BCE()
+    chosen = (
+        CoNeS(rows, trunk.feature_dim, clusters=2) if method == "cones" else Stateless(bce_loss)
+    )
     optimizer = torch.optim.SGD(parameter_groups(classifier, lr, lr), momentum=0.9)
     training = Training(
         classifier=classifier,

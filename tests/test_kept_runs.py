@@ -25,4 +25,9 @@ def test_a_kept_run_is_evaluated_reviewed_and_resumed_to_the_same_numbers(name, 
     for folder in ("photos", name):
         shutil.copytree(make.HERE / folder, tmp_path / folder)
     with make.inside(tmp_path):
-        assert make.outcome(name) == close_to(EXPECTED[name])
+        found = make.outcome(name)
+    known = EXPECTED[name]["resumed"]  # a metric that was added since is none of its
+    found["resumed"] = [
+        {key: line[key] for key in before} for line, before in zip(found["resumed"], known)
+    ]
+    assert found == close_to(EXPECTED[name])

@@ -6,7 +6,13 @@ from pipeline.cones import released
 from pipeline.cones.method import Steps
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.method import Posterior
-from utils.options.choices import ABLATIONS, FORMER_ABLATIONS
+from utils.options.choices import (
+    ABLATIONS,
+    FORMER_ABLATIONS,
+    LOSSES,
+    PREDICT_TRUTH,
+    RECIPES,
+)
 from utils.options.command_line import parse_options
 
 CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]))
@@ -15,6 +21,11 @@ CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]
 def make(flags):
     options = parse_options("main_CoNeS", ["--dataset", "digits", *flags.split()])
     return methods.make_method(CANDIDATES, 4, options)
+
+
+def test_every_recipe_and_loss_has_a_method_and_no_name_is_left_over():
+    assert set(methods.METHODS) == {*RECIPES, *LOSSES}
+    assert set(PREDICT_TRUTH) <= set(methods.METHODS)
 
 
 def test_the_steps_that_can_be_ablated_are_those_of_a_recipe():

@@ -25,6 +25,11 @@ from pipeline.model.classifier import Output
 Tensor = torch.Tensor
 
 
+def bce_loss(logits: Tensor, candidates: Tensor) -> Tensor:
+    """Binary cross-entropy that takes every candidate (B, C) for true; scalar, the mean."""
+    return F.binary_cross_entropy_with_logits(logits, candidates)
+
+
 def smoothing_loss(logits: Tensor, candidates: Tensor, epsilon: float = 0.1) -> Tensor:
     """BCE against smoothed labels: 1 - epsilon/2 for candidates and epsilon/2 for the others.
 
@@ -227,13 +232,6 @@ class Stateless:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Do nothing: there is no state."""
-
-
-class BCE(Stateless):
-    """Binary cross-entropy that takes every candidate for true."""
-
-    def __init__(self) -> None:
-        super().__init__(F.binary_cross_entropy_with_logits)
 
 
 class Scheduled:

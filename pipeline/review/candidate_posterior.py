@@ -8,6 +8,7 @@ import torch
 
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.label_sets import fit_label_sets, posterior
+from utils.options.choices import PREDICT_TRUTH
 from utils.options.training import TrainingOptions
 
 Tensor = torch.Tensor
@@ -57,10 +58,6 @@ def candidate_posterior(
 
     both = shift(lambda each: each) + shift(lambda each: each.sum().expand(len(each)))
     return posterior((logits + both / 2).sigmoid(), rates, candidates).float()
-
-
-# Methods that learn to predict true labels, and not candidates.
-PREDICT_TRUTH = ("posterior", "bce-forward")
 
 
 def run_posterior(

@@ -15,6 +15,8 @@ LOSSES = {
     "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
 }
 RECIPES = ("paper", "released", "posterior")
+# Those that learn to predict true labels; a classifier of the others predicts candidates.
+PREDICT_TRUTH = ("posterior", "bce-forward")
 
 # What --ablate takes: steps of the recipe paper that the released code computes otherwise, and
 # parts that the recipe posterior can do without.

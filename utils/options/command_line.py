@@ -14,7 +14,7 @@ from utils.options.choices import ABLATIONS, LOSSES, RECIPES
 from utils.options.groups import check_data_options
 from utils.options.kinds import Choice
 from utils.options.stored import resumed_options
-from utils.options.table import OptionsParser, check_inputs
+from utils.options.table import OptionsParser, check_inputs, flags_of
 from utils.options.training import (
     ADDS_NOISE,
     FOUND_NOISE,
@@ -118,14 +118,12 @@ def check_noise(parser: OptionsParser, options: TrainingOptions, given: dict[str
 
 def check_method(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
     """Bad usage (exit status 2) where a flag would do nothing in the recipe or loss."""
-    if "noise_rate" in given and options.method not in ("posterior", "bce-forward"):
-        has_recipe = RECIPE in SCRIPTS[options.script].traits
-        user = "--recipe posterior" if has_recipe else "--loss bce-forward"
-        parser.error(f"--noise_rate is for {user}")
-    if options.method == "posterior":
-        for name in ("tau", "clusters", "beta", "r_ws", "mu", "gamma"):
-            if name in given:
-                parser.error(f"--{name} is for --recipe paper and released")
+    traits = SCRIPTS[options.script].traits
+    kind, names = ("recipe", RECIPES) if RECIPE in traits else ("loss", tuple(LOSSES))
+    for name, (_, flag) in flags_of(TrainingOptions).items():
+        if name in given and flag.methods and options.method not in flag.methods:
+            users = [method for method in flag.methods if method in names]
+            parser.error(f"--{name} is for --{kind} {' and '.join(users)}")
     parts = ABLATIONS.get(options.method, ())
     for part in options.ablate or ():
         if part not in parts:

@@ -34,7 +34,7 @@ class Flag(NamedTuple):
     it, see `Script.traits`. stored: False of what no run keeps. since_value: what runs did before
     there was the option; UNSET for options that all runs have. on_resume: "keep", "change" where a
     resumed run may have another value, "move" of places. reads: what to give, of flags that name a
-    file or folder to read.
+    file or folder to read. methods: recipes and losses that it is for; empty: all.
     """
 
     help: str
@@ -49,6 +49,7 @@ class Flag(NamedTuple):
     since_value: Any
     on_resume: str
     reads: str | None
+    methods: tuple[str, ...]
 
 
 UNSET: Any = object()
@@ -69,6 +70,7 @@ def option(
     since_value: Any = UNSET,
     on_resume: str = "keep",
     reads: str | None = None,
+    methods: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that is a flag; see `Flag`."""
     flag = Flag(
@@ -84,6 +86,7 @@ def option(
         since_value,
         on_resume,
         reads,
+        methods,
     )
     metadata = {FLAG: flag}
     if isinstance(default, list):

@@ -67,6 +67,7 @@ SCRIPTS = {
 
 model_flag = functools.partial(option, group="model")
 cones_flag = functools.partial(option, group="CoNeS", trait=RECIPE)
+steps_flag = functools.partial(cones_flag, methods=("paper", "released"))
 optimiser_flag = functools.partial(option, group="optimisation")
 run_flag = functools.partial(option, group="run")
 
@@ -148,17 +149,17 @@ class TrainingOptions(DataOptions):
         "only --noise_rate and --ablate of the flags below",
         Choice(RECIPES),
     )
-    tau: float = cones_flag(0.1, "activation threshold of the screening, 0..1", SHARE)
-    clusters: int = cones_flag(5, "k-means centroids a class", COUNT)
-    beta: float = cones_flag(0.1, "weight of the negative suppression loss", NOT_NEGATIVE)
-    r_ws: float = cones_flag(
+    tau: float = steps_flag(0.1, "activation threshold of the screening, 0..1", SHARE)
+    clusters: int = steps_flag(5, "k-means centroids a class", COUNT)
+    beta: float = steps_flag(0.1, "weight of the negative suppression loss", NOT_NEGATIVE)
+    r_ws: float = steps_flag(
         3.0,
         "exponent of the suppression weights, above 1",
         Number(float, 1, open_low=True),
         by_case={"coco": 2.0},
     )
-    mu: float = cones_flag(0.99, "share of the old confidence in an update, 0..1", SHARE)
-    gamma: float = cones_flag(0.99, "share of the old correlation in a refresh, 0..1", SHARE)
+    mu: float = steps_flag(0.99, "share of the old confidence in an update, 0..1", SHARE)
+    gamma: float = steps_flag(0.99, "share of the old correlation in a refresh, 0..1", SHARE)
     ablate: list[str] | None = cones_flag(
         None,
         "for experiments: steps of paper to compute as released "
@@ -183,6 +184,7 @@ class TrainingOptions(DataOptions):
         RATE,
         group="noise rate",
         shown="default: estimated",
+        methods=("posterior", "bce-forward"),
     )
 
     batch_size: int = optimiser_flag(16, "images a step, in all processes together", COUNT)
