@@ -1,8 +1,10 @@
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from utils import distributed
 
@@ -29,6 +32,58 @@ def torchrun(processes, script, *flags):
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
+
+
+class ForkedTorchrun:
+    """What `torchrun` gives, of copies of this process, which have imported torch already."""
+
+    def __init__(self, processes, script, *flags):
+        self.main = importlib.import_module(script).main
+        self.words = [f"{script}.py", *map(str, flags)]
+        self.printed = tempfile.TemporaryFile("w+")  # noqa: SIM115 - wait() closes it
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._launch(processes)
+
+    def _launch(self, processes):
+        status = 1
+        try:
+            signal.alarm(300)
+            for descriptor in (1, 2):
+                os.dup2(self.printed.fileno(), descriptor)
+            sys.stdout = sys.stderr = sys.__stderr__ = os.fdopen(1, "w", buffering=1)
+            sys.argv = self.words
+            launch = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=processes,
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                max_restarts=0,
+                start_method="fork",
+            )
+            elastic_launch(launch, self._run_main)()
+            status = 0
+        finally:
+            os._exit(status)
+
+    def _run_main(self):
+        sys.exit(self.main())
+
+    def wait(self):
+        """(status, what all processes printed) when they have ended."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        with self.printed:
+            self.printed.seek(0)
+            return status, self.printed.read()
+
+
+def wait_for(path):
+    for _ in range(1800):
+        if Path(path).exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"no {path}")
 
 
 def records(folder):
@@ -60,9 +115,8 @@ def test_several_processes_train_and_score_as_one(processes, recipe, call_script
         : 4 if recipe != "paper" else 6
     ]
     assert call_script("main_CoNeS", *flags, "--output_dir", "one")[0] == 0
-    many = torchrun(processes, "main_CoNeS", *flags, "--output_dir", "many")
-    text = many.communicate(timeout=300)[0]
-    assert many.returncode == 0, text
+    status, text = ForkedTorchrun(processes, "main_CoNeS", *flags, "--output_dir", "many").wait()
+    assert status == 0, text
     assert text.count("last epoch") == 1
     stored = json.loads(Path("many/config.json").read_text())
     assert stored["processes"] == processes
@@ -75,21 +129,22 @@ def test_all_processes_score_with_the_statistics_that_are_stored(call_script, de
     """Of batch norm, which each process takes of its own images."""
     flags = [*FLAGS.replace("convnext", "resnet").split(), "--path_images", devkit]
     flags += ["--lr", 0.05, "--total_epoch", 1, "--warmup_epoch", 0, "--output_dir", "many"]
-    many = torchrun(2, "main_BCE", *flags)
-    text = many.communicate(timeout=300)[0]
-    assert many.returncode == 0, text
+    status, text = ForkedTorchrun(2, "main_BCE", *flags).wait()
+    assert status == 0, text
     assert call_script("val", "--load_from", "many", "--output_dir", "v")[0] == 0
     stored = json.loads(Path("v/evaluation.json").read_text())
     assert records("many")[-1]["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
 
 
-@pytest.mark.parametrize("found", ["config.json", "last.pt"])  # before the first epoch, after it
+@pytest.mark.parametrize(
+    "found",  # before the first epoch, after it
+    [pytest.param("config.json", marks=pytest.mark.slow), "last.pt"],
+)
 def test_a_killed_process_takes_the_others_along_and_one_goes_on(found, call_script, devkit):
+    """With torchrun itself, whose way to end the others is its own."""
     flags = [*FLAGS.split(), "--path_images", devkit, "--total_epoch", 1000]
     many = torchrun(2, "main_CoNeS", *flags, "--output_dir", "killed")
-    while not Path("killed", found).exists():
-        assert many.poll() is None, many.communicate()[0]
-        time.sleep(0.1)
+    wait_for(f"killed/{found}")
     children = Path(f"/proc/{many.pid}/task/{many.pid}/children").read_text().split()
     second = next(
         int(child)
@@ -97,7 +152,7 @@ def test_a_killed_process_takes_the_others_along_and_one_goes_on(found, call_scr
         if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes()
     )
     os.kill(second, signal.SIGKILL)
-    text = many.communicate(timeout=120)[0]
+    text = many.communicate(timeout=300)[0]
     assert many.returncode == 1
     assert "error: another process of the run has ended; go on with: torchrun" in text
 
@@ -107,14 +162,14 @@ def test_a_killed_process_takes_the_others_along_and_one_goes_on(found, call_scr
     assert [line["epoch"] for line in records("killed")] == list(range(1, epochs + 2))
 
 
-def test_a_stopped_run_is_stored_and_goes_on(call_script, devkit):
+def test_a_stopped_run_is_stored_and_goes_on(call_script, devkit, monkeypatch):
+    monkeypatch.setattr(distributed, "SECONDS_FOR_FIRST", 5)
     flags = [*FLAGS.split(), "--path_images", devkit]
-    many = torchrun(2, "main_CoNeS", *flags, "--total_epoch", 1000, "--output_dir", "stopped")
-    while not Path("stopped/last.pt").exists():
-        assert many.poll() is None, many.communicate()[0]
-        time.sleep(0.1)
-    many.terminate()
-    text = many.communicate(timeout=120)[0]
+    flags_of_many = [*flags, "--total_epoch", 1000, "--output_dir", "stopped"]
+    many = ForkedTorchrun(2, "main_CoNeS", *flags_of_many)
+    wait_for("stopped/last.pt")
+    os.kill(many.pid, signal.SIGTERM)
+    _, text = many.wait()
     assert text.count("error: interrupted in epoch") == 1
     assert "and stored; go on with: torchrun --nproc_per_node=2 main_CoNeS.py --resume" in text
     epochs = len(records("stopped")) + 1
@@ -144,9 +199,9 @@ def test_sync_batch_norm_is_refused_on_a_cpu(call_script, monkeypatch):
 
 
 def test_a_mistake_is_reported_by_one_process(devkit, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "SECONDS_FOR_FIRST", 5)
     monkeypatch.chdir(tmp_path)
     flags = [*FLAGS.split(), "--path_images", devkit, "--batch_size", 1]
-    many = torchrun(2, "main_BCE", *flags)
-    text = many.communicate(timeout=120)[0]
-    assert many.returncode == 1
+    status, text = ForkedTorchrun(2, "main_BCE", *flags).wait()
+    assert status == 1
     assert text.count("error: 2 processes need as many images a step, but found 1") == 1
