@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import compare
+from tests.kept_runs.make import make_photos
 from utils import files
 from utils.comparison import grid
 from utils.options.command_line import parse_options
@@ -281,8 +282,8 @@ def test_when_the_budget_is_over_what_runs_is_stored(call, scripts, tmp_path, mo
 
 
 def test_after_the_budget_the_same_command_goes_on(call, scripts, tmp_path, monkeypatch):
-    monkeypatch.setenv("PAUSE", "1.6")
-    flags = [*FOUR, "--budget", "0.1"]  # 6 seconds
+    monkeypatch.setenv("PAUSE", "1.2")
+    flags = [*FOUR, "--budget", "0.07"]  # 4.2 seconds
     status, out, _ = call(*flags)
     assert status == 0
     finished = len(records(tmp_path))
@@ -654,6 +655,20 @@ def test_added_methods_are_rows_and_may_be_placed():
 
 def test_rates_that_are_written_alike_are_one():
     assert compare.parse_options("--rates 0.1 0.10000001 0".split()).rates == [0.1, 0.0]
+
+
+def test_a_run_and_its_judging_by_the_scripts_themselves(call, tmp_path):
+    make_photos(tmp_path / "photos")
+    flags = "--dataset files --methods bce --seeds 1 --rates 0.4 --".split()
+    flags += "--labels photos/labels.csv --model test_resnet --weights none --img_size 32".split()
+    status, _, err = call(*flags, "--total_epoch", "1", "--workers", "0")
+    assert status == 0, err
+    [line] = records(tmp_path)
+    folder = tmp_path / "c" / "bce-rate0.4-seed1"
+    assert float(line["mAP"]) == json.loads((folder / "result.json").read_text())["mAP"]
+    judged = json.loads((folder / "train" / "evaluation.json").read_text())
+    assert 0 < judged["true_candidates"] < judged["candidates"]
+    assert float(line["candidate_AP"]) == judged["candidate_AP"]
 
 
 @pytest.mark.slow
