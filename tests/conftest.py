@@ -32,7 +32,7 @@ def shared():
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}")

@@ -19,6 +19,7 @@ from pipeline.baselines.losses import (
 )
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
+from tests.helpers import SMALL
 from utils.options.choices import LOSSES
 from utils.options.training import TrainingOptions
 
@@ -445,13 +446,10 @@ def test_a_batch_without_candidates_is_bce():
 
 # From the shell.
 
-SMALL = (
-    "--model test_resnet --weights none --img_size 32 --batch_size 4 --partial_rate 0.2 --amp off"
-).split()
-
 
 def train(call_script, devkit, *flags):
-    return call_script("main_BCE", "--dataset", "voc07", "--path_images", devkit, *SMALL, *flags)
+    data = ["--dataset", "voc07", "--path_images", devkit, "--partial_rate", 0.2]
+    return call_script("main_BCE", *data, *SMALL, *flags)
 
 
 def records(folder):

@@ -6,10 +6,10 @@ import pytest
 from pipeline.data.candidates import Origin, write_candidates
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.training_data import truth_of
+from tests.helpers import SMALL
 from utils.metrics import judge_candidates
 from utils.options.training import TrainingOptions
 
-SMALL = "--model test_resnet --weights none --img_size 32 --batch_size 4 --total_epoch 1".split()
 TRUTH = np.array([[1, 0, 0], [0, 1, -1]], np.int8)
 DATA = LabelledImages([None, None], ["a", "b", "c"], TRUTH, ["x", "y"])
 
