@@ -18,6 +18,7 @@ from utils.comparison.definitions import (
     ABLATED,
     BASELINES,
     DEFAULT_METHODS,
+    FORMER_METHODS,
     METHOD_FLAGS,
     METHODS,
     OWN_FLAGS,
@@ -113,7 +114,7 @@ def main() -> None:
         folder,
         options.dataset,
         options.flags,
-        definitions=METHODS | added,
+        definitions=METHODS | FORMER_METHODS | added,
         jobs=options.jobs,
         noise=options.noise,
         scorer=options.load_from and str(Path(options.load_from).resolve()),
@@ -143,7 +144,9 @@ def parse_options(argv: list[str]) -> CompareOptions:
     if taken := own_flags(options.flags, OWN_FLAGS | METHOD_FLAGS):
         parser.error(f"{taken} is set for every run: it cannot follow '--'")
     methods = check_methods(parser, options)
-    check_noise_options(parser, options, max(options.rates))
+    # As the folders' names write them, so that two rates never share one.
+    rates = list(dict.fromkeys(float(f"{rate:g}") for rate in options.rates))
+    check_noise_options(parser, options, max(rates))
     usual = [name for name in ("posterior", "paper") if name in methods]
     reference = options.reference or (usual or methods[-1:])[0]
     if reference not in methods:
@@ -153,8 +156,7 @@ def parse_options(argv: list[str]) -> CompareOptions:
         methods=methods,
         reference=reference,
         seeds=list(dict.fromkeys(options.seeds)),
-        # As the folders' names write them, so that two rates never share one.
-        rates=list(dict.fromkeys(float(f"{rate:g}") for rate in options.rates)),
+        rates=rates,
     )
 
 
@@ -163,7 +165,7 @@ def check_methods(parser: OptionsParser, options: CompareOptions) -> list[str]:
     names = [name for name, _ in options.add]
     if repeated := [name for i, name in enumerate(names) if folded(name) in map(folded, names[:i])]:
         parser.error(f"--add {repeated[0]} is given twice: each needs a name of its own")
-    unknown = [name for name in options.methods if name not in (*METHODS, *names)]
+    unknown = [name for name in options.methods if name not in (*METHODS, *FORMER_METHODS, *names)]
     if unknown:
         parser.error(
             f"--methods {unknown[0]} is none of {' '.join([*METHODS, *names])}: define it by --add"

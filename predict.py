@@ -114,7 +114,7 @@ def check_options(parser: OptionsParser, options: Options) -> None:
 
 
 def output_folder(options: Options) -> Path:
-    """The folder of the predictions; all places to write to are refused where they cannot be."""
+    """The folder of the predictions; refuse all places that cannot be written to."""
     now = time.strftime("%Y%m%d-%H%M%S")
     folder = Path(options.output_dir or f"runs/predict-{now}-{os.getpid()}")
     if options.images:
@@ -163,7 +163,7 @@ def label(
 
     thresholds, origin = choose_thresholds(options.threshold, stored, classes)
     print(f"thresholds  {origin}", flush=True)
-    labelled, unreadable = 0, 0
+    labelled, unreadable, common = 0, 0, common_folder(paths)
     with interruptible() as stop, prediction_files(folder) as (table_file, lines):
         table = csv.writer(table_file)
         table.writerow(["path", "labels", "scores"])
@@ -176,7 +176,7 @@ def label(
             table.writerow(row)
             lines.write(json.dumps(record, ensure_ascii=False) + "\n")
             if options.cam is not None:
-                save_maps(prediction, classes, options.top, options.cam, common_folder(paths))
+                save_maps(prediction, classes, options.top, options.cam, common)
             labelled += 1
             if stop():
                 break
@@ -191,17 +191,17 @@ def label(
 
 
 @contextlib.contextmanager
-def prediction_files(folder: Path) -> Iterator[tuple[Any, Any]]:
+def prediction_files(folder: Path) -> Iterator[list[Any]]:
     """predictions.csv and predictions.jsonl, open for writing."""
     with contextlib.ExitStack() as stack:
-        yield tuple(  # type: ignore[misc]
+        names = ("predictions.csv", "predictions.jsonl")
+        paths = [stack.enter_context(atomic_path(folder / name)) for name in names]
+        yield [
             stack.enter_context(
-                stack.enter_context(atomic_path(folder / name)).open(
-                    "w", encoding="utf-8", errors="surrogateescape", newline=""
-                )
+                path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
             )
-            for name in ("predictions.csv", "predictions.jsonl")
-        )
+            for path in paths
+        ]
 
 
 def described(

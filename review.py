@@ -34,7 +34,7 @@ moved_flag = functools.partial(
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunToReview:
+class ReviewOptions:
     """The run to review, and what to do."""
 
     load_from: str = option(
@@ -52,7 +52,10 @@ class RunToReview:
         None, "folder to write to", metavar="DIR", shown="default: review in the run's folder"
     )
     threshold: float | None = decision_flag(
-        None, "drop candidates that are less probable, 0..1", SHARE, shown="default 0.5"
+        None,
+        "drop candidates that are less probable, 0..1",
+        SHARE,
+        shown="default 0.5; give one of --threshold, --precision and --budget",
     )
     precision: float | None = decision_flag(
         None,
@@ -93,11 +96,11 @@ class MovedData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(MovedData, MachineOptions, RunToReview):
+class Options(MovedData, MachineOptions, ReviewOptions):
     """The options of review.py."""
 
 
-class Reviewed(NamedTuple):
+class RunToReview(NamedTuple):
     """A run to review.
 
     path: its folder. options: its own, with data where they lie now. data: its training images.
@@ -140,7 +143,7 @@ def check_options(parser: OptionsParser, options: Options) -> None:
         parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
 
 
-def load_run(options: Options) -> Reviewed:
+def load_run(options: Options) -> RunToReview:
     """The run at --load_from with its data and candidates.
 
     Raises:
@@ -167,14 +170,16 @@ def load_run(options: Options) -> Reviewed:
     run = dataclasses.replace(run_options(checkpoint.options, place), **moved)
     splits = load_splits(run, ["train", "test"], run.seed)
     data = splits["train"]
-    candidates = candidates_of_run(run, checkpoint.data, checkpoint.path, data, splits["test"])
+    candidates = candidates_of_run(
+        run, checkpoint.data["fingerprint"], checkpoint.path, data, splits["test"]
+    )
     key = hashlib.sha256(
         f"{checkpoint.data['fingerprint']} {weights_sha256(checkpoint)}".encode()
     ).hexdigest()[:32]
-    return Reviewed(place, run, data, candidates, key)
+    return RunToReview(place, run, data, candidates, key)
 
 
-def check_folds(folds: int | None, run: Reviewed) -> None:
+def check_folds(folds: int | None, run: RunToReview) -> None:
     """Refuse --folds where their models would have seen the images, or too few of them."""
     if folds is None:
         return
@@ -211,7 +216,7 @@ def open_folder(folder: Path, key: str, own: bool) -> None:
         temporary.write_text(f"{key}\n", "utf-8")
 
 
-def apply(path: str, run: Reviewed, folder: Path, own: bool) -> None:
+def apply(path: str, run: RunToReview, folder: Path, own: bool) -> None:
     """Make labels of what the page exported."""
     from pipeline.review.label_files import read_decisions, write_kept
     from pipeline.review.scan import entries_of
@@ -225,7 +230,7 @@ def apply(path: str, run: Reviewed, folder: Path, own: bool) -> None:
     print_how_to_train(run.options, files)
 
 
-def review(options: Options, run: Reviewed, folder: Path) -> None:
+def review(options: Options, run: RunToReview, folder: Path) -> None:
     """Score all images, decide on their candidates and write everything to `folder`."""
     from pipeline.data.training_data import truth_of
     from pipeline.review.candidate_posterior import decide, run_posterior
@@ -254,7 +259,7 @@ def review(options: Options, run: Reviewed, folder: Path) -> None:
     write_table(folder / "labels.csv", data, entries, probability, decision.kept)
     files = write_kept(folder / "cleaned", run.options, data, kept)
     write_json(folder / "summary.json", summary)
-    page = write_pages(folder, run, scan, probability, decision.kept, lines)
+    page = write_page_files(folder, run, scan, probability, decision.kept, lines)
     for name, value in lines.items():
         print(f"{name:<20}{value}")
     if decision.precision is None and len(probability):
@@ -264,7 +269,7 @@ def review(options: Options, run: Reviewed, folder: Path) -> None:
     print_how_to_train(run.options, files)
 
 
-def scan_images(scan: "Scan", options: Options, run: Reviewed, folds: Path) -> None:
+def scan_images(scan: "Scan", options: Options, run: RunToReview, folds: Path) -> None:
     """Score all images by the run's classifier, or by ones that were not trained on them.
 
     Args:
@@ -286,9 +291,9 @@ def scan_images(scan: "Scan", options: Options, run: Reviewed, folds: Path) -> N
     scan.add(trained, np.arange(len(scan.data)), options.workers, options.batch_size)
 
 
-def write_pages(
+def write_page_files(
     folder: Path,
-    run: Reviewed,
+    run: RunToReview,
     scan: "Scan",
     probability: "np.ndarray",
     kept: "np.ndarray",

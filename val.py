@@ -20,7 +20,9 @@ from utils.options.groups import (
     output_flag,
 )
 from utils.options.kinds import NATURAL, SWITCH, Choice
+from utils.options.stored import run_options
 from utils.options.table import OptionsParser, check_inputs, parse
+from utils.options.training import TrainingOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +82,7 @@ def main() -> None:
     check_options(parser, options)
 
     from pipeline.data.registry import load_splits
-    from pipeline.evaluation import check_classes, judge, load_trained, score, truth_in
+    from pipeline.evaluation import check_classes, judge, load_trained, score, targets_to_judge_by
     from pipeline.model.checkpoint import read_thresholds
 
     trained = load_trained(options, options.dataset, options.num_cls)
@@ -94,23 +96,24 @@ def main() -> None:
     thresholds = None
     if not options.tune_thresholds:
         thresholds = read_thresholds(trained.checkpoint, images.classes)
-    candidates = candidates_of(trained, splits) if options.candidates else None
+    run = run_of(trained) if options.candidates else None
+    candidates = None if run is None else candidates_of(run, trained, splits)
     print(f"data        {len(images)} {options.split} images of {options.dataset}", flush=True)
 
     scores = score(trained, images, options.workers, options.batch_size)
-    targets = truth_in(images, options.split)
+    targets = targets_to_judge_by(images, options.split)
     if options.tune_thresholds:
         thresholds = tune_thresholds(options, trained, scores, targets, images.classes)
     evaluation = judge(scores, targets, images.classes, thresholds)
     print_evaluation(evaluation)
-    if candidates is not None:
-        evaluation |= judge_candidates_of(trained, images, scores, candidates)
+    if run is not None and candidates is not None:
+        evaluation |= judge_candidates_of(run, images, scores, candidates)
     print_thresholds(options, trained, thresholds)
     write_outputs(options, folder, trained, images, scores, targets, evaluation)
 
 
 def check_options(parser: OptionsParser, options: Options) -> None:
-    """Refuse what cannot be done before torch is imported."""
+    """Refuse, before torch is imported, what cannot be done."""
     parser.need(options.load_from, "--load_from", "a run's folder or a weight file")
     if options.save_scores is not None:
         if not options.save_scores.endswith(".npz"):
@@ -162,14 +165,19 @@ def output_folder(options: Options, trained: "Trained") -> Path:
     return folder
 
 
-def candidates_of(trained: "Trained", splits: "Mapping[Any, LabelledImages]") -> "np.ndarray":
+def run_of(trained: "Trained") -> TrainingOptions:
+    """The options of the run."""
+    return run_options(trained.checkpoint.options, trained.checkpoint.path.parent)
+
+
+def candidates_of(
+    run: TrainingOptions, trained: "Trained", splits: "Mapping[Any, LabelledImages]"
+) -> "np.ndarray":
     """The candidates that the run was trained on."""
     from pipeline.data.training_data import candidates_of_run
-    from utils.options.stored import run_options
 
-    found = trained.checkpoint
-    options = run_options(found.options, found.path)
-    return candidates_of_run(options, found.data, found.path, splits["train"], splits["test"])
+    path, fingerprint = trained.checkpoint.path, trained.checkpoint.data.get("fingerprint")
+    return candidates_of_run(run, fingerprint, path, splits["train"], splits["test"])
 
 
 def tune_thresholds(
@@ -190,14 +198,13 @@ def tune_thresholds(
 
 
 def judge_candidates_of(
-    trained: "Trained", images: "LabelledImages", scores: "np.ndarray", candidates: "np.ndarray"
+    run: TrainingOptions, images: "LabelledImages", scores: "np.ndarray", candidates: "np.ndarray"
 ) -> dict[str, Any]:
     """Judge how the scores rank the candidates, and print it."""
     from pipeline.data.training_data import truth_of
     from utils.metrics import format_metric, judge_candidates
-    from utils.options.stored import run_options
 
-    truth = truth_of(run_options(trained.checkpoint.options, trained.checkpoint.path), images)
+    truth = truth_of(run, images)
     judged = judge_candidates(scores, truth, candidates)
     if truth is None:
         print("candidates  which of them are true is not known: labels as found, or reviewed")

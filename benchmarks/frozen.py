@@ -54,7 +54,7 @@ def main() -> None:
     grid = Grid(Path(), arguments.dataset, flags, METHODS)
     runs = grid.runs(arguments.methods, arguments.rates, arguments.seeds)
     options = grid.options(runs[0])
-    train, test = load_data(options)
+    train, test = load_data(options, options.seed)
     classifier = build_classifier(options, len(train.classes)).eval()
     features, test_features = (
         features_of(classifier, data, options.img_size) for data in (train, test)

@@ -31,7 +31,7 @@ def compare(path: str) -> None:
     run = run_options(found.options, path)
     splits = load_splits(run, ["train", "test"], run.seed)
     data = splits["train"]
-    candidates = candidates_of_run(run, found.data, path, data, splits["test"])
+    candidates = candidates_of_run(run, found.data.get("fingerprint"), path, data, splits["test"])
     logits = score(trained, data)
     truth = truth_of(run, data)
     if truth is None:

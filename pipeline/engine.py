@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from pipeline.data.loader import EpochSampler, seed_of
 from pipeline.data.rows import CandidateRows
-from pipeline.methods import Method
 from pipeline.model.classifier import Classifier, Output
 from pipeline.optimisation import scale_learning_rate
 from utils import distributed
@@ -19,6 +18,9 @@ from utils.machine import autocast
 from utils.metrics import format_metric
 from utils.progress import Interrupted, interruptible, progress_bar, report
 from utils.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pipeline.methods import Method
 
 Stop = Callable[[], bool]
 
@@ -86,7 +88,7 @@ class Training:
     """
 
     classifier: Classifier
-    method: Method
+    method: "Method"
     optimizer: torch.optim.Optimizer
     rows: CandidateRows
     schedule: Callable[[float], float]

@@ -240,8 +240,8 @@ def format_table(evaluation: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def truth_in(images: LabelledImages, split: str) -> np.ndarray:
-    """(N, C) the labels to judge a split by.
+def targets_to_judge_by(images: LabelledImages, split: str) -> np.ndarray:
+    """The labels (N, C) to judge a split by.
 
     Training labels as found are no measure where the truth is known; test targets hold it already.
     """

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.model.classifier import Classifier
+from pipeline.model.classifier import Classifier, Output
 from utils import distributed
 from utils.errors import UserError
 from utils.machine import autocast
@@ -36,10 +36,8 @@ def score_images(
     batches: Iterable[torch.Tensor],
     device: torch.device,
     amp_dtype: torch.dtype | None,
-    images: int,
-    description: str,
 ) -> Iterator[Scored]:
-    """Score all images of `batches`, IMAGES_A_PASS at a time, in their order; a progress bar.
+    """Score all images of `batches`, IMAGES_A_PASS at a time, in their order.
 
     Leaves the classifier in evaluation mode.
 
@@ -48,25 +46,30 @@ def score_images(
         batches: images (B, 3, S, S) uint8, in any number.
         device: of the passes.
         amp_dtype: of autocast; None is full precision.
-        images: how many there are, for the bar.
-        description: of the bar.
 
     Raises:
         UserError: a score is not finite.
     """
     classifier.eval()
-    with progress_bar(description, images) as bar:
-        for batch in rebatch(batches, IMAGES_A_PASS):
-            with autocast(device, amp_dtype):
-                output = classifier(batch.to(device, non_blocking=True))
-            logits = output.logits.float().cpu().numpy()
-            if not np.isfinite(logits).all():
-                raise UserError(
-                    "the classifier's scores are not finite: give --amp off, or take weights that "
-                    "were trained with a lower --lr"
-                )
-            yield Scored(logits, output.cams)
-            bar.update(len(batch))
+    before: Output | None = None
+    for batch in rebatch(batches, IMAGES_A_PASS):
+        with autocast(device, amp_dtype):
+            output = classifier(batch.to(device, non_blocking=True))
+        if before is not None:  # read while the device computes the next
+            yield read(before)
+        before = output
+    if before is not None:
+        yield read(before)
+
+
+def read(output: Output) -> Scored:
+    """Wait for the device, and check that the scores are finite."""
+    logits = output.logits.cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise UserError(
+            "the classifier's scores are not finite: give --amp off, or train with a lower --lr"
+        )
+    return Scored(logits, output.cams)
 
 
 def rebatch(batches: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor]:
@@ -98,12 +101,13 @@ def predict_scores(
         Interrupted: `stop` said so.
         UserError: a score is not finite.
     """
-    images = len(loader.dataset)  # type: ignore[arg-type]
     scores = []
-    for scored in score_images(classifier, loader, device, amp_dtype, images, "evaluate"):
-        scores.append(scored.logits)
-        if stop():
-            raise Interrupted
+    with progress_bar("evaluate", len(loader.dataset)) as bar:  # type: ignore[arg-type]
+        for scored in score_images(classifier, loader, device, amp_dtype):
+            scores.append(scored.logits)
+            bar.update(len(scored.logits))
+            if stop():
+                raise Interrupted
     return np.concatenate(scores)
 
 

@@ -17,6 +17,7 @@ from pipeline.data.transforms import evaluation_transform
 from pipeline.evaluation import Trained
 from pipeline.inference import score_images
 from utils.errors import UserError
+from utils.progress import progress_bar
 
 
 def find_images(places: Sequence[str]) -> list[str]:
@@ -103,7 +104,7 @@ def choose_thresholds(
 def predict(
     trained: Trained, paths: list[str], batch_size: int, workers: int | None
 ) -> Iterator[Prediction]:
-    """Score images with a progress bar, in order; unreadable ones come with the pass they are met.
+    """Score images with a progress bar, in order; unreadable ones come between two passes.
 
     Raises:
         UserError: a score is not finite.
@@ -124,21 +125,18 @@ def predict(
     def failures() -> Iterator[Prediction]:
         while failed:
             index, reason = failed.popleft()
+            bar.update()
             yield Prediction(paths[index], reason, np.empty(0), torch.empty(0))
 
+    model, device = trained.classifier, trained.device
     try:
-        for scored in score_images(
-            trained.classifier,
-            readable(),
-            trained.device,
-            trained.amp_dtype,
-            len(paths),
-            "predict",
-        ):
+        with progress_bar("predict", len(paths)) as bar:
+            for scored in score_images(model, readable(), device, trained.amp_dtype):
+                yield from failures()
+                for logits, maps in zip(scored.logits, scored.cams.cpu()):
+                    bar.update()
+                    yield Prediction(paths[waiting.popleft()], "", logits, maps)
             yield from failures()
-            for logits, maps in zip(scored.logits, scored.cams.float().cpu()):
-                yield Prediction(paths[waiting.popleft()], "", logits, maps)
-        yield from failures()
     finally:
         end_workers(loader)
 

@@ -27,7 +27,7 @@ def parse(*argv, script="main_CoNeS"):
         ("lr", 10**400),
         ("seed", None),
         ("labels", 3),
-        ("script", "main"),
+        ("ablate", "scale"),
     ],
 )
 def test_a_stored_option_changed_by_hand_is_refused(name, value, tmp_path):
@@ -44,6 +44,28 @@ def test_a_run_from_before_a_part_was_renamed_is_read_by_its_new_name(tmp_path):
     stored = read_config(str(tmp_path))["options"]
     assert run_options(stored, tmp_path).ablate == ["context_prior", "variance_weight"]
     assert parse("--resume", str(tmp_path), "--ablate", "company", "gain")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("script", "main"), ("script", []), ("dataset", "mine"), ("dataset", None)]
+)
+def test_a_run_of_another_version_is_read_for_its_weights_alone(name, value, tmp_path):
+    options = to_store(parse("--dataset", "digits")) | {name: value}
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    stored = read_config(str(tmp_path))["options"]
+    assert stored[name] == value
+    with pytest.raises(UserError, match=f"its config.json has no usable {name}"):
+        run_options(stored, tmp_path)
+
+
+def test_a_run_that_lacks_options_is_reviewed_but_not_resumed(tmp_path):
+    options = to_store(parse("--dataset", "digits", "--lr", "0.2"))
+    del options["sync_bn"]
+    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
+    found = run_options(read_config(str(tmp_path))["options"], tmp_path)
+    assert (found.sync_bn, found.lr) == (False, 0.2)
+    with pytest.raises(UserError, match="has no usable sync_bn"):
+        parse("--resume", str(tmp_path))
 
 
 def test_a_run_keeps_the_options_of_its_script_and_no_others():

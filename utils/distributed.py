@@ -50,7 +50,7 @@ def local_size() -> int:
 
 
 def launcher() -> str:
-    """Begin a command line of this run."""
+    """The beginning of a command line of this run."""
     return "python" if world_size() == 1 else f"torchrun --nproc_per_node={local_size()}"
 
 
@@ -125,7 +125,7 @@ def broadcast(value: Any) -> Any:
 
 
 def any_rank(condition: Callable[[], bool]) -> Callable[[], bool]:
-    """Tell whether `condition` holds in any process; all must ask. Waits for no GPU."""
+    """Tell whether `condition` holds in any process; all must ask. Waits for them, not a GPU."""
     if world_size() == 1:
         return condition
     import torch
@@ -209,7 +209,7 @@ def silence_other_ranks() -> None:
 
 
 def defer_to_rank0(at_once: bool = False) -> None:
-    """Wait before another process than the first reports its error: the first may have the same,
+    """Wait, in all but the first process, before an error is reported: the first may have the same,
     and ends this process by ending itself.
 
     Args:

@@ -102,13 +102,13 @@ def train_loader(
 
 
 def evaluation_loader(
-    dataset: Dataset, batch_size: int, workers: int, pin_memory: bool, **options: Any
+    dataset: Dataset, batch_size: int, workers: int, pin_memory: bool, collate_fn: Any = None
 ) -> DataLoader:
-    """Batches in the order of the data set; of images (B, 3, S, S) uint8.
-
-    `options` are those of DataLoader.
+    """Batches in the order of the data set; of images (B, 3, S, S) uint8, unless `collate_fn`
+    makes them.
     """
-    return DataLoader(dataset, batch_size, **worker_options(workers, pin_memory), **options)
+    options = worker_options(workers, pin_memory)
+    return DataLoader(dataset, batch_size, collate_fn=collate_fn, **options)
 
 
 def count_workers(asked: int | None, images: Sequence[Any]) -> int:
@@ -132,17 +132,18 @@ def worker_options(workers: int, pin_memory: bool) -> dict:
         "num_workers": workers,
         "pin_memory": pin_memory,
         "persistent_workers": workers > 0,
-        "worker_init_fn": leave_signals_to_the_main_process,
+        "worker_init_fn": start_worker,
         # Otherwise the loader seeds its workers from the global generator, and the number of
         # epochs loaded would change what dropout draws.
         "generator": torch.Generator(),
     }
 
 
-def leave_signals_to_the_main_process(worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach all processes; only the main one may act on them.
+def start_worker(worker: int) -> None:
+    """Prepare a loader process: for signals, and for the end of the main process.
 
-    A worker that dies fails the step in which the main process is. SIGTERM therefore ends it a
+    Ctrl-C and a scheduler's SIGTERM reach all processes; only the main one may act on them. A
+    worker that dies fails the step in which the main process is. SIGTERM therefore ends it a
     minute later, when that has stored its state.
     """
     # torch's worker ends when it has another parent than at its start. Where the main process was

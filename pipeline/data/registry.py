@@ -23,7 +23,7 @@ AUGMENTATION: dict[str, dict[str, bool]] = {
 
 
 def load_splits(
-    options: DataOptions, wanted: Sequence[Split], seed: int = 0
+    options: DataOptions, wanted: Sequence[Split], seed: int
 ) -> dict[Split, LabelledImages]:
     """Splits of --dataset; the images of one that is not wanted need not be there.
 
@@ -40,10 +40,12 @@ def load_splits(
     if options.dataset == "digits":
         splits = {split: digits.load(split) for split in wanted}
     elif options.dataset == "files":
-        splits = label_file.load(str(options.labels), place, options.classes, seed, missing, wanted)
+        splits = label_file.load(
+            named(options.labels, "labels"), place, options.classes, seed, missing, wanted
+        )
     else:
         load = LOADERS[options.dataset]
-        splits = {split: load(str(place), split, missing) for split in wanted}
+        splits = {split: load(named(place, "path_images"), split, missing) for split in wanted}
     for data in splits.values():
         if options.num_cls not in (None, len(data.classes)):
             raise UserError(
@@ -53,7 +55,14 @@ def load_splits(
     return splits
 
 
-def load_data(options: DataOptions, seed: int = 0) -> tuple[LabelledImages, LabelledImages]:
+def named(place: str | None, flag: str) -> str:
+    """The place that a flag, or a run's config.json, names."""
+    if place is None:
+        raise UserError(f"no place of the data is known: give --{flag}")
+    return place
+
+
+def load_data(options: DataOptions, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """Training and test split of --dataset, as `load_splits` gives them.
 
     Raises:

@@ -3,7 +3,6 @@
 import hashlib
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def check_candidate_file(options: TrainingOptions, trained: str | Path) -> None:
 
 def candidates_of_run(
     options: TrainingOptions,
-    data: dict[str, Any],
+    fingerprint: str | None,
     trained: str | Path,
     train: LabelledImages,
     test: LabelledImages,
@@ -64,7 +63,8 @@ def candidates_of_run(
     """The candidates (N, C) uint8 that a run was trained on, from its file or made again.
 
     Args:
-        options, data: from the run's config.json, with its fingerprint.
+        options: of the run.
+        fingerprint: of its data, from its config.json.
         trained: the run or its weights, as messages name it.
         train, test: its images and labels.
 
@@ -73,7 +73,7 @@ def candidates_of_run(
     """
     check_candidate_file(options, trained)
     candidates = load_candidates(options, train, candidate_path(options, train))
-    if describe_data(train, test, candidates)["fingerprint"] != data.get("fingerprint"):
+    if describe_data(train, test, candidates)["fingerprint"] != fingerprint:
         raise UserError(
             f"data or candidates are not those that {trained} was trained on: bring back the "
             "images, labels and candidates it was started with"
@@ -110,7 +110,7 @@ def warn_of_uncovered(data: LabelledImages) -> None:
 
 
 def truth_of(options: TrainingOptions, data: LabelledImages) -> np.ndarray | None:
-    """(N, C) true labels where they are known: of noise that was added, or as the files say.
+    """(N, C) true labels where they are known: where noise was added, or where the files say.
 
     Args:
         options: of the run.

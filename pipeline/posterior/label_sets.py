@@ -35,7 +35,7 @@ class LabelSets(NamedTuple):
 def posterior(
     probability: Tensor, rates: Tensor, candidates: Tensor, nonempty: bool = True
 ) -> Tensor:
-    """Probability that each candidate is true, given that one of each image's is.
+    """Probability that each candidate is true, given that at least one of its image is.
 
     A true label always is a candidate and a false one with its class's rate rho. Bayes' rule
     gives t = p / (p + (1 - p) rho) to a candidate. That at least one of them is true divides by

@@ -66,7 +66,7 @@ def run_posterior(
     run: TrainingOptions,
     parts: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-    """`candidate_posterior` with the noise rates that a run was given, or that its candidates tell.
+    """`candidate_posterior` with a run's noise rates, as given or estimated from its candidates.
 
     Args:
         logits: (N, C) float32.

@@ -20,7 +20,7 @@ from pipeline.evaluation import Trained
 from pipeline.inference import score_images
 from pipeline.review.page import MAP_SIDE, write_thumbnail
 from utils.errors import UserError
-from utils.progress import interruptible
+from utils.progress import interruptible, progress_bar
 
 
 class Entries(NamedTuple):
@@ -90,24 +90,17 @@ class Scan:
         images = Thumbnailed(self.data, rows, trained.settings["img_size"], self.folder)
         workers = count_workers(workers, self.data.images)
         loader = evaluation_loader(images, batch_size, workers, trained.device.type == "cuda")
-        passes = score_images(
-            trained.classifier,
-            loader,
-            trained.device,
-            trained.amp_dtype,
-            len(rows),
-            "review",
-        )
-        done = 0
+        model, device, done = trained.classifier, trained.device, 0
         try:
-            with interruptible() as stop:
-                for scored in passes:
+            with interruptible() as stop, progress_bar("review", len(rows)) as bar:
+                for scored in score_images(model, loader, device, trained.amp_dtype):
                     here = rows[done : done + len(scored.logits)]
                     self.logits[here] = scored.logits
                     for row, of_image in zip(here.tolist(), small_maps(scored.cams)):
                         own = slice(self.entries.starts[row], self.entries.starts[row + 1])
                         self.maps[own] = of_image[self.entries.columns[own]]
                     done += len(here)
+                    bar.update(len(here))
                     if stop():
                         raise UserError("interrupted; the same command begins this pass again")
         finally:

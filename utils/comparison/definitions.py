@@ -29,8 +29,9 @@ for recipe, sign in ("paper", "+"), ("posterior", "-"):
         METHODS[f"{recipe}{sign}{part}"] = [*METHODS[recipe], "--ablate", part]
 ABLATED = [name for name in METHODS if name.startswith(("paper+", "posterior-"))]
 # Rows of earlier comparisons, which go on in their folders.
-for former, part in FORMER_ABLATIONS.items():
-    METHODS[f"posterior-{former}"] = METHODS[f"posterior-{part}"]
+FORMER_METHODS = {
+    f"posterior-{former}": METHODS[f"posterior-{part}"] for former, part in FORMER_ABLATIONS.items()
+}
 
 OWN_FLAGS = {"--dataset", "--seed", "--partial_rate", "--noise_file", "--output_dir", "--resume"}
 METHOD_FLAGS = {"--recipe", "--loss", "--noise_rate", "--ablate"}
@@ -51,7 +52,7 @@ class AddedMethod:
             raise argparse.ArgumentTypeError(
                 f"expected a name without -rate and -seed, but got {name}"
             )
-        if folded(name) in map(folded, METHODS):
+        if folded(name) in map(folded, [*METHODS, *FORMER_METHODS]):
             raise argparse.ArgumentTypeError(f"{name} is a method already: give another name")
         try:
             words = shlex.split(command)
@@ -76,5 +77,5 @@ def own_flags(words: Sequence[str], own: set[str]) -> str | None:
 
 
 def folded(name: str) -> str:
-    """A name in a form in which those that share a folder on some disks are equal."""
+    """Casefold a name: some disks ignore case."""
     return name.casefold()

@@ -15,7 +15,7 @@ LOSSES = {
     "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
 }
 RECIPES = ("paper", "released", "posterior")
-# Those that learn to predict true labels; a classifier of the others predicts candidates.
+# Recipes and losses that learn to predict true labels; the others predict candidates.
 PREDICT_TRUTH = ("posterior", "bce-forward")
 
 # What --ablate takes: steps of the recipe paper that the released code computes otherwise, and

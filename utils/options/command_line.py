@@ -17,7 +17,6 @@ from utils.options.stored import resumed_options
 from utils.options.table import OptionsParser, check_inputs, flags_of
 from utils.options.training import (
     ADDS_NOISE,
-    FOUND_NOISE,
     RECIPE,
     SCRIPTS,
     TrainingOptions,
@@ -88,7 +87,7 @@ def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
     dataset, recipe = given.get("dataset"), given.get("recipe")
     filled = defaults(*(case for case in (dataset, recipe) if case)) | given
     noise_file = given.get("noise_file")
-    found_noise = FOUND_NOISE in SCRIPTS[script].traits
+    found_noise = ADDS_NOISE not in SCRIPTS[script].traits
     if found_noise:
         filled["partial_rate"] = 0.0
     if noise_file is not None and (found_noise or Path(noise_file).exists()):

@@ -51,7 +51,10 @@ class DataOptions:
         reads="the file of class names",
     )
     allow_missing: bool = data_flag(
-        False, "go on without the listed images that have no file", SWITCH
+        False,
+        "go on without the listed images that have no file",
+        SWITCH,
+        shown="default: an error",
     )
 
 
@@ -109,8 +112,8 @@ class WeightOptions:
         None,
         "channel statistics",
         NORMALIZE,
-        shown="default: the run's; these three of a file without a run: those published "
-        "for --dataset",
+        shown="default: the run's; --img_size, --normalize and --lam of a file without a run: "
+        "those published for --dataset",
     )
     lam: float | None = weight_flag(
         None, "weight of csra's attention term", NOT_NEGATIVE, shown="default: the run's"

@@ -76,7 +76,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Names:
-    """Texts of which some have older names, which are still read."""
+    """Names; older names of some are still read."""
 
     former: Mapping[str, str]
 

@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import typing
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+from utils.options.choices import DATASETS, FORMER_ABLATIONS
 from utils.options.table import UNSET, flags_of
-from utils.options.training import ADDS_NOISE, SCRIPTS, TrainingOptions
+from utils.options.training import ADDS_NOISE, SCRIPTS, TrainingOptions, defaults
 
+TO_FIND_CANDIDATES = ("script", "dataset", "seed", "partial_rate", "noise_file")
 DATA_PLACES = ("path_images", "labels", "classes", "noise_file")  # which may have moved since
 
 
@@ -29,7 +32,7 @@ def to_store(options: TrainingOptions) -> dict[str, Any]:
 
 
 def read_config(run: str) -> dict[str, Any]:
-    """config.json of the run in the folder `run`: its options, versions and data.
+    """config.json of the run in the folder `run`: its options and data.
 
     Raises:
         UserError: it is no run.
@@ -54,9 +57,8 @@ def read_config(run: str) -> dict[str, Any]:
             f"{run} was written by another version or changed by hand: its config.json has no "
             f"usable {', '.join(broken)}"
         )
-    kinds = {name: flag.kind for name, (_, flag) in flags_of(TrainingOptions).items()}
     if options.get("ablate"):
-        options["ablate"] = [kinds["ablate"].parse(part) for part in options["ablate"]]
+        options["ablate"] = [FORMER_ABLATIONS.get(part, part) for part in options["ablate"]]
     return {"options": options, "data": data}
 
 
@@ -67,40 +69,50 @@ def since_defaults() -> dict[str, Any]:
 
 
 def unusable(stored: Mapping[str, Any]) -> list[str]:
-    """The names of stored options whose value is none that their flag gives."""
+    """The names of stored options whose value is none that their flag gives.
+
+    Data set and script are not among them: whoever needs the weights alone may have others.
+    """
     wrong = []
     for name, (field, flag) in flags_of(TrainingOptions).items():
-        if name not in stored:
+        if name not in stored or name == "dataset":
             continue
         value = stored[name]
-        values = value if flag.many and isinstance(value, list) else [value]
-        optional = field.default is None or name == "partial_rate"
-        if not (value is None and optional) and not all(map(flag.kind.holds, values)):
+        if value is None:
+            usable = field.default is None or type(None) in typing.get_args(field.type)
+        elif flag.many:
+            usable = isinstance(value, list) and all(map(flag.kind.holds, value))
+        else:
+            usable = flag.kind.holds(value)
+        if not usable:
             wrong.append(name)
-    if stored.get("script", "main_CoNeS") not in SCRIPTS:
-        wrong.append("script")
     return wrong
 
 
-def run_options(stored: Mapping[str, Any], run: str | Path) -> TrainingOptions:
-    """The options of a run, from `read_config`.
+def run_options(
+    stored: Mapping[str, Any], run: str | Path, needed: Collection[str] = TO_FIND_CANDIDATES
+) -> TrainingOptions:
+    """The options of a run, from `read_config`; those that are not needed may be lacking.
 
     Args:
         stored: its options.
         run: its folder, as the message names it.
+        needed: options that must be there.
 
     Raises:
-        UserError: some are missing.
+        UserError: some of them are missing, or script or data set are not known.
     """
-    script = stored.get("script", "main_CoNeS")
-    names = stored_names(script)
-    lacking = [name for name in names if name not in stored]
+    lacking = [name for name in needed if name not in stored]
+    known = {"script": tuple(SCRIPTS), "dataset": DATASETS}
+    lacking += [name for name in known if stored.get(name) not in known[name] and name in stored]
     if lacking:
         raise UserError(
             f"{run} was written by another version or changed by hand: its config.json has no "
-            f"usable {', '.join(lacking)}; start a new run"
+            f"usable {', '.join(lacking)}"
         )
-    return TrainingOptions(**{name: stored[name] for name in names})
+    names = stored_names(stored["script"])
+    own = {name: stored[name] for name in names if name in stored}
+    return TrainingOptions(**defaults(stored["dataset"]) | own)
 
 
 def resumed_options(script: str, given: Mapping[str, Any]) -> TrainingOptions:
@@ -110,7 +122,8 @@ def resumed_options(script: str, given: Mapping[str, Any]) -> TrainingOptions:
     # Another script's options differ, which must not be taken for damage.
     if stored.get("script", script) != script:
         raise UserError(f"{run} is a run of {stored['script']}.py: resume it with that")
-    options = dataclasses.replace(run_options(stored, run), output_dir=run, resume=run)
+    options = run_options(stored, run, stored_names(script))
+    options = dataclasses.replace(options, output_dir=run, resume=run)
     changes = {}
     for name, value in given.items():
         if name == "resume" or (name, value) == ("amp", "auto"):  # the run has chosen

@@ -31,7 +31,7 @@ from utils.options.kinds import (
 from utils.options.table import default_of, flags_of, option
 
 # Traits of scripts. One has the recipes of CoNeS or the losses of the baselines.
-RECIPE, LOSS, ADDS_NOISE, FOUND_NOISE = "recipe", "loss", "adds noise", "noise as found"
+RECIPE, LOSS, ADDS_NOISE = "recipe", "loss", "adds noise"
 
 
 class Script(NamedTuple):
@@ -55,7 +55,7 @@ SCRIPTS = {
     "main_real": Script(
         "Train CoNeS on labels whose noise is as found; none is added.",
         FOUND_DATASETS,
-        frozenset({RECIPE, FOUND_NOISE}),
+        frozenset({RECIPE}),
     ),
     "main_BCE": Script(
         "Train a baseline: BCE, or another --loss (--partial_rate 0: on clean labels).",
@@ -83,21 +83,24 @@ class TrainingOptions(DataOptions):
 
     script: str = dataclasses.field(default="main_CoNeS")
 
+    dataset: str = data_flag(
+        None, "files: your own images", Choice(DATASETS), shown="needed, but for --resume"
+    )
     partial_rate: float | None = data_flag(
         0.1,
-        "share of false labels made candidates, 0..0.99; main_CoNeS.py needs it for files; with "
-        "--noise_file that of the file",
+        "share of false labels made candidates, 0..0.99; main_CoNeS.py --dataset files needs it "
+        "or a --noise_file",
         RATE,
         by_case={"coco": 0.05, "nuswide": 0.0, "files": 0.0, "digits": 0.2},
         trait=ADDS_NOISE,
     )
     noise_file: str | None = data_flag(
         None,
-        "candidate labels, .npy; made from --seed where missing (digits and files: in memory). Of "
-        "main_real.py: labels of review.py to train on instead of those found",
+        "candidate labels, .npy; a missing file is made from --seed. main_real.py takes one of "
+        "review.py, and trains on it instead of the labels found",
         metavar="FILE",
-        shown="default: pre-processed-data/<dataset>_<partial_rate>.npy; main_real.py: "
-        "labels as found",
+        shown="default: pre-processed-data/<dataset>_<partial_rate>.npy; main_real.py, digits and "
+        "files: none",
         on_resume="move",
     )
     img_size: int = data_flag(448, "side of the input in pixels", SIDE, by_case={"digits": 64})
@@ -172,7 +175,7 @@ class TrainingOptions(DataOptions):
     )
     loss: str = option(
         "bce",
-        "what to train with; the list in --help says what each is",
+        "loss to train with; main_BCE.py --help describes each",
         Choice(tuple(LOSSES)),
         group="baseline",
         trait=LOSS,
