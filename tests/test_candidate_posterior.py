@@ -84,6 +84,14 @@ def test_candidates_keep_the_order_of_their_scores_however_strong_the_shift(nois
     assert (first == best).float().mean() > 0.95  # classes are shifted a little differently
 
 
+def test_scores_below_the_noise_rate_keep_their_order():
+    """A classifier of candidates that finds a label rarer than noise alone would make it."""
+    logits = torch.linspace(-6, -1.5, 10)[:, None].expand(10, 4)  # q of 0.002 to 0.18
+    candidates = torch.ones(10, 4)
+    probability = candidate_posterior(logits, candidates, torch.full((4,), 0.3), True)
+    assert (probability.diff(dim=0) > 0).all()
+
+
 def test_as_many_are_probable_as_the_rate_leaves():
     logits, true, candidates = draw()
     probability = candidate_posterior(logits, candidates, torch.full((4,), 0.3), False)

@@ -93,6 +93,15 @@ def test_only_rows_in_use_are_clustered():
     assert not directions[2:].any()
 
 
+def test_as_many_prototypes_as_clusters_are_enough():
+    memory = torch.zeros(2, 4, 2)
+    memory[:, :3] = torch.tensor([[3.0, 0.0], [0.0, 5.0], [0.6, 0.8]])
+    directions, ready = class_directions(memory, torch.tensor([3, 2]), clusters=3)
+    assert ready.tolist() == [True, False]
+    # Each prototype is a centroid: the mean of (1, 0), (0, 1) and (0.6, 0.8).
+    torch.testing.assert_close(directions, torch.tensor([[1.6 / 3, 0.6], [0.0, 0.0]]))
+
+
 def test_classes_that_are_not_ready_keep_row_and_column():
     old = scale_rows(torch.rand(4, 4, generator=torch.Generator().manual_seed(1)))
     directions = torch.rand(4, 6)

@@ -392,6 +392,15 @@ def test_the_rarest_label_and_exclusive_labels_divide_to_within_one(
     np.testing.assert_array_equal(targets, before)
 
 
+def test_a_rare_label_is_divided_before_a_common_one_that_it_comes_with():
+    """Of 100 rows with the first label, four have the second too: one at most of these is taken."""
+    targets = np.zeros((100, 2), np.int8)
+    targets[:, 0], targets[:4, 1] = 1, 1
+    chosen = np.array([label_file.stratified_split(targets, 0.2, seed) for seed in range(50)])
+    assert chosen[:, :4].sum(axis=1).max() == 1
+    assert set(chosen.sum(axis=1)) <= {20, 21}
+
+
 def test_every_row_is_as_likely_in_test():
     targets = np.array([[1, 0]] * 6 + [[0, 1]], np.int8)
     chosen = [label_file.stratified_split(targets, 0.2, seed) for seed in range(3000)]

@@ -80,6 +80,17 @@ def test_a_known_rate_is_kept(rate):
     assert torch.equal(fit(noisy(0.2)[1], rate).rates, torch.full((8,), rate))
 
 
+def test_labels_that_say_nothing_of_each_other_are_noise_but_for_one_an_image():
+    """Each is by chance as often as any other: all could be false, were there no true one."""
+    generator = torch.Generator().manual_seed(0)
+    candidates = (torch.rand(900, 8, generator=generator) < 0.3).float()
+    labelled = candidates.any(dim=1).sum()
+    bound = (candidates.sum() - labelled) / (candidates.numel() - labelled)
+    rates = fit(candidates).rates
+    assert float(rates.mean()) <= float(bound) + 1e-6
+    assert float(bound) < 0.25
+
+
 def test_images_without_candidates_have_no_true_label_to_count():
     """They leave the bound on the rate where it was: one true label an image that has any."""
     candidates = noisy(0.2)[1]

@@ -134,6 +134,15 @@ def test_pseudo_labels_are_above_uniform_and_a_lone_candidate_is_true():
     assert released.select_pseudo_labels(confidence, candidates)[1].sum() == 0
 
 
+@pytest.mark.parametrize("size", [2, 3, 7, 20])
+def test_uniform_confidence_which_training_starts_from_takes_no_label_for_true(size):
+    candidates = (torch.arange(20) < size).float()[None]
+    confidence = candidates / size
+    assert not select_pseudo_labels(confidence, candidates).any()
+    confidence[0, 0] += 0.01  # the least that is learned decides
+    assert select_pseudo_labels(confidence, candidates)[0].nonzero().tolist() == [[0]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
