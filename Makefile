@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench docs clean
 
 demo: .venv/installed ## train CoNeS on the embedded digits, under two minutes on two idle cores with AVX-512, longer without
 	$(BIN)/python main_CoNeS.py --dataset digits
@@ -17,6 +17,9 @@ check: .venv/installed-dev ## lint, format and types
 
 bench: .venv/installed-dev ## every benchmark, and a table and a plot of their ratios in runs/bench
 	$(BIN)/python -m benchmarks
+
+docs: .venv/installed-dev ## the tables of README.md and docs/, and the plot, from docs/results
+	$(BIN)/python -m docs.make
 
 clean: ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache
