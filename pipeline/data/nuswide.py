@@ -51,7 +51,7 @@ def load(root: str | Path, split: Split, allow_missing: bool = False) -> Labelle
     if path is None:
         raise UserError(
             f"expected the image list {places[0]}, or {places[1]}, but there is none; download it "
-            "from the address in the README, or check --path_images"
+            "from the address in docs/data.md, or check --path_images"
         )
     names, targets = read_list(path, split)
     if (root / "images").is_dir():
