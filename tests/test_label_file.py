@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -738,6 +739,29 @@ def test_what_is_written_is_read_row_by_row(tmp_path, rows, fields, line_end, qu
             assert (truth == -1).all() if row[3] is None else (truth >= 0).all()
 
 
+def write_rows(path, rows):
+    """Of three labels of eighty each, two of them true."""
+    generator = random.Random(0)
+    classes = [f"class {number}" for number in range(80)]
+    with path.open("w") as file:
+        file.write("path,labels,split,true_labels\n")
+        for number in range(rows):
+            found = generator.sample(classes, 3)
+            cells = f"{'|'.join(found)},train,{'|'.join(found[:2])}"
+            file.write(f"folder_{number % 1000:03}/{number:012}.jpg,{cells}\n")
+
+
+def test_a_row_takes_half_a_kibibyte_while_it_is_read(tmp_path):
+    """Of the memory that numpy and Python take; two matrices of 80 classes are 160 bytes of it."""
+    write_rows(tmp_path / "labels.csv", 20_000)
+    tracemalloc.start()
+    table = label_file.read_table(tmp_path / "labels.csv")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert table.targets.sum(dtype=int) == 60_000
+    assert peak < 20_000 * 512
+
+
 MEASURE = """
 import sys
 from pathlib import Path
@@ -753,14 +777,7 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
 def test_a_million_rows_fit_in_a_gibibyte(tmp_path):
     """All in all, torch with it. Not getrusage: its peak begins with that of the caller."""
-    generator = random.Random(0)
-    classes = [f"class {number}" for number in range(80)]
-    with (tmp_path / "labels.csv").open("w") as file:
-        file.write("path,labels,split,true_labels\n")
-        for number in range(1_000_000):
-            found = generator.sample(classes, 3)
-            cells = f"{'|'.join(found)},train,{'|'.join(found[:2])}"
-            file.write(f"folder_{number % 1000:03}/{number:012}.jpg,{cells}\n")
+    write_rows(tmp_path / "labels.csv", 1_000_000)
     measured = subprocess.run(
         [sys.executable, "-c", MEASURE, str(tmp_path / "labels.csv")],
         cwd=Path(__file__).resolve().parents[1],

@@ -16,10 +16,11 @@ from torchvision.transforms import v2
 import main_CoNeS
 from pipeline import experiment, methods
 from pipeline.cones import released
-from pipeline.data import digits
+from pipeline.data import digits, label_file
 from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
 from tests.helpers import SMALL, SMALL_OF_TIMM, call_in, last_line, write_devkit
+from tests.kept_runs.make import make_photos
 from utils import files
 from utils.run_folder import RunFolder
 
@@ -492,6 +493,17 @@ def test_the_authors_commands_run_on_real_photos(script, flags, call_script, sha
     flags += ["--path_images", shared / folder, *small.split(), "--output_dir", "r"]
     assert call_script(script, *flags)[0] == 0
     assert json.loads((tmp_path / "r" / "result.json").read_text())["mAP"] > 0
+
+
+@pytest.mark.parametrize("recipe", ["posterior", "paper"])
+def test_a_few_epochs_on_patches_of_colour_beat_chance(recipe, call_script, tmp_path):
+    make_photos(tmp_path / "photos")
+    flags = "--dataset files --labels photos/labels.csv --partial_rate 0.3 --output_dir r"
+    flags += " --img_size 16 --batch_size 6 --lr 0.05 --warmup_epoch 1 --total_epoch 10 --seed 3"
+    flags += f" --recipe {recipe}"
+    assert call_script("main_CoNeS", *SMALL, *flags.split())[0] == 0
+    chance = 100 * label_file.load("photos/labels.csv")["test"].targets.mean()
+    assert json.loads((tmp_path / "r" / "result.json").read_text())["mAP"] > chance + 10
 
 
 @pytest.mark.slow
