@@ -1,14 +1,18 @@
 # Every target makes .venv and installs what it needs, once.
 PYTHON ?= python3
 BIN := .venv/bin
+SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test test-all check bench docs clean
 
 demo: .venv/installed ## train CoNeS on the embedded digits, under two minutes on two idle cores with AVX-512, longer without
 	$(BIN)/python main_CoNeS.py --dataset digits
 
-test: .venv/installed-dev ## all tests
-	$(BIN)/python -m pytest
+test: .venv/installed-dev ## the tests but the slow ones, side by side
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
+
+test-all: .venv/installed-dev ## all tests
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 check: .venv/installed-dev ## lint, format and types
 	$(BIN)/ruff check .
