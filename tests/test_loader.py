@@ -11,8 +11,8 @@ from pipeline.data.loader import (
     TrainingImages,
     count_workers,
     evaluation_loader,
-    leave_signals_to_the_main_process,
     seed_of,
+    start_worker,
     train_loader,
 )
 from pipeline.data.transforms import evaluation_transform, train_transform
@@ -99,7 +99,7 @@ def test_a_worker_whose_main_process_was_killed_while_it_started_ends():
     def worker(parent):
         while os.getppid() == parent:
             time.sleep(0.01)
-        leave_signals_to_the_main_process(0)
+        start_worker(0)
         os.write(writing, b"goes on")
 
     main = os.fork()
