@@ -2,7 +2,12 @@
 
 import contextlib
 import importlib
+import os
+import signal
 import sys
+import tempfile
+import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +228,47 @@ def call_in(folder, script, *flags):
         patch.chdir(folder)
         patch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])
         assert importlib.import_module(script).main() == 0
+
+
+class ForkedScript:
+    """A script in a copy of this process, which need not import torch again, and its own session.
+
+    launch: what to do with the script's main; its return value is the exit status.
+    """
+
+    def __init__(self, script, *flags, launch=lambda main: main()):
+        main = importlib.import_module(script).main
+        self.printed = tempfile.NamedTemporaryFile("r")  # noqa: SIM115 - wait() closes it
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 70  # an error of this class
+            try:
+                os.setsid()
+                signal.alarm(300)
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under nohup
+                descriptor = os.open(self.printed.name, os.O_WRONLY | os.O_APPEND)
+                os.dup2(descriptor, 1)
+                os.dup2(descriptor, 2)
+                sys.stdout = sys.stderr = sys.__stderr__ = os.fdopen(1, "w", buffering=1)
+                sys.argv = [f"{script}.py", *map(str, flags)]
+                status = launch(main)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+
+    def wait_for(self, done):
+        """Until done(what it has printed); it must not end before."""
+        while not done(Path(self.printed.name).read_text()):
+            ended, _ = os.waitpid(self.pid, os.WNOHANG)
+            assert not ended, Path(self.printed.name).read_text()
+            time.sleep(0.05)
+
+    def wait(self):
+        """Its exit status, and what it and its children have printed."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        with self.printed:
+            return status, self.printed.read()
 
 
 def last_line(text):

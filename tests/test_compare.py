@@ -114,6 +114,7 @@ def records(tmp_path):
 
 
 FOUR = "--methods clean bce --seeds 1 2 --rates 0.1 0.4".split()
+TWO = "--methods clean bce --seeds 1 --rates 0.1".split()
 
 
 def test_every_run_is_made_once_and_summed_up(call, scripts, tmp_path):
@@ -329,31 +330,31 @@ def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, script
 
 
 def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
-    assert call(*FOUR)[0] == 0
-    status, _, err = call(*FOUR, "--", "--lam", "0.2")
+    assert call(*TWO)[0] == 0
+    status, _, err = call(*TWO, "--", "--lam", "0.2")
     assert status == 1
     assert "c holds runs with no --lam, but --lam 0.2 is asked for: give the same" in err
     (tmp_path / "a.csv").touch()
-    status, _, err = call(*FOUR, *"--dataset files -- --labels a.csv".split())
+    status, _, err = call(*TWO, *"--dataset files -- --labels a.csv".split())
     assert (status, "holds runs with --dataset digits, no --labels" in err) == (1, True)
     more = ["--add", "gap=main_CoNeS.py --head gap"]
-    assert call(*FOUR, *more)[0] == 0
-    assert call(*FOUR)[0] == 0  # leaves the definition in
-    status, _, err = call(*FOUR, "--add", "gap=main_CoNeS.py --head csra")
+    assert call(*TWO, *more)[0] == 0
+    assert call(*TWO)[0] == 0  # leaves the definition in
+    status, _, err = call(*TWO, "--add", "gap=main_CoNeS.py --head csra")
     assert status == 1
     assert (
         "holds runs of gap as 'main_CoNeS.py --head gap', but 'main_CoNeS.py --head csra' is "
         "asked for: give it another name"
     ) in err
-    assert call(*FOUR, "--add", "gap-2=main_CoNeS.py --head csra")[0] == 0
+    assert call(*TWO, "--add", "gap-2=main_CoNeS.py --head csra")[0] == 0
 
 
 def test_flags_may_be_written_otherwise(call, scripts):
     more = ["--add", "gap=main_CoNeS.py --recipe paper --head=gap"]
-    assert call(*FOUR, *more, "--", *"--lam 0.2 --num_cls=10".split())[0] == 0
+    assert call(*TWO, *more, "--", *"--lam 0.2 --num_cls=10".split())[0] == 0
     more = ["--add", "gap=main_CoNeS.py --head gap --recipe=paper"]
-    assert call(*FOUR, *more, "--", *"--num_cls 10 --lam=0.2".split())[0] == 0
-    status, _, err = call(*FOUR, "--noise", "class", "--", *"--num_cls 9 --lam 0.2".split())
+    assert call(*TWO, *more, "--", *"--num_cls 10 --lam=0.2".split())[0] == 0
+    status, _, err = call(*TWO, "--noise", "class", "--", *"--num_cls 9 --lam 0.2".split())
     assert status == 1
     assert (
         "holds runs with --noise uniform, --num_cls 10, but --noise class, --num_cls 9 is asked"
@@ -362,7 +363,7 @@ def test_flags_may_be_written_otherwise(call, scripts):
 
 def test_runs_on_other_labels_are_not_mixed(call, scripts, tmp_path):
     (tmp_path / "a.csv").write_text("path,labels")
-    flags = [*FOUR, *"--dataset files -- --labels a.csv".split()]
+    flags = [*TWO, *"--dataset files -- --labels a.csv".split()]
     assert call(*flags)[0] == 0
     assert call(*flags)[0] == 0
     (tmp_path / "a.csv").write_text("path,labels,split")
@@ -371,10 +372,10 @@ def test_runs_on_other_labels_are_not_mixed(call, scripts, tmp_path):
 
 
 def test_a_judging_that_broke_off_is_done_again(call, scripts, tmp_path):
-    call(*FOUR)
+    call(*TWO)
     judged = tmp_path / "c" / "bce-rate0.1-seed1" / "train"
     (judged / "evaluation.json").rename(judged / ".evaluation.1.json")
-    assert call(*FOUR)[0] == 0
+    assert call(*TWO)[0] == 0
     assert [path.name for path in judged.iterdir()] == ["evaluation.json"]
 
 
@@ -419,11 +420,11 @@ def test_flags_that_made_no_run_bind_nobody(call, scripts, tmp_path):
     (tmp_path / "c").mkdir()
     other = {"dataset": "voc07", "flags": ["--lr", "1"], "added": {"gap": ["main_BCE.py"]}}
     (tmp_path / "c" / "compare.json").write_text(json.dumps(other))
-    assert call(*FOUR, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
+    assert call(*TWO, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
 
 
 def test_what_is_finished_is_summed_up_whatever_its_flags(call, scripts, monkeypatch):
-    flags = [*FOUR, "--add", "gap=main_CoNeS.py --head gap"]
+    flags = [*TWO, "--add", "gap=main_CoNeS.py --head gap"]
     assert call(*flags)[0] == 0
     monkeypatch.setattr(grid, "parse_options", lambda *_: 1 / 0)  # as if --head were no more
     assert call(*flags)[0] == 0
@@ -433,8 +434,8 @@ def test_an_old_folder_goes_on(call, scripts, tmp_path):
     (tmp_path / "c").mkdir()
     old = {"dataset": "digits", "flags": []}
     (tmp_path / "c" / "compare.json").write_text(json.dumps(old))
-    assert call(*FOUR)[0] == 0
-    assert call(*FOUR, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
+    assert call(*TWO)[0] == 0
+    assert call(*TWO, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -552,12 +553,12 @@ def test_a_folder_serves_one_comparison_at_a_time(call, scripts, tmp_path, monke
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
     (tmp_path / "c").mkdir()
     with files.claimed(tmp_path / "c"):
-        status, _, err = call(*FOUR)
+        status, _, err = call(*TWO)
     assert (status, err) == (
         1,
         f"error: another process writes to {tmp_path / 'c'}: wait until it has ended, or stop it\n",
     )
-    assert call(*FOUR)[0] == 0
+    assert call(*TWO)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -695,6 +696,7 @@ def test_the_scripts_themselves(call, tmp_path):
     assert model.stat().st_mtime_ns == changed
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_names_its_place(call):
     flags = "--dataset coco --methods clean bce --seeds 1 --rates 0.4 -- --path_images ."
     status, _, err = call(*flags.split())

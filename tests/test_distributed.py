@@ -1,10 +1,8 @@
-import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -12,8 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from tests.helpers import ForkedScript
 from utils import distributed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,48 +34,26 @@ def torchrun(processes, script, *flags):
     )
 
 
-class ForkedTorchrun:
-    """What `torchrun` gives, of copies of this process, which have imported torch already."""
+def forked_torchrun(processes, script, *flags):
+    """What `torchrun` gives, of copies of this process."""
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="fork",
+    )
 
-    def __init__(self, processes, script, *flags):
-        self.main = importlib.import_module(script).main
-        self.words = [f"{script}.py", *map(str, flags)]
-        self.printed = tempfile.TemporaryFile("w+")  # noqa: SIM115 - wait() closes it
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._launch(processes)
-
-    def _launch(self, processes):
-        status = 1
+    def launch(main):
         try:
-            signal.alarm(300)
-            for descriptor in (1, 2):
-                os.dup2(self.printed.fileno(), descriptor)
-            sys.stdout = sys.stderr = sys.__stderr__ = os.fdopen(1, "w", buffering=1)
-            sys.argv = self.words
-            launch = LaunchConfig(
-                min_nodes=1,
-                max_nodes=1,
-                nproc_per_node=processes,
-                rdzv_backend="c10d",
-                rdzv_endpoint="localhost:0",
-                max_restarts=0,
-                start_method="fork",
-            )
-            elastic_launch(launch, self._run_main)()
-            status = 0
-        finally:
-            os._exit(status)
+            elastic_launch(config, lambda: sys.exit(main()))()
+        except ChildFailedError:
+            return 1
+        return 0
 
-    def _run_main(self):
-        sys.exit(self.main())
-
-    def wait(self):
-        """(status, what all processes printed) when they have ended."""
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        with self.printed:
-            self.printed.seek(0)
-            return status, self.printed.read()
+    return ForkedScript(script, *flags, launch=launch)
 
 
 def wait_for(path):
@@ -115,7 +93,7 @@ def test_several_processes_train_and_score_as_one(processes, recipe, call_script
         : 4 if recipe != "paper" else 6
     ]
     assert call_script("main_CoNeS", *flags, "--output_dir", "one")[0] == 0
-    status, text = ForkedTorchrun(processes, "main_CoNeS", *flags, "--output_dir", "many").wait()
+    status, text = forked_torchrun(processes, "main_CoNeS", *flags, "--output_dir", "many").wait()
     assert status == 0, text
     assert text.count("last epoch") == 1
     stored = json.loads(Path("many/config.json").read_text())
@@ -129,7 +107,7 @@ def test_all_processes_score_with_the_statistics_that_are_stored(call_script, de
     """Of batch norm, which each process takes of its own images."""
     flags = [*FLAGS.replace("convnext", "resnet").split(), "--path_images", devkit]
     flags += ["--lr", 0.05, "--total_epoch", 1, "--warmup_epoch", 0, "--output_dir", "many"]
-    status, text = ForkedTorchrun(2, "main_BCE", *flags).wait()
+    status, text = forked_torchrun(2, "main_BCE", *flags).wait()
     assert status == 0, text
     assert call_script("val", "--load_from", "many", "--output_dir", "v")[0] == 0
     stored = json.loads(Path("v/evaluation.json").read_text())
@@ -166,7 +144,7 @@ def test_a_stopped_run_is_stored_and_goes_on(call_script, devkit, monkeypatch):
     monkeypatch.setattr(distributed, "SECONDS_FOR_FIRST", 5)
     flags = [*FLAGS.split(), "--path_images", devkit]
     flags_of_many = [*flags, "--total_epoch", 1000, "--output_dir", "stopped"]
-    many = ForkedTorchrun(2, "main_CoNeS", *flags_of_many)
+    many = forked_torchrun(2, "main_CoNeS", *flags_of_many)
     wait_for("stopped/last.pt")
     os.kill(many.pid, signal.SIGTERM)
     _, text = many.wait()
@@ -202,6 +180,6 @@ def test_a_mistake_is_reported_by_one_process(devkit, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "SECONDS_FOR_FIRST", 5)
     monkeypatch.chdir(tmp_path)
     flags = [*FLAGS.split(), "--path_images", devkit, "--batch_size", 1]
-    status, text = ForkedTorchrun(2, "main_BCE", *flags).wait()
+    status, text = forked_torchrun(2, "main_BCE", *flags).wait()
     assert status == 1
     assert text.count("error: 2 processes need as many images a step, but found 1") == 1

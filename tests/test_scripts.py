@@ -13,13 +13,12 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-import main_CoNeS
 from pipeline import experiment, methods
 from pipeline.cones import released
 from pipeline.data import digits, label_file
 from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
-from tests.helpers import SMALL, SMALL_OF_TIMM, call_in, last_line, write_devkit
+from tests.helpers import SMALL, ForkedScript, call_in, last_line, write_devkit
 from tests.kept_runs.make import make_photos
 from utils import files
 from utils.run_folder import RunFolder
@@ -414,27 +413,16 @@ def test_a_non_finite_loss_names_epoch_and_step(call_script, devkit):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_sigterm_to_all_processes_stores_the_run(devkit, tmp_path):
+def test_sigterm_to_all_processes_stores_the_run(devkit, tmp_path, monkeypatch):
     """As a scheduler sends it: to the main process and its loader workers alike."""
-    root = Path(main_CoNeS.__file__).parent
-    command = [sys.executable, str(root / "main_BCE.py"), "--dataset", "voc07"]
-    command += ["--path_images", str(devkit), *SMALL_OF_TIMM]
-    command += "--workers 2 --print_freq 1 --total_epoch 500 --output_dir r".split()
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    for line in process.stdout:
-        if line.startswith("epoch 2 step"):
-            os.killpg(process.pid, signal.SIGTERM)
-            break
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1, err
-    assert "--resume r" in last_line(err)
+    monkeypatch.chdir(tmp_path)
+    flags = "--workers 2 --print_freq 1 --total_epoch 500 --output_dir r".split()
+    process = ForkedScript("main_BCE", *voc_flags(devkit, *flags))
+    process.wait_for(lambda text: "\nepoch 2 step" in text)
+    os.killpg(process.pid, signal.SIGTERM)
+    status, text = process.wait()
+    assert status == 1, text
+    assert "--resume r" in last_line(text)
     assert (tmp_path / "r" / "last.pt").exists()
 
 
@@ -451,29 +439,17 @@ def test_a_full_disk_is_one_line(call_script, devkit, monkeypatch):
     assert "no space left on the disk of r/last.pt" in err
 
 
-def test_ctrl_c_stores_the_run_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_stores_the_run_and_says_how_to_go_on(tmp_path, monkeypatch):
     """In a process of its own, as from a terminal, whose output goes to a file."""
-    root = Path(main_CoNeS.__file__).parent
-    command = [sys.executable, str(root / "main_CoNeS.py"), *"--dataset digits".split()]
-    command += SMALL_OF_TIMM
-    command += ["--output_dir", "r", "--print_freq", "1"]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    for line in process.stdout:
-        if "step 3/" in line:
-            process.send_signal(2)
-            break
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "interrupted in epoch 1 after step" in err
-    assert last_line(err).endswith("python main_CoNeS.py --resume r")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dataset", "digits", *SMALL, "--output_dir", "r", "--print_freq", "1"]
+    process = ForkedScript("main_CoNeS", *flags)
+    process.wait_for(lambda text: "step 3/" in text)
+    os.kill(process.pid, signal.SIGINT)
+    status, text = process.wait()
+    assert status == 1
+    assert "interrupted in epoch 1 after step" in text
+    assert last_line(text).endswith("python main_CoNeS.py --resume r")
     assert torch.load(tmp_path / "r" / "last.pt", weights_only=True)["step"] >= 3
 
 
