@@ -482,7 +482,12 @@ SURROGATE = "\\ud800"
         ("a.csv", HEAD + "1.jpg,sea,\n\n1.jpg,sky,\n", "line 4: .* earlier .* but found '1.jpg'"),
         ("a.csv", HEAD + "1.jpg,sea,\n 1.jpg,sky,\n", "line 3: .* but found '1.jpg'"),
         ("a.csv", HEAD + '"1\n.jpg",sea,\n', r"line 3: expected a path .* but found '1\\n.jpg'"),
-        ("a.csv", HEAD + "1\0.jpg,sea,\n", r"line 2: expected a path .* but found '1\\x00.jpg'"),
+        # Python 3.10's csv reads no NUL.
+        (
+            "a.csv",
+            HEAD + "1\0.jpg,sea,\n",
+            r"line 2: expected .* but found.*(1\\x00.jpg|NUL; write)",
+        ),
         ("a.csv", HEAD + '1.jpg,"sea\nsky",\n', r"line 3: expected .* found 'sea\\nsky'"),
         ("a.csv", HEAD + "1.jpg,sea,dev\n", "line 2: expected split train or test, .* 'dev'"),
         ("a.csv", HEAD + '1.jpg,sea,"x\ny"\n', r"line 3: expected split .* 'x\\ny'"),

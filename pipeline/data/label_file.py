@@ -211,9 +211,12 @@ def read_cells(path: Path) -> Iterator[tuple[str, list[str]]]:
                 yield f"{path}, line {lines.line_num}", cells
                 first = lines.line_num + 1
         except csv.Error as error:
+            remedy = "close every quote, and double those inside a cell"
+            if "NUL" in str(error):  # what Python 3.10 says; later ones read it
+                remedy = "write the file anew as UTF-8 text"
             raise UserError(
-                f"{path}, line {first}: expected comma-separated values, but found: "
-                f"{error}; close every quote, and double those inside a cell"
+                f"{path}, line {first}: expected comma-separated values, but found: {error}; "
+                f"{remedy}"
             ) from error
 
 
