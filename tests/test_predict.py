@@ -21,7 +21,7 @@ from pipeline.model.checkpoint import read_checkpoint, weights_sha256
 from pipeline.model.classifier import assemble
 from pipeline.model.weights import load_strictly
 from pipeline.prediction import find_images
-from tests.helpers import SMALL_OF_TIMM, call_in, last_line, released_form, write_devkit
+from tests.helpers import SMALL, SMALL_OF_TIMM, call_in, last_line, released_form, write_devkit
 from utils import progress
 from utils.errors import UserError
 from utils.overlays import caption_font, draw_maps, fit
@@ -47,16 +47,22 @@ def photos(tmp_path):
 def trained_once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     write_devkit(folder / "VOCdevkit")
-    flags = "--dataset voc07 --path_images VOCdevkit --partial_rate 0 --output_dir r".split()
-    call_in(folder, "main_BCE", *flags, *SMALL_OF_TIMM)
+    flags = "--dataset voc07 --path_images VOCdevkit --partial_rate 0 --output_dir".split()
+    call_in(folder, "main_BCE", *flags, "resnet", *SMALL_OF_TIMM)
+    call_in(folder, "main_BCE", *flags, "r", *SMALL)
     return folder
 
 
 @pytest.fixture
 def trained(trained_once, tmp_path):
-    """A finished run in r, on VOC's classes."""
+    """A finished run in r, on VOC's classes; its trunk is of one layer."""
     shutil.copytree(trained_once / "r", tmp_path / "r")
-    return "r"
+
+
+@pytest.fixture
+def trained_resnet(trained_once, tmp_path):
+    """A finished run in r, on VOC's classes; its trunk is a small ResNet."""
+    shutil.copytree(trained_once / "resnet", tmp_path / "r")
 
 
 def written(folder):
@@ -75,7 +81,9 @@ def expected_probabilities(path):
 
 
 @pytest.mark.parametrize("flags", ["", "--batch_size 1", "--batch_size 3 --workers 2"])
-def test_every_readable_photo_gets_labels_and_scores(flags, call_script, trained, photos, tmp_path):
+def test_every_readable_photo_gets_labels_and_scores(
+    flags, call_script, trained_resnet, photos, tmp_path
+):
     status, out, err = call_script(
         "predict", photos, "--load_from", "r", "--output_dir", "p", *flags.split()
     )
@@ -118,7 +126,7 @@ def test_tuned_thresholds_are_applied_and_a_flag_overrides_them(
     assert "thresholds.json was tuned for other weights than" in last_line(err)
 
 
-def test_maps_are_drawn_for_every_image_of_a_batch(call_script, trained, photos, tmp_path):
+def test_maps_are_drawn_for_every_image_of_a_batch(call_script, trained_resnet, photos, tmp_path):
     flags = ["--output_dir", "p", "--cam", "maps", "--top", 2]
     assert call_script("predict", photos, "--load_from", "r", *flags)[0] == 0
     found = sorted(
@@ -132,7 +140,7 @@ def test_maps_are_drawn_for_every_image_of_a_batch(call_script, trained, photos,
 
 
 def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(
-    call_script, trained, tmp_path
+    call_script, trained_resnet, tmp_path
 ):
     status, out, err = call_script("predict", "--load_from", "r", "--export", "m.onnx")
     assert status == 0, err
@@ -207,7 +215,7 @@ def test_ctrl_c_keeps_what_is_done(call_script, trained, photos, tmp_path, monke
     assert [row["path"] for row in written(tmp_path / "p")[0]] == [str(photos / "a.png")]
 
 
-def test_scores_do_not_depend_on_the_batch(call_script, trained, photos, tmp_path):
+def test_scores_do_not_depend_on_the_batch(call_script, trained_resnet, photos, tmp_path):
     for size in (1, 3, 64):
         flags = ["--output_dir", f"p{size}", "--batch_size", size]
         assert call_script("predict", photos, "--load_from", "r", *flags)[0] == 0
