@@ -149,8 +149,9 @@ GOOD = HEAD + "images/0_3_m.jpg,['sky'],train\n"
 def row(path="0_4_m.jpg", labels="['sky']", split="train"):
     """GOOD and one more row of these cells."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerow([path, labels, split])
-    return GOOD + file.getvalue()
+    cells = [cell.replace("\0", "\ue000") for cell in (path, labels, split)]
+    csv.writer(file, lineterminator="\n").writerow(cells)
+    return GOOD + file.getvalue().replace("\ue000", "\0")  # which Python 3.10's csv cannot write
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,8 @@ def row(path="0_4_m.jpg", labels="['sky']", split="train"):
         (row("images/0_3_m.jpg"), "line 3: .* no earlier line names, but found '0_3_m.jpg'; down"),
         (row("0_3_m.jpg"), "line 3: .* no earlier line names, but found '0_3_m.jpg'; download"),
         (row("images/"), "line 3: .* no earlier line names, but found ''; download"),
-        (row("a\0/1.jpg"), r"line 3: .* no earlier line names, but found 'a\\x00/1.jpg'"),
+        # Python 3.10's csv reads no NUL.
+        (row("a\0/1.jpg"), r"line 3: .*(but found 'a\\x00/1.jpg'|NUL); download"),
         (row("a\n1.jpg"), r"line 4: .* no earlier line names, but found 'a\\n1.jpg'"),
         (row(labels="['unicorn']"), "line 3: expected one of the 81 concepts .* 'unicorn'; downl"),
         (row(labels="['Sky']"), "line 3: expected one of the 81 concepts of .* found 'Sky'; down"),
@@ -187,7 +189,7 @@ def row(path="0_4_m.jpg", labels="['sky']", split="train"):
         (row(labels="[{[]}]"), "line 3: expected a list of labels such as"),
         (row(labels=f"[{'1' * 400} + 1j]"), "line 3: expected a list of labels such as"),
         (row(labels="9" * 5000), "line 3: expected a list of labels such as .* found '9{80}'; do"),
-        (row(labels="\0"), r"line 3: expected a list of labels such as .* found '\\x00'; downloa"),
+        (row(labels="\0"), r"line 3: .*(list of labels .* found '\\x00'|NUL); d"),
         (GOOD + "\"0_4_m.jpg\"x,['sky'],train\n", "line 3: ',' expected after '\"'; download"),
         (GOOD + "0_4_m.jpg,\"['sky'],train\n", "line 3: unexpected end of data; download"),
         (row(labels="x" * 140_000), "line 3: field larger than field limit"),
