@@ -148,8 +148,11 @@ def test_tabs_that_decide_at_the_same_time_end_up_with_both_decisions(tab, small
     for page, entry in ((tab, 0), (other, 2)):
         page.evaluate('e => document.querySelector(`[data-entry="${e}"]`).click()', entry)
     for page in (tab, other):
-        page.wait_for_function("""() => [0, 2].every((entry) => document
-            .querySelector(`[data-entry="${entry}"]`).getAttribute('aria-pressed') === 'false')""")
+        page.wait_for_function(
+            """() => [0, 2].every((entry) => document
+            .querySelector(`[data-entry="${entry}"]`).getAttribute('aria-pressed') === 'false')""",
+            polling=50,
+        )
 
 
 def test_another_tab_takes_decisions_over(tab, small_page_path):
