@@ -1,7 +1,7 @@
 # Every target makes .venv and installs what it needs, once.
 PYTHON ?= python3
 BIN := .venv/bin
-SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadgroup
+SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 
 .PHONY: demo test test-all check bench docs clean
 
