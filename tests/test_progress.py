@@ -14,7 +14,7 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(number, capsys):
         os.kill(os.getpid(), number)
         assert stop()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert "stopping after this step" in capsys.readouterr().err
+    assert "stopping after this step" in capfd.readouterr().err
 
 
 def test_a_second_ctrl_c_ends_at_once():

@@ -1,8 +1,8 @@
 """Long work as people see it: a bar on a terminal, lines in a file, and Ctrl-C that keeps it."""
 
 import contextlib
+import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,7 +26,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             distributed.exit_soon()
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nstopping after this step; another Ctrl-C ends at once", file=sys.stderr)
+        # Not by print: the signal may have come within one, which must not be entered twice.
+        os.write(2, b"\nstopping after this step; another Ctrl-C ends at once\n")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
