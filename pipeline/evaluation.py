@@ -8,12 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import (
-    EvaluationImages,
-    count_workers,
-    end_workers,
-    evaluation_loader,
-)
+from pipeline.data.loader import EvaluationImages, count_workers, end_workers, evaluation_loader
 from pipeline.data.transforms import evaluation_transform
 from pipeline.inference import predict_scores
 from pipeline.model.checkpoint import Checkpoint, check_flags, print_ignored, read_checkpoint
@@ -84,11 +79,7 @@ def load_trained(
         )
     settings, origins = resolve_settings(options, dataset, found)
     classifier = assemble(
-        model=model,
-        head=found.head,
-        num_heads=found.num_heads,
-        classes=found.classes,
-        **settings,
+        model=model, head=found.head, num_heads=found.num_heads, classes=found.classes, **settings
     )
     load_strictly(classifier, found.state, str(found.path))
     device = choose_device(options.device)

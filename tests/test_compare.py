@@ -610,14 +610,8 @@ def test_the_reference_is_the_best_known_method(methods, reference):
         (["--", "--ty\npo", "3"], "clean (main_BCE.py): unrecognized arguments: --ty po 3"),
         (["--", "--tau", "0.3"], "clean (main_BCE.py): unrecognized arguments: --tau 0.3"),
         (["--add", "a=main_CoNeS.py --mu 2"], "a (main_CoNeS.py): argument --mu: expected a"),
-        (
-            ["--add", "a=main_BCE.py --lr {rate}", "--rates", "0", "0.2"],
-            "a (main_BCE.py): arg",
-        ),
-        (
-            ["--add", "a=main_BCE.py --lr {rate}", "--rates", "0.2", "0"],
-            "a (main_BCE.py): arg",
-        ),
+        (["--add", "a=main_BCE.py --lr {rate}", "--rates", "0", "0.2"], "a (main_BCE.py): arg"),
+        (["--add", "a=main_BCE.py --lr {rate}", "--rates", "0.2", "0"], "a (main_BCE.py): arg"),
         (["--add", "a=main_real.py"], "a (main_real.py): argument --dataset: expected one"),
         (["--dataset", "coco"], "clean (main_BCE.py): --path_images is needed"),
         (["--dataset", "cocoa"], "clean (main_BCE.py): argument --dataset: expected one"),

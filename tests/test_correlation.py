@@ -135,8 +135,7 @@ def test_gamma_one_changes_nothing_and_gamma_zero_is_the_scaled_similarity():
     directions, ready = torch.rand(4, 6), torch.ones(4, dtype=torch.bool)
     torch.testing.assert_close(update_correlation(old, directions, ready, gamma=1.0), old)
     torch.testing.assert_close(
-        update_correlation(old, directions, ready, gamma=0.0),
-        scale_rows(directions @ directions.T),
+        update_correlation(old, directions, ready, gamma=0.0), scale_rows(directions @ directions.T)
     )
 
 

@@ -6,13 +6,7 @@ from pipeline.cones import released
 from pipeline.cones.method import Steps
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.method import Posterior
-from utils.options.choices import (
-    ABLATIONS,
-    FORMER_ABLATIONS,
-    LOSSES,
-    PREDICT_TRUTH,
-    RECIPES,
-)
+from utils.options.choices import ABLATIONS, FORMER_ABLATIONS, LOSSES, PREDICT_TRUTH, RECIPES
 from utils.options.command_line import parse_options
 
 CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]))

@@ -6,12 +6,7 @@ import os
 import pytest
 
 from utils.errors import UserError
-from utils.options.groups import (
-    DataOptions,
-    NoiseOptions,
-    check_data_options,
-    check_noise_options,
-)
+from utils.options.groups import DataOptions, NoiseOptions, check_data_options, check_noise_options
 from utils.options.table import OptionsParser, check_inputs, parse
 from utils.options.training import TrainingOptions
 

@@ -2,12 +2,7 @@ import numpy as np
 from PIL import Image
 
 from utils.metrics import average_precision
-from utils.plots import (
-    method_styles,
-    precision_recall_curves,
-    rate_curves,
-    training_curves,
-)
+from utils.plots import method_styles, precision_recall_curves, rate_curves, training_curves
 
 
 def drawn(history, path):

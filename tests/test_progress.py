@@ -7,7 +7,7 @@ from utils.progress import interruptible, progress_bar, report
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_noted_and_the_handlers_come_back(number, capsys):
+def test_the_first_signal_is_noted_and_the_handlers_come_back(number, capfd):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with interruptible() as stop:
         assert not stop()

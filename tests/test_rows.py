@@ -13,9 +13,7 @@ from pipeline.data.rows import CandidateRows
 from utils.errors import UserError
 
 DENSE = arrays(
-    np.uint8,
-    st.tuples(st.integers(1, 9), st.integers(1, 6)),
-    elements=st.integers(0, 1),
+    np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 6)), elements=st.integers(0, 1)
 )
 
 

@@ -225,10 +225,7 @@ def test_a_config_changed_by_hand_is_one_line(part, changes, named, call_script,
 
 
 def test_settings_that_nobody_knows_are_asked_for(call_script, tmp_path):
-    torch.save(
-        csra_form(assemble("resnet18", 64, "csra", 5, 1, 0.1, "none")),
-        tmp_path / "w.pth",
-    )
+    torch.save(csra_form(assemble("resnet18", 64, "csra", 5, 1, 0.1, "none")), tmp_path / "w.pth")
     (tmp_path / "l.csv").write_text("path,labels\n0.png,a")
     flags = ["--load_from", "w.pth", "--dataset", "files", "--labels", "l.csv"]
     for name, value in (("img_size", 64), ("normalize", "none"), ("lam", 0.1)):

@@ -69,11 +69,7 @@ def lists_of(root):
 
 def test_present_is_1_only_difficult_minus_1_absent_0_by_ascending_id(root):
     data = voc.load(root, "train")
-    expected = {
-        "000002": {"person": -1, "train": 1},
-        "000005": {},
-        "000007": {"cat": -1, "dog": 1},
-    }
+    expected = {"000002": {"person": -1, "train": 1}, "000005": {}, "000007": {"cat": -1, "dog": 1}}
     assert shown(data) == expected
     assert list(data.ids) == list(expected)
     assert data.targets.dtype == np.int8

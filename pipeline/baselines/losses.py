@@ -110,11 +110,7 @@ def asl_loss(
 
 
 def hill_loss(
-    logits: Tensor,
-    candidates: Tensor,
-    lamb: float = 1.5,
-    margin: float = 1.0,
-    gamma: float = 2.0,
+    logits: Tensor, candidates: Tensor, lamb: float = 1.5, margin: float = 1.0, gamma: float = 2.0
 ) -> Tensor:
     """Hill loss: a negative with a very high score is taken for a missing label and let be.
 

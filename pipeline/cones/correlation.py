@@ -82,10 +82,7 @@ def class_directions(
 
 
 def update_correlation(
-    correlation: torch.Tensor,
-    directions: torch.Tensor,
-    ready: torch.Tensor,
-    gamma: float = 0.99,
+    correlation: torch.Tensor, directions: torch.Tensor, ready: torch.Tensor, gamma: float = 0.99
 ) -> torch.Tensor:
     """Move the correlation of the ready classes towards the cosine of their directions.
 

@@ -19,10 +19,7 @@ MAPPED_BYTES = 2**30  # of a file, above which it is mapped to memory and not re
 
 
 def read_array(
-    path: str | Path,
-    kinds: str,
-    sides: int,
-    unpickle: Callable[[bytes], np.ndarray] | None = None,
+    path: str | Path, kinds: str, sides: int, unpickle: Callable[[bytes], np.ndarray] | None = None
 ) -> np.ndarray:
     """The array in an .npy file.
 

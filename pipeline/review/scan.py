@@ -9,12 +9,7 @@ import torch.nn.functional as F
 
 from pipeline.data.images import subset
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import (
-    EvaluationImages,
-    count_workers,
-    end_workers,
-    evaluation_loader,
-)
+from pipeline.data.loader import EvaluationImages, count_workers, end_workers, evaluation_loader
 from pipeline.data.transforms import evaluation_transform
 from pipeline.evaluation import Trained
 from pipeline.inference import score_images

@@ -15,13 +15,7 @@ from utils.options.groups import check_data_options
 from utils.options.kinds import Choice
 from utils.options.stored import resumed_options
 from utils.options.table import OptionsParser, check_inputs, flags_of
-from utils.options.training import (
-    ADDS_NOISE,
-    RECIPE,
-    SCRIPTS,
-    TrainingOptions,
-    defaults,
-)
+from utils.options.training import ADDS_NOISE, RECIPE, SCRIPTS, TrainingOptions, defaults
 
 
 def make_parser(script: str) -> OptionsParser:
