@@ -280,9 +280,15 @@ def scan_images(scan: "Scan", options: Options, run: RunToReview, folds: Path) -
     from pipeline.evaluation import load_trained
 
     if options.folds is not None:
+        from pipeline.data.training_data import find_verified
+        from pipeline.features import feature_folder
         from pipeline.review.folds import scan_folds  # the one part that trains
 
-        scan_folds(scan, run.options, run.candidates, options.folds, options, folds)
+        verified = find_verified(run.options, run.data)
+        store = feature_folder(run.options.cache, run.path)
+        scan_folds(
+            scan, run.options, run.candidates, options.folds, options, folds, verified, store
+        )
         return
     machine = {
         field.name: getattr(options, field.name) for field in dataclasses.fields(MachineOptions)

@@ -27,7 +27,7 @@ from utils.comparison.tables import format_difference, format_share, format_spre
 from utils.files import atomic_path
 from utils.options.choices import DATASETS, RECIPES
 from utils.options.table import default_of, describe_default, flags_of
-from utils.options.training import SCRIPTS, TrainingOptions
+from utils.options.training import FROZEN, NO_GPU, OWN_PHOTOS, SCRIPTS, TrainingOptions
 
 DOCS = Path(__file__).resolve().parent
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -142,7 +142,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
 
 def options_table() -> str:
     """Every flag of the training scripts, with its meaning, default and scripts."""
-    cases, rows = (*DATASETS, *RECIPES), []
+    cases, rows = (*DATASETS, *RECIPES, FROZEN, OWN_PHOTOS, NO_GPU), []
     for name, (field, flag) in flags_of(TrainingOptions).items():
         default = describe_default(default_of(field), flag, cases)
         default = re.sub("^default:? ", "", default).replace("<", "&lt;")

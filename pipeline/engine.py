@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.data.loader import EpochSampler, seed_of
+from pipeline.data.loader import EpochSampler, FeatureBatches, seed_of
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Classifier, Output
 from pipeline.optimisation import scale_learning_rate
@@ -84,7 +84,8 @@ class Training:
         epoch: the one being trained, from 1.
         step: batches of it done.
         totals: over these batches.
-        forward: the classifier as several processes train it; None where there is but one.
+        forward: what is trained of it, as several processes train it, or on features alone;
+            None: the classifier as it is.
     """
 
     classifier: Classifier
@@ -162,7 +163,8 @@ def train_step(
 
     Args:
         training: what is trained; learning rates are as they stand.
-        images: (B, 3, S, S) uint8, like the next on the device of training.
+        images: (B, 3, S, S) uint8, or features (B, D, H, W); like the next on the device of
+            training.
         index: (B,) int64, rows of the training set.
         batch: images in all processes, where there are several.
     """
@@ -170,7 +172,7 @@ def train_step(
     with autocast(t.device, t.amp_dtype):
         output = (t.forward or t.classifier)(images)
     processes = 1
-    if t.forward is not None:
+    if distributed.world_size() > 1:
         output, processes = GatheredOutput(output, batch), distributed.world_size()  # type: ignore
         index = distributed.all_gather(index, batch)
     losses = t.method.loss(output, t.rows.dense(index), index)
@@ -184,12 +186,13 @@ def train_step(
 
 def fit(
     training: Training,
-    train_loader: DataLoader,
+    train_loader: DataLoader | FeatureBatches,
     evaluate: Callable[[Stop], dict[str, Any]],
     run: RunFolder,
     total_epoch: int,
+    seconds: float = 0,
 ) -> None:
-    """Train to the end of `total_epoch`, storing every epoch in `run`.
+    """Train to the end of `total_epoch`, storing epochs in `run`.
 
     Args:
         training: where to start, and what is advanced.
@@ -198,11 +201,13 @@ def fit(
             whether to stop.
         run: the folder to store in.
         total_epoch: epochs in all.
+        seconds: least time between two stored epochs; the last is stored in any case.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the state was stored, in the middle of an epoch too.
         UserError: the loss is not finite.
     """
+    stored = time.monotonic()
     with interruptible() as stop:
         try:
             while training.epoch <= total_epoch:
@@ -210,14 +215,21 @@ def fit(
                 distributed.broadcast_buffers(training.classifier)
                 record = {"epoch": training.epoch} | means | evaluate(stop)
                 training.epoch, training.step = training.epoch + 1, 0
-                run.save_epoch(record, training.state_dict(), training.classifier.state_dict())
+                last = training.epoch > total_epoch
+                if last or distributed.broadcast(time.monotonic() - stored >= seconds):
+                    run.save_epoch(record, training.state_dict(), training.classifier.state_dict())
+                    stored = time.monotonic()
+                else:
+                    run.history.append(record)
                 print(describe(record, total_epoch), flush=True)
         except Interrupted:
             run.save_checkpoint(training.state_dict())
             raise
 
 
-def train_one_epoch(training: Training, loader: DataLoader, stop: Stop) -> dict[str, float]:
+def train_one_epoch(
+    training: Training, loader: DataLoader | FeatureBatches, stop: Stop
+) -> dict[str, float]:
     """Train one epoch, or the rest of one; returns its mean losses, learning rate and speed.
 
     Raises:

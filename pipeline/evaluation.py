@@ -8,11 +8,18 @@ import numpy as np
 import torch
 
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.loader import EvaluationImages, count_workers, end_workers, evaluation_loader
+from pipeline.data.loader import (
+    EvaluationImages,
+    FeaturesInOrder,
+    count_workers,
+    end_workers,
+    evaluation_loader,
+)
 from pipeline.data.transforms import evaluation_transform
+from pipeline.features import feature_folder, find_features
 from pipeline.inference import predict_scores
 from pipeline.model.checkpoint import Checkpoint, check_flags, print_ignored, read_checkpoint
-from pipeline.model.classifier import Classifier, assemble
+from pipeline.model.classifier import Classifier, FrozenClassifier, assemble
 from pipeline.model.weights import load_strictly
 from utils.errors import UserError
 from utils.machine import AMP_DTYPES, choose_device
@@ -79,7 +86,12 @@ def load_trained(
         )
     settings, origins = resolve_settings(options, dataset, found)
     classifier = assemble(
-        model=model, head=found.head, num_heads=found.num_heads, classes=found.classes, **settings
+        model=model,
+        head=found.head,
+        num_heads=found.num_heads,
+        classes=found.classes,
+        standardized=found.standardized,
+        **settings,
     )
     load_strictly(classifier, found.state, str(found.path))
     device = choose_device(options.device)
@@ -135,7 +147,23 @@ def resolve_settings(
 def score(
     trained: Trained, data: LabelledImages, workers: int | None = None, batch_size: int = 16
 ) -> np.ndarray:
-    """Logits (N, C) float32 of the images of `data`, in their order; a progress bar."""
+    """Logits (N, C) float32 of the images of `data`, in their order; a progress bar.
+
+    Those of a frozen trunk come from its features, where its run has kept them.
+    """
+    run, device = trained.checkpoint, trained.device
+    if run.options.get("freeze") and run.standardized:
+        features = find_features(
+            trained.classifier,
+            data,
+            feature_folder(run.options.get("cache"), run.path.parent),
+            img_size=trained.settings["img_size"],
+            pooled=run.head == "gap",
+            amp_dtype=trained.amp_dtype,
+        )
+        if features is not None:
+            frozen = FrozenClassifier(trained.classifier)
+            return predict_scores(frozen, FeaturesInOrder(features, range(len(data))), device)
     workers = count_workers(workers, data.images)
     images = EvaluationImages(data.images, evaluation_transform(trained.settings["img_size"]))
     loader = evaluation_loader(images, batch_size, workers, trained.device.type == "cuda")

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from torch.utils.data import Subset
 from pipeline.amp import choose_amp
 from pipeline.data import training_data
 from pipeline.data.cache import cache_images, shrink
+from pipeline.data.feature_store import Features
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import (
     EvaluationImages,
+    FeatureBatches,
+    FeaturesInOrder,
     TrainingImages,
     count_workers,
     end_workers,
@@ -29,13 +32,16 @@ from pipeline.data.loader import (
 from pipeline.data.registry import AUGMENTATION, load_data
 from pipeline.data.rows import CandidateRows
 from pipeline.data.transforms import evaluation_transform, train_transform, uncropped_side
+from pipeline.data.verified import Verified
 from pipeline.engine import Training, fit
+from pipeline.features import feature_folder, features_of
 from pipeline.inference import evaluate, evaluation_shard
-from pipeline.methods import make_method
+from pipeline.methods import make_method, needs_evidence
 from pipeline.model.checkpoint import check_flags, print_ignored, read_checkpoint
-from pipeline.model.classifier import Classifier, assemble
+from pipeline.model.classifier import Classifier, FrozenClassifier, assemble
 from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import make_optimizer, step_schedule
+from pipeline.posterior.soft_targets import Evidence
 from utils import distributed
 from utils.errors import LostProcess, UserError
 from utils.files import check_output_dir, claimed
@@ -45,6 +51,8 @@ from utils.options.stored import to_store
 from utils.options.training import TrainingOptions
 from utils.progress import Interrupted
 from utils.run_folder import CHECKPOINT, RunFolder, new_folder
+
+SECONDS_BETWEEN_SAVES = 5  # of a frozen trunk's epochs, which take less than storing them
 
 
 def train(options: TrainingOptions) -> None:
@@ -82,7 +90,8 @@ def load_and_train(options: TrainingOptions) -> RunFolder:
         path = training_data.candidate_path(options, train_data)
         candidates = training_data.load_candidates(options, train_data, path)
     options = dataclasses.replace(options, noise_file=None if path is None else str(path))
-    return train_on(options, train_data, test_data, candidates)
+    verified = training_data.find_verified(options, train_data)
+    return train_on(options, train_data, test_data, candidates, verified)
 
 
 def train_on(
@@ -90,12 +99,16 @@ def train_on(
     train_data: LabelledImages,
     test_data: LabelledImages,
     candidates: np.ndarray,
+    verified: Verified | None,
     again: str | None = None,
+    store: Path | None = None,
 ) -> RunFolder:
     """Train on data that are loaded, with device and workers resolved; the run's folder.
 
     Args:
         candidates: (N, C) uint8, of the training images.
+        verified: those of them whose labels are known.
+        store: the folder of features; None: `feature_folder`.
         again: what goes on with an interrupted run; None: the script's --resume.
     """
     images = min(options.batch_size, len(train_data))
@@ -104,17 +117,24 @@ def train_on(
             f"{distributed.world_size()} processes need as many images a step, but found {images}: "
             "raise --batch_size, or start fewer processes"
         )
-    options, training = make_training(options, candidates, images)
-    data = training_data.describe_data(train_data, test_data, candidates)
+    store = store or feature_folder(options.cache, Path(options.output_dir or "runs/run"))
+    options, training, features = make_training(
+        options, train_data, test_data, candidates, verified, images, store
+    )
+    data = training_data.describe_data(train_data, test_data, candidates, verified)
     with opened_run(options, training, data) as run:
         if again is None:
             place = shlex.quote(str(run.path))
             again = f"{distributed.launcher()} {options.script}.py --resume {place}"
         try:
+            trained: torch.nn.Module = training.classifier
+            if options.freeze:
+                trained = FrozenClassifier(training.classifier)
             if distributed.world_size() > 1:
-                training.forward = distributed.data_parallel(training.classifier, training.device)
+                trained = distributed.data_parallel(trained, training.device)
+            training.forward = trained
             with enough_values(options):
-                fit_assembled(options, training, run, train_data, test_data)
+                fit_assembled(options, training, run, train_data, test_data, features)
         except Interrupted:
             if distributed.rank() > 0:
                 sys.exit(1)  # the first says it
@@ -134,14 +154,25 @@ def train_on(
 
 
 def make_training(
-    options: TrainingOptions, candidates: np.ndarray, images: int
-) -> tuple[TrainingOptions, Training]:
+    options: TrainingOptions,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    candidates: np.ndarray,
+    verified: Verified | None,
+    images: int,
+    store: Path,
+) -> tuple[TrainingOptions, Training, Sequence[Features]]:
     """Build what is trained, and choose --amp auto.
 
     Args:
         options: with device resolved.
-        candidates: (N, C) uint8, of the training images.
+        candidates: (N, C) uint8, of the training images, as found.
+        verified: images whose labels are known.
         images: of a step, in all processes.
+        store: the folder of features.
+
+    Returns:
+        options, training, and the features of training and test images, where the trunk is frozen.
     """
     device, classes = own_device(options.device), candidates.shape[1]
     torch.manual_seed(options.seed)
@@ -149,17 +180,37 @@ def make_training(
         classifier = build_classifier(options, classes)
     # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if options.amp == "auto":
+    if options.amp == "auto" and options.freeze:  # features are kept in half precision
+        options = dataclasses.replace(options, amp="off" if device.type == "cpu" else "fp16")
+    elif options.amp == "auto":
         share = len(distributed.shard(images))
         with enough_values(options):
             amp = choose_amp(classifier, share, options.img_size, classes, device)
         options = dataclasses.replace(options, amp=amp)
     if options.sync_bn and distributed.world_size() > 1:
         classifier = convert_sync_batchnorm(classifier)
+    features: Sequence[Features] = ()
+    begun = options.resume is not None and (Path(options.resume) / CHECKPOINT).exists()
+    evidence = None
+    if options.freeze:
+        classifier.trunk.requires_grad_(False)
+        pooled = options.head == "gap"
+        features = [
+            extract(options, classifier, each, pooled, store) for each in (train_data, test_data)
+        ]
+    if (needs_evidence(options) or options.freeze) and not begun:
+        own = features[0] if features else extract(options, classifier, train_data, True, store)
+        means = own.pooled().to(device)
+        standardization = classifier.head.standardization
+        if options.freeze and options.load_from is None and standardization is not None:
+            deviation, mean = torch.std_mean(means, dim=0, correction=0)
+            standardization.fit(mean, deviation)
+        evidence = Evidence(means, candidates, verified)
+    candidates = training_data.shown(candidates, verified)
     rows = CandidateRows.from_dense(candidates).to(device)
-    return options, Training(
+    training = Training(
         classifier=classifier,
-        method=make_method(rows, classifier.trunk.feature_dim, options),
+        method=make_method(rows, classifier.trunk.feature_dim, options, evidence),
         optimizer=make_optimizer(
             classifier, options.lr, options.lr_head, options.momentum, options.w_d
         ),
@@ -170,6 +221,27 @@ def make_training(
         seed=options.seed,
         print_freq=options.print_freq,
     )
+    return options, training, features
+
+
+def extract(
+    options: TrainingOptions,
+    classifier: Classifier,
+    data: LabelledImages,
+    pooled: bool,
+    store: Path,
+) -> Features:
+    """Features of a split, from `store` or put there."""
+    return features_of(
+        classifier,
+        data,
+        store,
+        img_size=options.img_size,
+        pooled=pooled,
+        amp_dtype=AMP_DTYPES[options.amp],
+        workers=options.workers,
+        batch_size=options.batch_size,
+    )
 
 
 def fit_assembled(
@@ -178,9 +250,24 @@ def fit_assembled(
     run: RunFolder,
     train_data: LabelledImages,
     test_data: LabelledImages,
+    features: Sequence[Features],
 ) -> None:
     """Load, augment and train, from where `training` stands to the last epoch."""
     print_start(options, training, run, train_data, test_data)
+    device, amp_dtype, on_gpu = training.device, training.amp_dtype, training.device.type == "cuda"
+    if features:
+        of_features = FeatureBatches(features[0], options.batch_size, options.seed)
+        in_order = FeaturesInOrder(features[1], evaluation_shard(len(test_data)))
+        frozen = FrozenClassifier(training.classifier)
+        fit(
+            training,
+            of_features,
+            lambda stop: evaluate(frozen, in_order, test_data.targets, device, amp_dtype, stop),
+            run,
+            options.total_epoch,
+            SECONDS_BETWEEN_SAVES,
+        )
+        return
     augmentation = AUGMENTATION.get(options.dataset, {})
     if options.cache is not None:
         side = uncropped_side(options.img_size, **augmentation)
@@ -196,7 +283,6 @@ def fit_assembled(
     )
     resized = EvaluationImages(test_data.images, evaluation_transform(options.img_size))
     mine = Subset(resized, evaluation_shard(len(resized)))
-    device, amp_dtype, on_gpu = training.device, training.amp_dtype, training.device.type == "cuda"
     batches = train_loader(augmented, options.batch_size, options.workers, on_gpu)
     test_batches = evaluation_loader(mine, options.batch_size, options.workers, on_gpu)
     try:
@@ -250,6 +336,9 @@ def enough_values(options: TrainingOptions) -> Iterator[None]:
 
 def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
     """Trunk and head with their starting weights."""
+    checkpoint = Path(options.resume or ".") / CHECKPOINT
+    begun = checkpoint if options.resume is not None and checkpoint.exists() else None
+    stored = None if options.load_from is None or begun else read_checkpoint(options.load_from)
     classifier = assemble(
         model=options.model,
         img_size=options.img_size,
@@ -258,12 +347,17 @@ def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
         num_heads=options.num_heads,
         lam=options.lam,
         normalize=options.normalize,
+        standardized=options.freeze if stored is None else options.freeze or stored.standardized,
     )
-    if options.resume is not None and (Path(options.resume) / CHECKPOINT).exists():
+    if begun:
+        if options.freeze:  # features come before the checkpoint
+            load_strictly(classifier, read_checkpoint(begun).state, str(begun))
         return classifier  # the checkpoint replaces all weights
-    if options.load_from is not None:
-        stored = read_checkpoint(options.load_from)
+    if stored is not None:
         print_ignored(stored)
+        if options.freeze and not stored.standardized:
+            own = classifier.head.state_dict(prefix="head.").items()
+            stored.state.update({k: v for k, v in own if "standardization" in k})
         # lam and, under gap, the number of heads are in no weights: the flags say them.
         check_flags(
             stored,

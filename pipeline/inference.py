@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.model.classifier import Classifier, Output
+from pipeline.data.loader import FeaturesInOrder
+from pipeline.model.classifier import Classifier, FrozenClassifier, Output
 from utils import distributed
 from utils.errors import UserError
 from utils.machine import autocast
@@ -32,7 +33,7 @@ class Scored(NamedTuple):
 
 @torch.inference_mode()
 def score_images(
-    classifier: Classifier,
+    classifier: Classifier | FrozenClassifier,
     batches: Iterable[torch.Tensor],
     device: torch.device,
     amp_dtype: torch.dtype | None,
@@ -43,7 +44,7 @@ def score_images(
 
     Args:
         classifier: on `device`.
-        batches: images (B, 3, S, S) uint8, in any number.
+        batches: images (B, 3, S, S) uint8, or features of a frozen trunk, in any number.
         device: of the passes.
         amp_dtype: of autocast; None is full precision.
 
@@ -89,8 +90,8 @@ def rebatch(batches: Iterable[torch.Tensor], size: int) -> Iterator[torch.Tensor
 
 
 def predict_scores(
-    classifier: Classifier,
-    loader: DataLoader,
+    classifier: Classifier | FrozenClassifier,
+    loader: DataLoader | FeaturesInOrder,
     device: torch.device,
     amp_dtype: torch.dtype | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -112,8 +113,8 @@ def predict_scores(
 
 
 def evaluate(
-    classifier: Classifier,
-    loader: DataLoader,
+    classifier: Classifier | FrozenClassifier,
+    loader: DataLoader | FeaturesInOrder,
     targets: np.ndarray,
     device: torch.device,
     amp_dtype: torch.dtype | None = None,
@@ -122,7 +123,7 @@ def evaluate(
     """Metrics of `classifier` on the test images.
 
     Args:
-        loader: of the images in this process's `evaluation_shard`.
+        loader: of the images, or their features, in this process's `evaluation_shard`.
         targets: (N, C) in {1, 0, -1}, of all of them.
 
     Returns:

@@ -23,10 +23,11 @@ from pipeline.cones.method import CoNeS, Steps
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
 from pipeline.posterior.method import Posterior
+from pipeline.posterior.soft_targets import Evidence, SoftTargets, make_targets
 from utils.options.training import TrainingOptions
 
 Tensor = torch.Tensor
-Maker = Callable[[CandidateRows, int, TrainingOptions], "Method"]
+Maker = Callable[[CandidateRows, int, TrainingOptions, Evidence | None], "Method"]
 
 
 class Method(Protocol):
@@ -45,18 +46,32 @@ class Method(Protocol):
         """Take up a stored state."""
 
 
-def make_method(rows: CandidateRows, feature_dim: int, options: TrainingOptions) -> Method:
+def make_method(
+    rows: CandidateRows,
+    feature_dim: int,
+    options: TrainingOptions,
+    evidence: Evidence | None = None,
+) -> Method:
     """The method that `options.method` names.
 
     Args:
         rows: the candidates, on the device of training.
         feature_dim: D, channels of the trunk's feature map.
         options: of the training.
+        evidence: of the images, where `needs_evidence`; None: a checkpoint will bring what is
+            made of it.
     """
-    return METHODS[options.method](rows, feature_dim, options)
+    return METHODS[options.method](rows, feature_dim, options, evidence)
 
 
-def make_cones(rows: CandidateRows, feature_dim: int, options: TrainingOptions) -> Method:
+def needs_evidence(options: TrainingOptions) -> bool:
+    """Tell whether the method looks at the images' features before training."""
+    return options.method == "posterior" and options.targets == "neighbours"
+
+
+def make_cones(
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence | None
+) -> Method:
     """CoNeS as published or as released, with single steps as released where asked for."""
     steps = {part: getattr(released.STEPS, part) for part in options.ablate or ()}
     return CoNeS(
@@ -72,23 +87,46 @@ def make_cones(rows: CandidateRows, feature_dim: int, options: TrainingOptions) 
     )
 
 
-def make_posterior(rows: CandidateRows, feature_dim: int, options: TrainingOptions) -> Method:
+def make_posterior(
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence | None
+) -> Method:
     """The recipe posterior; prints the noise rate."""
-    method = Posterior(rows, options.noise_rate, without=options.ablate or ())
-    low, high = method.rates.min().item(), method.rates.max().item()
-    source = "estimated from the candidates" if options.noise_rate is None else "given"
-    print(f"noise rate, {source}: {low:.3f} to {high:.3f} by class", flush=True)
-    return method
+    parts = options.ablate or ()
+    if not needs_evidence(options):
+        method = Posterior(rows, options.noise_rate, without=parts)
+        print_rates(method.rates, "the candidates", options)
+        return method
+    if evidence is None:
+        return SoftTargets(rows)
+    nonempty = "nonempty" not in parts
+    targets, rates = make_targets(evidence, options.noise_rate, nonempty, options.seed)
+    print_rates(rates, "the neighbours", options)
+    if evidence.verified is not None:
+        print(f"verified    {len(evidence.verified.rows)} images say how likely the others' are")
+    return SoftTargets(rows, targets)
+
+
+def print_rates(rates: Tensor, source: str, options: TrainingOptions) -> None:
+    low, high = rates.min().item(), rates.max().item()
+    how = f"estimated from {source}" if options.noise_rate is None else "given"
+    print(f"noise rate, {how}: {low:.3f} to {high:.3f} by class", flush=True)
 
 
 def stateless(function: Callable[[Tensor, Tensor], Tensor]) -> Maker:
     """A loss of logits and candidates."""
-    return lambda rows, feature_dim, options: Stateless(function)
+    return lambda rows, feature_dim, options, evidence: Stateless(function)
 
 
 def scheduled(function: Callable[[Tensor, Tensor, int], Tensor]) -> Maker:
     """A loss of logits, candidates and the epoch."""
-    return lambda rows, feature_dim, options: Scheduled(function)
+    return lambda rows, feature_dim, options, evidence: Scheduled(function)
+
+
+def make_forward(
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence | None
+) -> Method:
+    """Forward-corrected BCE."""
+    return ForwardBCE(rows, options.noise_rate)
 
 
 STEPS = {"paper": Steps(), "released": released.STEPS}
@@ -97,7 +135,7 @@ METHODS: dict[str, Maker] = {
     "released": make_cones,
     "posterior": make_posterior,
     "bce": stateless(bce_loss),
-    "bce-forward": lambda rows, feature_dim, options: ForwardBCE(rows, options.noise_rate),
+    "bce-forward": make_forward,
     "focal": stateless(focal_loss),
     "asl": stateless(asl_loss),
     "hill": stateless(hill_loss),

@@ -11,15 +11,25 @@ from pipeline.model.classifier import Classifier
 def parameter_groups(classifier: Classifier, lr: float, lr_head: float) -> list[dict[str, Any]]:
     """Trunk and head with their full learning rates, as "base_lr", from the modules themselves.
 
+    A trunk that is frozen, none of whose parameters takes gradients, is left out; then a bias of
+    the head has a group of its own without weight decay.
+
     Raises:
         ValueError: a group has no parameters, which would silently train nothing.
     """
-    groups = []
+    groups: list[dict[str, Any]] = []
     for part, rate in [(classifier.trunk, lr), (classifier.head, lr_head)]:
         parameters = list(part.parameters())
         if not parameters:
             raise ValueError(f"Expected parameters in {type(part).__name__}, but got none")
-        groups.append({"params": parameters, "lr": rate, "base_lr": rate})
+        if any(parameter.requires_grad for parameter in parameters):
+            groups.append({"params": parameters, "lr": rate, "base_lr": rate})
+    if len(groups) == 1:  # its decay is strong, and would draw all classes to a frequency of 1/2
+        biases = [each for each in groups[0]["params"] if each.dim() == 1]
+        weights = [each for each in groups[0]["params"] if each.dim() > 1]
+        groups[0]["params"] = weights
+        if biases:
+            groups.append(groups[0] | {"params": biases, "weight_decay": 0.0})
     return groups
 
 
@@ -32,7 +42,7 @@ def make_optimizer(
     if momentum:
         # The fused form leaves its buffers uninitialised where the first step of fp16 overflows,
         # which most do.
-        for parameter in classifier.parameters():
+        for parameter in (each for group in groups for each in group["params"]):
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 

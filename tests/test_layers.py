@@ -18,7 +18,7 @@ ROOMS = [
     "pipeline.posterior",
     "pipeline.baselines",
     "pipeline.methods",
-    "pipeline.inference pipeline.evaluation pipeline.prediction pipeline.export",
+    "pipeline.inference pipeline.features pipeline.evaluation pipeline.prediction pipeline.export",
     "pipeline.optimisation pipeline.engine pipeline.amp pipeline.experiment",
     "pipeline.review",
 ]

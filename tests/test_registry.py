@@ -129,7 +129,8 @@ def test_own_images_keep_their_labels_unless_noise_is_asked_for(call_script, pho
 
 
 def test_a_cache_of_small_photos_changes_nothing(call_script, photos, tmp_path):
-    flags = [*write_csv(tmp_path, photos), *SMALL, "--img_size", "40", "--output_dir"]
+    flags = [*write_csv(tmp_path, photos), *SMALL, "--img_size", "40", "--no-freeze"]
+    flags += ["--recipe", "paper", "--output_dir"]
     call_script("main_real", *flags, "plain")
     status, _, err = call_script("main_real", *flags, "cached", "--cache", "cache")
     assert status == 0, err

@@ -251,7 +251,7 @@ def test_folds_judge_images_by_models_that_did_not_see_them(
 def test_what_cannot_be_reviewed_is_said_in_a_line(flags, message, call_script, trained, tmp_path):
     status, _, err = call_script("review", *flags.split())
     assert (status, message in err, err.count("error: ")) == (1, True, 1), err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["p", "r"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "p", "r"]
     assert (tmp_path / "p" / "labels.csv").read_text().startswith("path,labels,")
 
 

@@ -76,12 +76,14 @@ class Instances(NamedTuple):
     """The content of a COCO annotation file: N images, ascending by id, and C classes.
 
     images: its entries of them. classes: names, by category id. targets: (N, C) int8 in {0, 1}.
+    category_ids: of the classes.
     """
 
     images: list[dict[str, Any]]
     file_names: list[str]
     classes: list[str]
     targets: np.ndarray
+    category_ids: list[int]
 
 
 def read_instances(path: Path, every_image: bool = False) -> Instances:
@@ -131,4 +133,4 @@ def index_instances(path: Path, every_image: bool) -> Instances:
     images = [content.imgs[image] for image in image_ids.tolist()]
     file_names = [str(image["file_name"]) for image in images]
     classes = [str(content.cats[category]["name"]) for category in category_ids.tolist()]
-    return Instances(images, file_names, classes, targets)
+    return Instances(images, file_names, classes, targets, category_ids.tolist())

@@ -53,6 +53,7 @@ def open_images(
     *,
     ids: Sequence[str] | None = None,
     true_targets: np.ndarray | None = None,
+    verified: np.ndarray | None = None,
     allow_missing: bool = False,
 ) -> LabelledImages:
     """A split of image files, all of which exist.
@@ -60,7 +61,7 @@ def open_images(
     Args:
         folder: that the names start from.
         names: N file names.
-        classes, targets, true_targets: as in `LabelledImages`.
+        classes, targets, true_targets, verified: as in `LabelledImages`.
         ids: N ids; the names where not given.
         allow_missing: leave out the images without a file, and say on stderr how many.
 
@@ -84,10 +85,17 @@ def open_images(
         ids = None if ids is None else [ids[row] for row in rows]
         targets = targets[there]
         true_targets = None if true_targets is None else true_targets[there]
+        verified = None if verified is None else verified[there]
     stored = Texts(names)
     images = ImageFiles(folder, stored)
     return LabelledImages(
-        images, classes, targets, stored if ids is None else Texts(ids), true_targets, missing
+        images,
+        classes,
+        targets,
+        stored if ids is None else Texts(ids),
+        true_targets,
+        missing,
+        verified,
     )
 
 
@@ -106,6 +114,7 @@ def subset(data: LabelledImages, rows: np.ndarray) -> LabelledImages:
         data.targets[rows],
         chosen(data.ids),
         None if data.true_targets is None else data.true_targets[rows],
+        verified=None if data.verified is None else data.verified[rows],
     )
 
 

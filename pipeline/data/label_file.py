@@ -1,16 +1,19 @@
 """Your own images, listed with their labels in one file.
 
-CSV with a header, its columns in any order; split and true_labels may be left out:
+CSV with a header, its columns in any order; split, true_labels and verified may be left out:
 
-    path,labels,split,true_labels
-    beach/001.jpg,sea|sand|dog,train,sea|sand
-    beach/002.jpg,sky,test,sky
+    path,labels,split,true_labels,verified
+    beach/001.jpg,sea|sand|dog,train,sea|sand,yes
+    beach/002.jpg,sky,test,sky,
 
-JSON lines, an object a line: {"path": "beach/001.jpg", "labels": ["sea", "sand"]}, with "split"
-and "true_labels" likewise. Or a COCO annotation file, whose images may have a "split".
+JSON lines, an object a line: {"path": "beach/001.jpg", "labels": ["sea", "sand"]}, with "split",
+"true_labels" and "verified" likewise. Or a COCO annotation file, whose images may have a "split".
 
 labels are as found, with whatever noise they have. true_labels are the truth where somebody
-knows it: a test image is judged by them. split is train or test, which val and valid mean too;
+knows it: a test image is judged by them. verified is yes where training may take them for known:
+of a training image that somebody has checked label by label. In a COCO file such an image has
+"verified": true, its annotations are the truth, and "candidates" lists the ids of the categories
+that it had as found. split is train or test, which val and valid mean too;
 images without one are divided, label by label in proportion, by the seed.
 
 An empty cell of split or true_labels is as good as none; a lone | says that no label is true, as
@@ -40,17 +43,28 @@ EXPECTED = {
     "labels": "a list of texts",
     "split": "train or test, or left out",
     "true_labels": "a list of texts, or left out",
+    "verified": "yes or no, or left out",
+}
+YES_OR_NO = {
+    "yes": True,
+    "true": True,
+    "1": True,
+    "no": False,
+    "false": False,
+    "0": False,
+    "": False,
 }
 
 
 class Row(NamedTuple):
-    """One image: where it is listed, its path, labels, split, and true labels if given."""
+    """One image: where it is listed, its path, labels, split, true labels if given, verified."""
 
     where: str
     path: str
     labels: list[str]
     split: str = ""
     true_labels: list[str] | None = None
+    verified: str = ""
 
 
 class Table(NamedTuple):
@@ -58,7 +72,7 @@ class Table(NamedTuple):
 
     paths: N file names. classes: C names. targets: (N, C) int8 in {0, 1}. splits: (N,) int8, 0
     train, 1 test, -1 not given. true_targets: (N, C) int8, -1 throughout
-    a row that does not give its truth; None where no row does.
+    a row that does not give its truth; None where no row does. verified: (N,) bool.
     """
 
     paths: list[str]
@@ -66,6 +80,7 @@ class Table(NamedTuple):
     targets: np.ndarray
     splits: np.ndarray
     true_targets: np.ndarray | None
+    verified: np.ndarray
 
 
 def load(
@@ -116,6 +131,7 @@ def load(
             table.classes,
             targets,
             true_targets=true_targets,
+            verified=table.verified[rows] if name == "train" and table.verified.any() else None,
             allow_missing=allow_missing,
         )
     return splits
@@ -176,10 +192,10 @@ def read_csv(path: Path) -> Iterator[Row]:
     """Rows of a CSV file; labels are joined by |."""
     lines = read_cells(path)
     header = [name.strip() for name in next(lines, ("", []))[1]]
-    unknown = set(header) - set(EXPECTED)
+    unknown, optional = set(header) - set(EXPECTED), list(EXPECTED)[2:]
     if not {"path", "labels"} <= set(header) or unknown or len(set(header)) < len(header):
         raise UserError(
-            f"{path} must begin with the columns path,labels and may have split,true_labels, "
+            f"{path} must begin with the columns path,labels and may have {','.join(optional)}, "
             f"but begins with {','.join(header)[:100]!r}"
         )
     for where, cells in lines:
@@ -198,6 +214,7 @@ def read_csv(path: Path) -> Iterator[Row]:
             row["labels"].split("|"),
             row.get("split", ""),
             true_labels.split("|") if true_labels.strip() else None,
+            row.get("verified", ""),
         )
 
 
@@ -241,6 +258,8 @@ def read_json_lines(path: Path) -> Iterator[Row]:
                     raise UserError(
                         f"{where}: expected {', '.join(EXPECTED)}, but found {name[:80]!r}"
                     )
+                if name == "verified" and isinstance(value, bool):
+                    found[name] = value = "yes" if value else "no"
                 is_text = isinstance(value, str)
                 if name.endswith("labels"):
                     is_text = isinstance(value, list) and all(isinstance(v, str) for v in value)
@@ -256,7 +275,7 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
     """Gather `rows`, in arrays from the start: a million of them fit beside a model."""
     columns = {} if classes is None else {name: column for column, name in enumerate(classes)}
     paths: dict[str, None] = {}
-    splits, judged = array("b"), array("i")
+    splits, judged, verified = array("b"), array("i"), array("b")
     pairs = {"labels": (array("i"), array("i")), "true_labels": (array("i"), array("i"))}
 
     def add(kind: str, row: int, names: Sequence[str], where: str) -> None:
@@ -287,6 +306,16 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
         if split.lower() not in SPLIT_NAMES:
             raise UserError(f"{row.where}: expected split train or test, but found {split[:80]!r}")
         splits.append(SPLIT_NAMES[split.lower()])
+        if row.verified.strip().lower() not in YES_OR_NO:
+            raise UserError(
+                f"{row.where}: expected verified to be yes or no, but found {row.verified[:80]!r}"
+            )
+        verified.append(YES_OR_NO[row.verified.strip().lower()])
+        if verified[-1] and row.true_labels is None:
+            raise UserError(
+                f"{row.where}: expected the true_labels of a verified image (| if none is true), "
+                "but found none"
+            )
         add("labels", number, row.labels, row.where)
         if row.true_labels is not None:
             judged.append(number)
@@ -305,7 +334,8 @@ def fill_table(path: Path, rows: Iterator[Row], classes: list[str] | None) -> Ta
         if matrix is not None:
             row_numbers, column_numbers = map(np.asarray, pairs[kind])
             matrix[row_numbers, order[column_numbers]] = 1
-    return Table(list(paths), names, targets, np.array(splits, np.int8), true_targets)
+    known = np.array(verified, bool)
+    return Table(list(paths), names, targets, np.array(splits, np.int8), true_targets, known)
 
 
 def normalised(path: str) -> str:
@@ -336,16 +366,28 @@ def read_coco(path: Path, classes: list[str] | None) -> Table:
         raise UserError(
             f"{path} must give every category a name of its own, but has {wrong[0][:80]!r}"
         )
-    rows = (
-        Row(
-            f"{path}, image {image['id']}",
-            file_name,
-            [names[column] for column in np.flatnonzero(targets).tolist()],
-            str(image.get("split", "")),
-        )
-        for image, file_name, targets in zip(content.images, content.file_names, content.targets)
-    )
-    return fill_table(path, rows, names if classes is None else classes)
+    columns = {identity: column for column, identity in enumerate(content.category_ids)}
+
+    def rows() -> Iterator[Row]:
+        for image, file_name, targets in zip(content.images, content.file_names, content.targets):
+            where = f"{path}, image {image['id']}"
+            annotated = [names[column] for column in np.flatnonzero(targets).tolist()]
+            row = Row(where, file_name, annotated, str(image.get("split", "")))
+            if "candidates" in image:
+                found = image["candidates"]
+                if not isinstance(found, list) or not all(
+                    isinstance(each, int) and each in columns for each in found
+                ):
+                    raise UserError(
+                        f"{where}: expected candidates to be a list of ids of categories, but "
+                        f"found {reprlib.repr(found)}"
+                    )
+                row = row._replace(labels=[names[columns[each]] for each in found])
+            if "candidates" in image or image.get("verified") is True:
+                row = row._replace(true_labels=annotated)
+            yield row._replace(verified=str(image.get("verified", "")))
+
+    return fill_table(path, rows(), names if classes is None else classes)
 
 
 def stratified_split(targets: np.ndarray, share: float, seed: int) -> np.ndarray:

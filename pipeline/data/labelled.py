@@ -54,6 +54,8 @@ class LabelledImages:
         ids: N unique texts; what candidate files are aligned by.
         true_targets: (N, C) int8 in {0, 1}, the truth behind labels whose noise is as found,
             where somebody knows it, and -1 where nobody does; training does not look at it.
+        verified: (N,) bool: where somebody has checked every label, so that training may take
+            `true_targets` for known; None where there are none.
         missing: names of the listed images that were left out, having no file.
     """
 
@@ -63,6 +65,7 @@ class LabelledImages:
     ids: Sequence[str]
     true_targets: np.ndarray | None = None
     missing: tuple[str, ...] = ()
+    verified: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from pipeline.data.feature_store import Features
 from utils import distributed
 
 
@@ -85,6 +86,38 @@ class EpochSampler(Sampler):
             mine = distributed.shard(self.images_in(batch))
             chosen = order[batch * self.batch_size :][mine.start : mine.stop]
             yield [(self.epoch, int(index)) for index in chosen]
+
+
+class FeatureBatches:
+    """Shuffled batches of features: (B, D, H, W) float16, index (B,) int64.
+
+    Attributes:
+        batch_sampler: chooses the epoch.
+    """
+
+    def __init__(self, features: Features, batch_size: int, seed: int) -> None:
+        self.features = features
+        self.batch_sampler = EpochSampler(len(features), batch_size, seed)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for keys in self.batch_sampler:
+            index = [row for _, row in keys]
+            yield self.features.take(index), torch.tensor(index)
+
+
+class FeaturesInOrder:
+    """Batches (B, D, H, W) float16 of some features.
+
+    Attributes:
+        dataset: their rows.
+    """
+
+    def __init__(self, features: Features, rows: range) -> None:
+        self.features, self.dataset = features, rows
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for first in range(0, len(self.dataset), 256):
+            yield self.features.take(self.dataset[first : first + 256])
 
 
 def train_loader(

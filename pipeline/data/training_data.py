@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.data import candidates as candidate_files
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
+from pipeline.data.verified import Verified
 from utils.errors import UserError
 from utils.options.choices import FOUND_DATASETS
 from utils.options.training import TrainingOptions
@@ -37,6 +38,55 @@ def load_candidates(
     if path is None:
         return uniform_noise(data.targets, rate or 0.0, seed)
     return candidate_files.load_or_make(path, data, dataset=options.dataset, rate=rate, seed=seed)
+
+
+def find_verified(options: TrainingOptions, data: LabelledImages) -> Verified | None:
+    """The training images whose labels the training may know; None where there are none.
+
+    Args:
+        options: verified and seed of them count.
+        data: the training split.
+
+    Raises:
+        UserError: the truth of so many is not known.
+    """
+    if options.verified is None:
+        if data.verified is None or data.true_targets is None:
+            return None
+        rows = np.flatnonzero(data.verified)
+        return Verified(rows, (data.true_targets[rows] == 1).astype(np.uint8))
+    if options.adds_noise and not noise_was_added(options):
+        return None  # all labels are known
+    truth = truth_of(options, data)
+    known = np.arange(0) if truth is None else np.flatnonzero(knows(data, truth))
+    share = isinstance(options.verified, float)
+    count = round(options.verified * len(data)) if share else int(options.verified)
+    if count > len(known):
+        raise UserError(
+            f"--verified {options.verified} asks for {count} training images whose true labels are "
+            f"known, but there are {len(known)}: give fewer, or true_labels in --labels"
+        )
+    if not count:
+        return None
+    order = np.random.default_rng([options.seed, 2]).permutation(len(known))
+    rows = np.sort(known[order[:count]])
+    return Verified(rows, (truth[rows] == 1).astype(np.uint8)) if truth is not None else None
+
+
+def knows(data: LabelledImages, truth: np.ndarray) -> np.ndarray:
+    """(N,) bool: which images' true labels are known; a difficult label of VOC counts as known."""
+    if data.true_targets is None:
+        return np.ones(len(truth), bool)
+    return np.asarray((truth >= 0).all(axis=1))
+
+
+def shown(candidates: np.ndarray, verified: Verified | None) -> np.ndarray:
+    """Candidates (N, C) with those of verified images replaced by their truth."""
+    if verified is None:
+        return candidates
+    result = candidates.copy()
+    result[verified.rows] = verified.truth
+    return result
 
 
 def check_candidate_file(options: TrainingOptions, trained: str | Path) -> None:
@@ -73,7 +123,8 @@ def candidates_of_run(
     """
     check_candidate_file(options, trained)
     candidates = load_candidates(options, train, candidate_path(options, train))
-    if describe_data(train, test, candidates)["fingerprint"] != fingerprint:
+    verified = find_verified(options, train)
+    if describe_data(train, test, candidates, verified)["fingerprint"] != fingerprint:
         raise UserError(
             f"data or candidates are not those that {trained} was trained on: bring back the "
             "images, labels and candidates it was started with"
@@ -81,14 +132,22 @@ def candidates_of_run(
     return candidates
 
 
-def describe_data(train: LabelledImages, test: LabelledImages, candidates: np.ndarray) -> dict:
+def describe_data(
+    train: LabelledImages,
+    test: LabelledImages,
+    candidates: np.ndarray,
+    verified: Verified | None = None,
+) -> dict:
     """Counts and a fingerprint that changes with any image's id, label or candidate."""
     digest = hashlib.sha256("\n".join(train.classes).encode())
     for split in (train, test):
         digest.update(candidate_files.ids_sha256(split.ids).encode())
         digest.update(np.ascontiguousarray(split.targets).data)
     digest.update(np.ascontiguousarray(candidates).data)
-    return {
+    if verified is not None:
+        digest.update(verified.rows.tobytes() + verified.truth.tobytes())
+    counts = {} if verified is None else {"verified": len(verified.rows)}
+    return counts | {
         "fingerprint": digest.hexdigest(),
         "train_images": len(train),
         "test_images": len(test),

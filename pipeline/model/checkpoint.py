@@ -61,6 +61,11 @@ class Checkpoint(NamedTuple):
     options: dict[str, Any]
     data: dict[str, Any]
 
+    @property
+    def standardized(self) -> bool:
+        """Tell whether the head standardises its features, as that of a frozen trunk does."""
+        return "head.standardization.mean" in self.state
+
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a run's folder or a weight file, and recognise what is in it.

@@ -52,15 +52,45 @@ class Classifier(nn.Module):
 
     def forward(self, images: torch.Tensor) -> Output:
         """Classify images (B, 3, S, S), uint8 in 0..255."""
-        features = self.trunk((images / 255 - self.mean) / self.std)
-        # The head costs nothing beside the trunk, and scores of low precision tie.
-        with torch.autocast(images.device.type, enabled=False):
-            logits, cams = self.head(features.float())
-        return Output(logits, features, cams)
+        return classify(self.head, self.features(images))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Feature map (B, D, H, W) of images (B, 3, S, S), uint8 in 0..255."""
+        return self.trunk((images / 255 - self.mean) / self.std)
+
+
+class FrozenClassifier(nn.Module):
+    """The head of a classifier, on features of its trunk that are stored.
+
+    Args:
+        classifier: whose head it is.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.head = classifier.head
+
+    def forward(self, features: torch.Tensor) -> Output:
+        """Classify features (B, D, H, W), half or single precision."""
+        return classify(self.head, features)
+
+
+def classify(head: nn.Module, features: torch.Tensor) -> Output:
+    """Logits and maps of features; in single precision, for scores of a lower one tie."""
+    with torch.autocast(features.device.type, enabled=False):
+        logits, cams = head(features.float())
+    return Output(logits, features, cams)
 
 
 def assemble(
-    model: str, img_size: int, head: str, classes: int, num_heads: int, lam: float, normalize: str
+    model: str,
+    img_size: int,
+    head: str,
+    classes: int,
+    num_heads: int,
+    lam: float,
+    normalize: str,
+    standardized: bool = False,
 ) -> Classifier:
     """A classifier with random weights.
 
@@ -72,6 +102,7 @@ def assemble(
         num_heads, lam: of csra.
         normalize: "none" scales images to 0..1, "imagenet" applies ImageNet's statistics, and
             "trunk" those that timm's weights of the trunk expect.
+        standardized: the head standardises its features, as that of a frozen trunk does.
 
     Raises:
         UserError: timm has no such model, or it cannot give a feature map.
@@ -80,8 +111,8 @@ def assemble(
     statistics = {"none": UNCHANGED, "imagenet": IMAGENET, "trunk": (trunk.mean, trunk.std)}
     return Classifier(
         trunk,
-        CSRA(trunk.feature_dim, classes, num_heads, lam)
+        CSRA(trunk.feature_dim, classes, num_heads, lam, standardized)
         if head == "csra"
-        else GlobalAveragePooling(trunk.feature_dim, classes),
+        else GlobalAveragePooling(trunk.feature_dim, classes, standardized),
         *statistics[normalize],
     )

@@ -16,6 +16,42 @@ CSRA_TEMPERATURES: dict[int, list[float]] = {
 }
 
 
+class Standardization(nn.Module):
+    """Features of a frozen trunk as its head sees them: in half precision, standardised.
+
+    Half precision is what they are stored in; rounding here too gives a photo the same scores
+    whether they come from the store or from the trunk. Scaled channels have a variance of
+    1024 / D, so that one learning rate suits trunks of any width.
+
+    Args:
+        feature_dim: D.
+
+    Attributes:
+        mean, scale: (D,) float32 of the training images, see `fit`.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("scale", torch.ones(feature_dim))
+
+    def fit(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:
+        """Take the statistics (D,) of features; channels that hardly vary are left small."""
+        self.mean.copy_(mean)
+        floor = 0.01 * deviation.mean().clamp(min=1e-6)
+        self.scale.copy_((1024 / len(mean)) ** 0.5 / (deviation + floor))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, D, H, W) of the same shape."""
+        limit = torch.finfo(torch.float16).max
+        rounded = features.clamp(-limit, limit).half().float()
+        rounded = features + (rounded - features).detach()  # rounding has no gradient
+        return (rounded - self.mean[:, None, None]) * self.scale[:, None, None]
+
+
 class CSRA(nn.Module):
     """Class-specific residual attention.
 
@@ -28,6 +64,7 @@ class CSRA(nn.Module):
         classes: C.
         num_heads: 1, 2, 4, 6 or 8.
         lam: weight of the attention term, >= 0.
+        standardized: standardise features first, see `Standardization`.
 
     Attributes:
         weight: (num_heads, C, D), W before normalisation.
@@ -35,16 +72,26 @@ class CSRA(nn.Module):
     Source: Zhu and Wu, Residual Attention, ICCV 2021, arXiv:2108.02456.
     """
 
-    def __init__(self, feature_dim: int, classes: int, num_heads: int = 1, lam: float = 0.1):
+    def __init__(
+        self,
+        feature_dim: int,
+        classes: int,
+        num_heads: int = 1,
+        lam: float = 0.1,
+        standardized: bool = False,
+    ) -> None:
         super().__init__()
         self.temperatures = CSRA_TEMPERATURES[num_heads]
         self.lam = lam
         bound = feature_dim**-0.5
         weight = torch.empty(num_heads, classes, feature_dim).uniform_(-bound, bound)
         self.weight = nn.Parameter(weight)
+        self.standardization = Standardization(feature_dim) if standardized else None
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (B, C) and detached maps (B, C, H, W) of features (B, D, H, W)."""
+        if self.standardization is not None:
+            features = self.standardization(features)
         directions = F.normalize(self.weight, dim=2)
         maps = torch.einsum("kcd,bdhw->kbchw", directions, features)
         logits = [
@@ -73,14 +120,19 @@ class GlobalAveragePooling(nn.Module):
     Args:
         feature_dim: D.
         classes: C.
+        standardized: standardise the pooled features, see `Standardization`.
     """
 
-    def __init__(self, feature_dim: int, classes: int) -> None:
+    def __init__(self, feature_dim: int, classes: int, standardized: bool = False) -> None:
         super().__init__()
         self.linear = nn.Linear(feature_dim, classes)
+        self.standardization = Standardization(feature_dim) if standardized else None
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (B, C) and detached maps (B, C, H, W) of features (B, D, H, W)."""
-        logits = self.linear(features.mean(dim=(2, 3)))
+        pooled = features.mean(dim=(2, 3), keepdim=True)
+        if self.standardization is not None:
+            pooled, features = self.standardization(pooled), self.standardization(features)
         weight = self.linear.weight.detach()
-        return logits, torch.einsum("cd,bdhw->bchw", weight, features.detach())
+        maps = torch.einsum("cd,bdhw->bchw", weight, features.detach())
+        return self.linear(pooled.flatten(1)), maps

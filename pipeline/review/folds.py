@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.data.images import subset
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import count_workers
+from pipeline.data.verified import Verified
 from pipeline.evaluation import Trained, amp_of, load_trained
 from pipeline.experiment import train_on
 from pipeline.review.scan import Scan
@@ -23,6 +24,8 @@ def scan_folds(
     folds: int,
     machine: MachineOptions,
     folder: Path,
+    verified: Verified | None,
+    store: Path,
 ) -> None:
     """Fill in all images of `scan`, each by a classifier that was not trained on it.
 
@@ -33,6 +36,8 @@ def scan_folds(
         folds: how many classifiers.
         machine: where they are trained and run.
         folder: of the trainings; "-1-of-5" and so on is added to its name.
+        verified: images whose labels the run knew.
+        store: the folder of features.
 
     Raises:
         UserError: as in training, or Ctrl-C, after which the same call goes on.
@@ -44,7 +49,7 @@ def scan_folds(
     for fold, held_out in enumerate(fold_rows(len(scan.data), folds, run.seed), 1):
         print(f"fold                {fold} of {folds}", flush=True)
         part = folder.with_name(f"{folder.name}-{fold}-of-{folds}")
-        trained = train_fold(own, scan.data, candidates, held_out, part)
+        trained = train_fold(own, scan.data, candidates, held_out, part, verified, store)
         scan.add(trained, held_out, machine.workers, machine.batch_size)
 
 
@@ -60,6 +65,8 @@ def train_fold(
     candidates: np.ndarray,
     held_out: np.ndarray,
     folder: Path,
+    verified: Verified | None,
+    store: Path,
 ) -> Trained:
     """A classifier trained as the run was, on all images but those of `held_out`.
 
@@ -67,6 +74,7 @@ def train_fold(
         options: the run's, with device, amp and workers resolved.
         candidates: (N, C) uint8, of all images.
         folder: of this training; one that is there is gone on with.
+        verified, store: as in `scan_folds`.
 
     Raises:
         UserError: as in training, or Ctrl-C, after which the same call goes on.
@@ -75,8 +83,11 @@ def train_fold(
     begun = str(folder) if (folder / "config.json").exists() else None
     # A cache would keep almost all images once more for each fold.
     own = dataclasses.replace(options, output_dir=str(folder), resume=begun, cache=None)
-    again = "the same command"
-    train_on(own, subset(data, rest), subset(data, held_out), candidates[rest], again)
+    if verified is not None:
+        kept = np.isin(verified.rows, rest)
+        verified = Verified(np.searchsorted(rest, verified.rows[kept]), verified.truth[kept])
+    parts = subset(data, rest), subset(data, held_out)
+    train_on(own, *parts, candidates[rest], verified, "the same command", store)
     return load_trained(
         CheckpointOptions(load_from=str(folder), device=options.device, amp=options.amp)
     )

@@ -15,6 +15,7 @@ LOSSES = {
     "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
 }
 RECIPES = ("paper", "released", "posterior")
+TARGETS = ("neighbours", "classifier")
 # Recipes and losses that learn to predict true labels; the others predict candidates.
 PREDICT_TRUTH = ("posterior", "bce-forward")
 

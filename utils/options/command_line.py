@@ -4,6 +4,7 @@ Nothing here imports torch, so that --help answers at once.
 """
 
 import argparse
+import dataclasses
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,18 @@ from utils.options.groups import check_data_options
 from utils.options.kinds import Choice
 from utils.options.stored import resumed_options
 from utils.options.table import OptionsParser, check_inputs, flags_of
-from utils.options.training import ADDS_NOISE, RECIPE, SCRIPTS, TrainingOptions, defaults
+from utils.options.training import (
+    ADDS_NOISE,
+    FROZEN,
+    NO_GPU,
+    OWN_PHOTOS,
+    RECIPE,
+    SCRIPTS,
+    TrainingOptions,
+    defaults,
+)
+
+OWN = {script: (OWN_PHOTOS, NO_GPU) if script == "main_real" else () for script in SCRIPTS}
 
 
 def make_parser(script: str) -> OptionsParser:
@@ -29,7 +41,7 @@ def make_parser(script: str) -> OptionsParser:
     parser.add_options(
         TrainingOptions,
         traits,
-        (*datasets, *RECIPES) if RECIPE in traits else datasets,
+        (*datasets, *(RECIPES if RECIPE in traits else ()), FROZEN, *OWN[script]),
         kinds={"dataset": Choice(datasets)},
         notes={"baseline": describe_losses()},
     )
@@ -71,6 +83,7 @@ def parse_options(script: str, argv: Sequence[str] | None = None) -> TrainingOpt
         check_method(parser, options, given)
         # The other scripts make a noise file that is missing.
         check_inputs(options, noise_file=None if options.adds_noise else "one that review.py wrote")
+        options = fit_to_machine(options, given)
     if options.cache is not None and not Path(options.cache).is_dir():  # one that is there is read
         check_writable(Path(options.cache), "--cache")
     return options
@@ -78,8 +91,9 @@ def parse_options(script: str, argv: Sequence[str] | None = None) -> TrainingOpt
 
 def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
     """Fill what was not given with the defaults of the recipe, the data set and the paper."""
-    dataset, recipe = given.get("dataset"), given.get("recipe")
-    filled = defaults(*(case for case in (dataset, recipe) if case)) | given
+    filled = defaults(*(cases := cases_of(script, given))) | given
+    if filled["freeze"]:
+        filled = defaults(*cases, FROZEN) | given
     noise_file = given.get("noise_file")
     found_noise = ADDS_NOISE not in SCRIPTS[script].traits
     if found_noise:
@@ -89,9 +103,34 @@ def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
     if filled["lr_head"] is None:
         # The released code's group of ten times the rate matches no parameter; and from scratch
         # the trunk is as new as the head.
-        same = dataset == "digits" or recipe == "released"
+        same = filled["dataset"] == "digits" or filled["recipe"] == "released"
         filled["lr_head"] = filled["lr"] if same else 10 * filled["lr"]
+    if filled["freeze"] and "lr" in given and "lr_head" not in given:
+        filled["lr_head"] = given["lr"]  # the trunk has none
+    if "targets" not in given and filled["recipe"] == "posterior" and not filled["ablate"]:
+        untrained = filled["weights"] == "none" and filled["load_from"] is None
+        filled["targets"] = "classifier" if untrained and not filled["freeze"] else "neighbours"
     return TrainingOptions(script=script, **filled)
+
+
+def cases_of(script: str, given: dict[str, Any]) -> list[str]:
+    """The cases that choose the defaults, of which the later win."""
+    cases = [given["dataset"]] if "dataset" in given else []
+    if script == "main_real" and cases == ["files"]:
+        cases.append(OWN_PHOTOS)
+    return [*cases, given["recipe"]] if "recipe" in given else cases
+
+
+def fit_to_machine(options: TrainingOptions, given: dict[str, Any]) -> TrainingOptions:
+    """The options of a new run on a user's own photos, with a small trunk where there is no GPU."""
+    if OWN_PHOTOS not in cases_of(options.script, given) or {"model", "load_from"} & given.keys():
+        return options
+    import torch  # slow to import
+
+    if torch.cuda.is_available() and options.device != "cpu":
+        return options
+    small = {name: defaults(NO_GPU)[name] for name in ("model", "img_size") if name not in given}
+    return dataclasses.replace(options, **small)
 
 
 def check_noise(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
@@ -117,6 +156,10 @@ def check_method(parser: OptionsParser, options: TrainingOptions, given: dict[st
         if name in given and flag.methods and options.method not in flag.methods:
             users = [method for method in flag.methods if method in names]
             parser.error(f"--{name} is for --{kind} {' and '.join(users)}")
+    if options.freeze and options.randaugment:
+        parser.error("--randaugment is for a trunk that is trained: give --no-freeze too")
+    if options.targets == "neighbours" and options.ablate:
+        parser.error("--ablate of --recipe posterior is for --targets classifier")
     parts = ABLATIONS.get(options.method, ())
     for part in options.ablate or ():
         if part not in parts:

@@ -56,6 +56,26 @@ class Number:
         return above and value <= self.high
 
 
+class CountOrShare:
+    """How many of some images: a whole number of them, or a share above 0 and below 1."""
+
+    def parse(self, text: str) -> int | float:
+        try:
+            value = float(text) if "." in text or "e" in text.lower() else int(text)
+        except ValueError:
+            value = -1
+        if not self.holds(value):
+            raise argparse.ArgumentTypeError(
+                f"expected a number of images, or a share of them below 1, but got {text!r}"
+            )
+        return value
+
+    def holds(self, value: Any) -> bool:
+        if isinstance(value, float):
+            return 0 < value < 1
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 @dataclass(frozen=True)
 class Choice:
     """One of some values, whose text names them."""
@@ -107,7 +127,11 @@ class Switch:
         return isinstance(value, bool)
 
 
-TEXT, SWITCH = Text(), Switch()
+class OnOff(Switch):
+    """True where its flag is given, false where that with no- before its name is."""
+
+
+TEXT, SWITCH, ON_OFF = Text(), Switch(), OnOff()
 COUNT = Number(int, 1)
 NATURAL = Number(int, 0, 2**63 - 1)
 POSITIVE = Number(float, 0, 1e9, open_low=True)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from utils.errors import UserError
-from utils.options.kinds import SWITCH, TEXT, Choice, Kind
+from utils.options.kinds import ON_OFF, SWITCH, TEXT, Choice, Kind, Switch
 
 T = TypeVar("T")
 FLAG = "flag"  # key of a field's metadata
@@ -151,6 +151,8 @@ class OptionsParser(argparse.ArgumentParser):
             arguments: dict[str, Any] = {"help": f"{flag.help} ({shown})" if shown else flag.help}
             if flag.kind is SWITCH:
                 arguments |= {"action": "store_true", "default": None}
+            elif flag.kind is ON_OFF:
+                arguments["action"] = argparse.BooleanOptionalAction
             else:
                 arguments |= {"type": flag.kind.parse, "metavar": metavar_of(name, flag)}
                 if flag.many == "append":
@@ -187,7 +189,7 @@ def describe_default(default: Any, flag: Flag, cases: Sequence[str] = ()) -> str
         return flag.shown
     if default is None:
         parts = ["default: not given"]
-    elif flag.kind is SWITCH:
+    elif isinstance(flag.kind, Switch):
         parts = ["default: off"]
     else:
         values = default if isinstance(default, list) else [default]

@@ -13,23 +13,30 @@ from utils.options.choices import (
     FOUND_DATASETS,
     LOSSES,
     RECIPES,
+    TARGETS,
 )
 from utils.options.groups import AMP, HEAD, NORMALIZE, DataOptions, data_flag
 from utils.options.kinds import (
     COUNT,
     NATURAL,
     NOT_NEGATIVE,
+    ON_OFF,
     POSITIVE,
     RATE,
     SHARE,
     SIDE,
     SWITCH,
     Choice,
+    CountOrShare,
     Names,
     Number,
 )
 from utils.options.table import default_of, flags_of, option
 
+# Cases that have defaults of their own beside those of data sets and recipes.
+FROZEN = "--freeze"
+OWN_PHOTOS = "main_real.py --dataset files"
+NO_GPU = f"{OWN_PHOTOS} without a GPU"
 # Traits of scripts. One has the recipes of CoNeS or the losses of the baselines.
 RECIPE, LOSS, ADDS_NOISE = "recipe", "loss", "adds noise"
 
@@ -103,7 +110,18 @@ class TrainingOptions(DataOptions):
         "files: none",
         on_resume="move",
     )
-    img_size: int = data_flag(448, "side of the input in pixels", SIDE, by_case={"digits": 64})
+    verified: int | float | None = data_flag(
+        None,
+        "so many training images, or this share of them, are verified: their true labels are "
+        "shown to the training, which needs noise that was added or known true labels",
+        CountOrShare(),
+        metavar="N",
+        shown="default: those that --labels calls verified",
+        since_value=None,
+    )
+    img_size: int = data_flag(
+        448, "side of the input in pixels", SIDE, by_case={"digits": 64, NO_GPU: 224}
+    )
     normalize: str = data_flag(
         "none",
         "channel statistics: none scales to 0..1, trunk takes those of the model's own weights",
@@ -118,7 +136,10 @@ class TrainingOptions(DataOptions):
     )
 
     model: str = model_flag(
-        "resnet101", "any timm model as trunk", metavar="NAME", by_case={"digits": "resnet10t"}
+        "resnet101",
+        "any timm model as trunk",
+        metavar="NAME",
+        by_case={"digits": "resnet10t", NO_GPU: "tf_efficientnet_lite0"},
     )
     weights: str = model_flag(
         "imagenet",
@@ -136,8 +157,20 @@ class TrainingOptions(DataOptions):
         metavar="RUN",
         reads="a run's folder or a weight file",
     )
+    freeze: bool = model_flag(
+        False,
+        "leave the trunk as it is and train the head on its features, which are computed once and "
+        "kept in --cache, for later runs too",
+        ON_OFF,
+        by_case={OWN_PHOTOS: True},
+        since_value=False,
+        shown=f"default: off; {OWN_PHOTOS}: on",
+    )
     head: str = model_flag(
-        "csra", "residual attention or global average pooling", HEAD, by_case={"released": "gap"}
+        "csra",
+        "residual attention or global average pooling",
+        HEAD,
+        by_case={"released": "gap", FROZEN: "gap"},
     )
     num_heads: int = model_flag(
         1, "attention heads of csra", Choice((1, 2, 4, 6, 8)), by_case={"coco": 4}
@@ -149,8 +182,9 @@ class TrainingOptions(DataOptions):
     recipe: str = cones_flag(
         "paper",
         "as published, as released, or trained on how likely each candidate is true, which takes "
-        "only --noise_rate and --ablate of the flags below",
+        "only --targets, --noise_rate and --ablate of the flags below",
         Choice(RECIPES),
+        by_case={OWN_PHOTOS: "posterior"},
     )
     tau: float = steps_flag(0.1, "activation threshold of the screening, 0..1", SHARE)
     clusters: int = steps_flag(5, "k-means centroids a class", COUNT)
@@ -173,6 +207,16 @@ class TrainingOptions(DataOptions):
         shown="default: none",
         many="+",
     )
+    targets: str = cones_flag(
+        "classifier",
+        "of --recipe posterior: what says how likely a candidate is true, the classifier as it "
+        "trains, or before that the photos most alike in the features of the trunk that it starts "
+        "from",
+        Choice(TARGETS),
+        methods=("posterior",),
+        since_value="classifier",
+        shown="default: neighbours, but for a trunk without weights",
+    )
     loss: str = option(
         "bce",
         "loss to train with; main_BCE.py --help describes each",
@@ -190,7 +234,9 @@ class TrainingOptions(DataOptions):
         methods=("posterior", "bce-forward"),
     )
 
-    batch_size: int = optimiser_flag(16, "images a step, in all processes together", COUNT)
+    batch_size: int = optimiser_flag(
+        16, "images a step, in all processes together", COUNT, by_case={FROZEN: 64}
+    )
     lr: float = optimiser_flag(
         0.01, "learning rate of the trunk", POSITIVE, by_case={"digits": 0.05}
     )
@@ -198,21 +244,22 @@ class TrainingOptions(DataOptions):
         None,
         "learning rate of the head",
         POSITIVE,
-        shown="default 10 x --lr; recipe released and digits: --lr",
+        by_case={FROZEN: 0.1},
+        shown=f"default 10 x --lr; recipe released and digits: --lr; {FROZEN} 0.1",
     )
     momentum: float = optimiser_flag(0.9, "of SGD, 0..1", SHARE)
-    w_d: float = optimiser_flag(1e-4, "weight decay", NOT_NEGATIVE)
+    w_d: float = optimiser_flag(1e-4, "weight decay", NOT_NEGATIVE, by_case={FROZEN: 0.005})
     warmup_epoch: int = optimiser_flag(
-        2, "epochs of linear warm-up", NATURAL, by_case={"digits": 1}
+        2, "epochs of linear warm-up", NATURAL, by_case={"digits": 1, FROZEN: 0}
     )
     step_epoch: int = optimiser_flag(
         5,
         "epochs, the warm-up's among them, to each lr x 0.1",
         COUNT,
-        by_case={"voc07": 4, "digits": 6},
+        by_case={"voc07": 4, "digits": 6, FROZEN: 8},
     )
     total_epoch: int = optimiser_flag(
-        30, "epochs", COUNT, by_case={"digits": 8}, on_resume="change"
+        30, "epochs", COUNT, by_case={"digits": 8, FROZEN: 20}, on_resume="change"
     )
     sync_bn: bool = optimiser_flag(
         False, "under torchrun, batch norm over all processes' images, on cuda", SWITCH
@@ -229,8 +276,10 @@ class TrainingOptions(DataOptions):
     )
     cache: str | None = run_flag(
         None,
-        "keep decoded images, shrunk to what --img_size needs, in this folder",
+        "keep decoded images, shrunk to what --img_size needs, in this folder; with --freeze, "
+        "features",
         metavar="DIR",
+        shown="default: none; of features, the folder features beside the run's",
         on_resume="move",
     )
     workers: int = run_flag(

@@ -1,0 +1,144 @@
+"""The recipe `posterior` with targets that are made once, before training.
+
+They come from the features of the trunk that the training starts from, and from verified photos.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pipeline.data.rows import CandidateRows
+from pipeline.data.verified import Verified
+from pipeline.model.classifier import Output
+from pipeline.posterior.neighbours import (
+    candidate_targets,
+    nearest,
+    vote,
+    vote_probability,
+    vote_rates,
+)
+from pipeline.posterior.verified import verified_targets
+
+Tensor = torch.Tensor
+PRIOR_WEIGHT = 0.5  # of another source's log-odds beside the votes', where nothing is verified
+
+
+class Evidence(NamedTuple):
+    """What is known of N training images before training.
+
+    features: (N, D) float32, of the starting trunk, means over its maps. candidates: (N, C) uint8
+    in {0, 1}, as found. verified: the verified images; None where there are none. prior: (N, C)
+    float32 in [0, 1], probabilities of another source.
+    """
+
+    features: Tensor
+    candidates: np.ndarray
+    verified: Verified | None = None
+    prior: np.ndarray | None = None
+
+
+def make_targets(
+    evidence: Evidence, rate: float | None = None, nonempty: bool = True, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """How likely each label of each image is true, and the noise rates.
+
+    Args:
+        evidence: of the images.
+        rate: the noise rate of every class, where it is known; None estimates it.
+        nonempty: use that at least one candidate of an image is true.
+        seed: of the classifiers that verified photos are compared by.
+
+    Returns:
+        (N, C) float16 in [0, 1], and (C,) float32.
+    """
+    features = standardized(evidence.features)
+    candidates = torch.from_numpy(evidence.candidates).to(features.device)
+    if len(features) < 2:
+        return candidates.half(), torch.zeros(candidates.shape[1], device=features.device)
+    neighbours = nearest(evidence.features)
+    votes = vote(neighbours, candidates)
+    rates = vote_rates(votes) if rate is None else torch.full_like(votes[0].float(), rate)
+    probability = vote_probability(votes, rates)
+    prior = None
+    if evidence.prior is not None:
+        prior = torch.from_numpy(evidence.prior).to(features.device)
+        if evidence.verified is None:  # which else say how far to believe it
+            mixed = torch.lerp(logit(probability), logit(prior), PRIOR_WEIGHT)
+            probability = mixed.sigmoid()
+    targets = candidate_targets(probability, rates, candidates, nonempty)
+    if evidence.verified is not None:
+        targets = verified_targets(
+            candidates, targets, neighbours, features, evidence.verified, prior, seed
+        )
+    return targets, rates
+
+
+def logit(probability: Tensor) -> Tensor:
+    """Log-odds of probabilities, which are kept from 0 and 1."""
+    return probability.clamp(1e-4, 1 - 1e-4).logit()
+
+
+def standardized(features: Tensor) -> Tensor:
+    """Features (N, D) with mean 0 and variance 1024 / D in each channel."""
+    deviation, mean = torch.std_mean(features, dim=0, correction=0)
+    scale = (1024 / features.shape[1]) ** 0.5 / (deviation + 0.01 * deviation.mean() + 1e-6)
+    return (features - mean) * scale
+
+
+class SoftTargets:
+    """BCE against targets in [0, 1] that do not change.
+
+    Args:
+        rows: the candidates, on the device of training.
+        targets: (N, C) float16; None where a checkpoint will bring them.
+
+    Attributes:
+        of_candidates: table of `rows`, float16: the candidates' targets.
+        of_others: (N, C) float16, the other labels' targets; None where all are 0.
+    """
+
+    def __init__(self, rows: CandidateRows, targets: Tensor | None = None) -> None:
+        self.rows = rows
+        self.of_candidates = rows.table(torch.zeros(len(rows.columns), dtype=torch.float16))
+        self.of_candidates = self.of_candidates.to(rows.device)
+        self.of_others: Tensor | None = None
+        if targets is None:
+            return
+        image = torch.arange(rows.images, device=rows.device).repeat_interleave(rows.count)
+        self.of_candidates[:-1] = targets[image, rows.columns]
+        others = targets.clone()
+        others[image, rows.columns] = 0
+        self.of_others = others if others.any() else None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Nothing changes."""
+
+    def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            output: logits (B, C).
+            candidates: (B, C) float in {0, 1}.
+            index: (B,) int64, rows of the training set.
+
+        Returns:
+            Scalars; "loss" is the one to minimise, "confidence" the mean target of a candidate.
+        """
+        targets = self.rows.read(self.of_candidates, index).float()
+        confidence = targets.sum() / candidates.sum().clamp(min=1)
+        if self.of_others is not None:
+            targets = targets + self.of_others[index]
+        loss = F.binary_cross_entropy_with_logits(output.logits.float(), targets)
+        return {"loss": loss, "confidence": confidence}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The targets, and the confidence of every candidate for those who read it."""
+        confidence = {"values": self.of_candidates[:-1].float()}
+        return {"confidence": confidence, "of_others": self.of_others}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.of_candidates[:-1].copy_(state["confidence"]["values"])
+        others = state["of_others"]
+        self.of_others = None if others is None else others.to(self.rows.device)

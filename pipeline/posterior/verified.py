@@ -1,0 +1,182 @@
+"""What a few verified photos say of all the others.
+
+Of a verified photo it is known of every label whether it is true. A logistic regression that all
+classes share learns from their candidates how likely a candidate is true, and another from their
+other labels how likely one is missing. docs/method.md derives it; the idea is that of Veit et al.
+(CVPR 2017), with a model small enough for a hundred photos.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+
+from pipeline.data.verified import Verified
+from pipeline.posterior.neighbours import Neighbours, vote
+
+Tensor = torch.Tensor
+ROUNDS = 2  # the second on what is learned from the targets of the first
+FOLDS = 3
+UNVERIFIED = 10  # verified photos as which the targets of the others count: safe where few are
+SAMPLE = 500  # images that speak for the others
+SHARPNESS = 20  # of the verified photos' votes: exp(20 cosine)
+
+
+class Inputs:
+    """What the regressions see of a label of an image, from all that is known of the images.
+
+    Args:
+        candidates: (N, C) uint8.
+        targets: (N, C) float16, of now.
+        neighbours: of the images.
+        features: (N, D) float32, standardised.
+        verified: the verified ones.
+        prior: (N, C) float in [0, 1], probabilities of another source; None where there is none.
+        seed: of the classifiers.
+    """
+
+    def __init__(
+        self,
+        candidates: Tensor,
+        targets: Tensor,
+        neighbours: Neighbours,
+        features: Tensor,
+        verified: Verified,
+        prior: Tensor | None,
+        seed: int,
+    ) -> None:
+        truth = torch.from_numpy(verified.truth).to(features.device)
+        scores = out_of_fold_logits(features, targets, seed)
+        highest = scores.masked_fill(candidates == 0, -torch.inf).amax(dim=1, keepdim=True)
+        number = candidates.sum(dim=1, keepdim=True)
+        frequency = candidates.float().mean(dim=0)
+        true_frequency = (truth.float().sum(dim=0) + 2 * truth.float().mean()) / (len(truth) + 2)
+        self.tables = [
+            logit(vote(neighbours, targets)),
+            logit(vote(neighbours, candidates)),
+            scores.half(),
+            (scores - highest.nan_to_num(neginf=0)).half(),
+            logit(verified_votes(features, torch.from_numpy(verified.rows), truth)),
+            logit(frequency).expand_as(scores),
+            logit(true_frequency).expand_as(scores),
+            torch.log1p(number.float()).half().expand_as(scores),
+        ]
+        if prior is not None:
+            self.tables.append(logit(prior))
+
+    def of(self, rows: Tensor, columns: Tensor) -> np.ndarray:
+        """(n, inputs) float32 of these labels (n,) of these images (n,)."""
+        return torch.stack([t[rows, columns] for t in self.tables], dim=1).float().cpu().numpy()
+
+
+def logit(probability: Tensor) -> Tensor:
+    """float16 log-odds of probabilities, which are kept from 0 and 1."""
+    return probability.float().clamp(1e-3, 1 - 1e-3).logit().half()
+
+
+def verified_targets(
+    candidates: Tensor,
+    start: Tensor,
+    neighbours: Neighbours,
+    features: Tensor,
+    verified: Verified,
+    prior: Tensor | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """How likely each label of each image is true, (N, C) float16; verified ones as they are.
+
+    Labels that are no candidates have 0, unless one is missing from a verified photo.
+
+    Args:
+        start: (N, C) float16, how likely it is without verified photos.
+        Others as those of `Inputs`.
+    """
+    truth = torch.from_numpy(verified.truth).to(start.device).half()
+    rows = torch.from_numpy(verified.rows).to(start.device)
+    missing = bool(((truth == 1) & (candidates[rows] == 0)).any())
+    targets = start.clone()
+    targets[rows] = truth
+    for turn in range(ROUNDS):
+        learned = candidates.half() if turn == 0 else targets
+        inputs = Inputs(candidates, learned, neighbours, features, verified, prior, seed)
+        targets = torch.zeros_like(start)
+        for value in (1, 0) if missing else (1,):
+            fill(targets, inputs, candidates == value, start, rows, truth)
+        targets[rows] = truth
+    return targets
+
+
+def fill(
+    targets: Tensor, inputs: Inputs, chosen: Tensor, start: Tensor, rows: Tensor, truth: Tensor
+) -> None:
+    """Predict the labels `chosen`, (N, C) bool, by what they are in the verified images `rows`.
+
+    Where few are verified, a sample of all images with the targets `start` holds the answers close
+    to these.
+    """
+    place, column = chosen[rows].nonzero(as_tuple=True)
+    known = inputs.of(rows[place], column), truth[place, column].cpu().numpy()
+    step = max(1, len(start) // SAMPLE)
+    place, column = chosen[::step].nonzero(as_tuple=True)
+    others = inputs.of(place * step, column)
+    expected = start[place * step, column].float().cpu().numpy()
+    share = UNVERIFIED / len(start[::step])
+    mean, deviation = others.mean(axis=0), others.std(axis=0) + 1e-6
+    seen = (np.concatenate([known[0], others, others]) - mean) / deviation
+    label = np.concatenate([known[1], np.ones(len(others)), np.zeros(len(others))])
+    weight = np.concatenate([np.ones(len(known[0])), share * expected, share * (1 - expected)])
+    model = LogisticRegression(max_iter=1000).fit(seen, label, sample_weight=weight)
+    for first in range(0, len(targets), SAMPLE):
+        place, column = chosen[first : first + SAMPLE].nonzero(as_tuple=True)
+        if len(place):
+            each = (inputs.of(first + place, column) - mean) / deviation
+            probability = torch.from_numpy(model.predict_proba(each)[:, 1])
+            targets[first + place, column] = probability.to(targets)
+
+
+def verified_votes(features: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
+    """Share (N, C) of the verified images' votes for each label, by their likeness.
+
+    No image votes on itself, and five votes go to the classes by their frequency.
+    """
+    unit = F.normalize(features)
+    cosine = unit @ unit[rows].T
+    cosine[rows, torch.arange(len(rows))] = -torch.inf
+    # A single verified image has no other that votes on it.
+    weight = (SHARPNESS * cosine).softmax(dim=1).nan_to_num()
+    labels = truth.float()
+    return (len(rows) * (weight @ labels) + 5 * labels.mean(dim=0)) / (len(rows) + 5)
+
+
+def out_of_fold_logits(
+    features: Tensor, targets: Tensor, seed: int, epochs: int = 20, batch: int = 64
+) -> Tensor:
+    """Logits (N, C) of linear classifiers, each of images that it was not trained on.
+
+    Args:
+        features: (N, D) float32, standardised, with a variance of 1024 / D.
+        targets: (N, C) float in [0, 1].
+        seed: of folds and order.
+    """
+    random = np.random.default_rng(seed)
+    fold = torch.from_numpy(random.permutation(len(features)) % FOLDS)
+    logits = torch.zeros(targets.shape, device=features.device)
+    for number in range(FOLDS):
+        training = (fold != number).nonzero().squeeze(1)
+        linear = torch.nn.Linear(features.shape[1], targets.shape[1]).to(features.device)
+        torch.nn.init.zeros_(linear.weight), torch.nn.init.zeros_(linear.bias)
+        optimizer = torch.optim.SGD(linear.parameters(), 0.1, momentum=0.9, weight_decay=0.005)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+        for _ in range(epochs):
+            for part in training[torch.from_numpy(random.permutation(len(training)))].split(batch):
+                loss = F.binary_cross_entropy_with_logits(
+                    linear(features[part]), targets[part].float()
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            schedule.step()
+        with torch.no_grad():
+            left_out = (fold == number).nonzero().squeeze(1)
+            logits[left_out] = linear(features[left_out])
+    return logits

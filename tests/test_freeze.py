@@ -1,0 +1,153 @@
+"""Training of a head on the features of a frozen trunk, by the scripts."""
+
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import safetensors.torch
+
+from tests.helpers import ForkedScript, call_in
+from utils.options.choices import LOSSES, RECIPES
+
+FROZEN = (
+    "--dataset digits --freeze --model kept_trunk --weights none --img_size 32 --total_epoch 2 "
+    "--workers 0"
+).split()
+
+
+def last_line(run):
+    return json.loads((run / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
+
+
+def weights(run):
+    return safetensors.torch.load_file(run / "model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def frozen_run(tmp_path_factory):
+    """A folder with a run of recipe posterior, and the features it has stored."""
+    folder = tmp_path_factory.mktemp("frozen")
+    flags = "--recipe posterior --partial_rate 0.3 --verified 20 --output_dir run"
+    call_in(folder, "main_CoNeS", *FROZEN, *flags.split())
+    return folder
+
+
+@pytest.fixture
+def frozen(frozen_run, tmp_path, monkeypatch):
+    """A copy of it, in which scripts are called."""
+    shutil.copytree(frozen_run, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_evaluation_equals_the_trainings_last_to_the_digit(frozen, call_script, stored):
+    if not stored:
+        shutil.rmtree("features")
+    status, _, err = call_script("val", "--load_from", "run", "--output_dir", "v")
+    assert (status, err) == (0, "")
+    found = json.loads((frozen / "v/evaluation.json").read_text("utf-8"))
+    last = last_line(frozen / "run")
+    for name in ("mAP", "CF1", "OF1", "CP_top3"):
+        assert found[name] == last[name]
+
+
+def test_later_runs_find_the_features(frozen, call_script):
+    status, out, _ = call_script(
+        "main_BCE", *FROZEN, "--partial_rate", "0.1", "--loss", "asl", "--output_dir", "b"
+    )
+    assert status == 0
+    assert out.count("images found in features/kept_trunk") == 2
+
+
+@pytest.mark.parametrize("head", ["gap", "csra"])
+def test_the_trunk_stays_and_the_head_learns(frozen, call_script, head):
+    flags = ["--head", head, "--total_epoch", "6", "--output_dir", head]
+    assert call_script("main_BCE", *FROZEN, "--partial_rate", "0", *flags)[0] == 0
+    before, after = weights(frozen / "run"), weights(frozen / head)
+    shared = [key for key in before if key.startswith("trunk.")]
+    assert shared
+    assert all((before[key] == after[key]).all() for key in shared)
+    lines = (frozen / head / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(lines[-1])["train_loss"] < json.loads(lines[0])["train_loss"]
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *LOSSES])
+def test_every_recipe_and_loss_trains(frozen, call_script, name):
+    script, kind = ("main_CoNeS", "recipe") if name in RECIPES else ("main_BCE", "loss")
+    flags = [f"--{kind}", name, "--partial_rate", "0.3", "--total_epoch", "1", "--output_dir", "r"]
+    assert call_script(script, *FROZEN, *flags)[0] == 0
+    assert np.isfinite(last_line(frozen / "r")["train_loss"])
+
+
+def test_a_run_interrupted_and_resumed_equals_an_unbroken_one(frozen, call_script):
+    flags = "--recipe posterior --partial_rate 0.3 --verified 20 --total_epoch 30".split()
+    many = [*FROZEN, *flags, "--print_freq", "1"]
+    script = ForkedScript("main_CoNeS", *many, "--output_dir", "cut")
+    script.wait_for(lambda text: "epoch 2 step" in text)
+    os.kill(script.pid, signal.SIGTERM)
+    status, text = script.wait()
+    assert status == 1, text
+    assert "--resume cut" in text
+    assert call_script("main_CoNeS", "--resume", "cut", "--print_freq", "1000")[0] == 0
+    whole = [*FROZEN, *flags, "--output_dir", "whole"]
+    assert call_script("main_CoNeS", *whole)[0] == 0
+    cut, unbroken = weights(frozen / "cut"), weights(frozen / "whole")
+    assert all((cut[key] == unbroken[key]).all() for key in unbroken)
+    assert last_line(frozen / "cut")["mAP"] == last_line(frozen / "whole")["mAP"]
+
+
+def test_a_frozen_run_can_be_trained_whole(frozen, call_script):
+    small = [flag for flag in FROZEN if flag != "--freeze"]
+    small = [flag for flag in small if flag not in ("--weights", "none")]
+    flags = "--load_from run --head gap --total_epoch 1 --amp off --partial_rate 0.3".split()
+    status, _, err = call_script("main_BCE", *small, *flags, "--output_dir", "w")
+    assert status == 0, err
+    before, after = weights(frozen / "run"), weights(frozen / "w")
+    assert before.keys() == after.keys()
+    assert any((before[key] != after[key]).any() for key in before if key.startswith("trunk."))
+    assert (before["head.standardization.mean"] == after["head.standardization.mean"]).all()
+    assert call_script("val", "--load_from", "w", "--output_dir", "vw")[0] == 0
+
+
+def test_a_run_trained_whole_can_be_frozen(frozen, call_script):
+    small = [flag for flag in FROZEN if flag not in ("--weights", "none")]
+    whole = [flag for flag in FROZEN if flag != "--freeze"]
+    flags = "--total_epoch 1 --amp off --partial_rate 0.3".split()
+    assert call_script("main_BCE", *whole, *flags, "--output_dir", "w")[0] == 0
+    flags = "--load_from w --head csra --partial_rate 0.3 --output_dir f".split()
+    assert call_script("main_BCE", *small, *flags)[0] == 0
+    assert call_script("val", "--load_from", "f", "--output_dir", "vf")[0] == 0
+    found = json.loads((frozen / "vf/evaluation.json").read_text("utf-8"))
+    assert found["mAP"] == last_line(frozen / "f")["mAP"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--freeze --randaugment", "--randaugment is for a trunk that is trained"),
+        ("--verified -1", "expected a number of images"),
+        ("--verified 1.5", "expected a number of images"),
+        ("--verified some", "expected a number of images"),
+        ("--targets moon", "expected one of neighbours, classifier"),
+        ("--recipe paper --targets neighbours", "--targets is for --recipe posterior"),
+        (
+            "--recipe posterior --targets neighbours --ablate offset",
+            "--ablate of --recipe posterior is for --targets classifier",
+        ),
+    ],
+)
+def test_flags_that_do_not_go_together_are_bad_usage(call_script, flags, message):
+    status, _, err = call_script("main_CoNeS", "--dataset", "digits", *flags.split())
+    assert status == 2
+    assert message in err
+
+
+def test_more_verified_images_than_there_are_is_an_error(call_script):
+    flags = "--partial_rate 0.3 --verified 100000".split()
+    status, _, err = call_script("main_CoNeS", *FROZEN, *flags)
+    assert status == 1
+    assert "asks for 100000 training images whose true labels are known" in err

@@ -1,0 +1,115 @@
+"""What a few verified photos say of the others."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.data.noise import cooccurrence_weights, draw, scale_to_rate, uniform_noise
+from pipeline.data.verified import Verified
+from pipeline.posterior.soft_targets import Evidence, make_targets
+from pipeline.posterior.verified import out_of_fold_logits, verified_votes
+
+
+def photos(images=600, classes=8, seed=0):
+    """Features (N, 16) and true labels (N, C): two kinds of photos with labels of their own."""
+    random = np.random.default_rng(seed)
+    kind = random.integers(0, 2, images)
+    likely = np.where(np.arange(classes) % 2 == kind[:, None], 0.5, 0.05)
+    truth = (random.random((images, classes)) < likely).astype(np.uint8)
+    truth[np.arange(images), kind + 2 * random.integers(0, classes // 2, images)] = 1
+    mixing = random.normal(size=(classes, 16))
+    features = truth @ mixing + 0.8 * random.normal(size=(images, 16))
+    return torch.tensor(features, dtype=torch.float32), truth
+
+
+def error(targets, truth, without):
+    """Mean distance of the targets of images that are not verified from the truth."""
+    rest = np.setdiff1d(np.arange(len(truth)), without)
+    return np.abs(targets.float().numpy() - truth)[rest].mean()
+
+
+def verified(truth, count, seed=0):
+    rows = np.sort(np.random.default_rng(seed).permutation(len(truth))[:count])
+    return Verified(rows, truth[rows])
+
+
+@pytest.mark.parametrize("noise", ["uniform", "cooccurring"])
+def test_verified_images_bring_all_targets_closer_to_the_truth(noise):
+    features, truth = photos()
+    if noise == "uniform":
+        candidates = uniform_noise(truth.astype(np.int8), 0.3, 0)
+    else:
+        weights = scale_to_rate(cooccurrence_weights(truth), truth, 0.3)
+        candidates = draw(truth, weights, 0)
+    known = verified(truth, 60)
+    before, _ = make_targets(Evidence(features, candidates))
+    after, _ = make_targets(Evidence(features, candidates, known))
+    assert error(after, truth, known.rows) < 0.95 * error(before, truth, known.rows)
+    assert (after[known.rows].numpy() == known.truth).all()
+
+
+def test_missing_labels_are_found_once_a_verified_image_misses_one():
+    features, truth = photos()
+    candidates = uniform_noise(truth.astype(np.int8), 0.1, 0)
+    gone = (truth == 1) & (np.random.default_rng(1).random(truth.shape) < 0.3)
+    candidates[gone] = 0
+    known = verified(truth, 100)
+    targets, _ = make_targets(Evidence(features, candidates, known))
+    rest = np.ones(len(truth), bool)
+    rest[known.rows] = False
+    others = (candidates == 0) & rest[:, None]
+    found = targets.float().numpy()
+    assert found[others & gone].mean() > 4 * found[others & ~gone].mean()
+    whole = Verified(known.rows, truth[known.rows] & candidates[known.rows])
+    assert not make_targets(Evidence(features, candidates, whole))[0].numpy()[others].any()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_few_verified_images_do_no_harm(count):
+    features, truth = photos()
+    candidates = uniform_noise(truth.astype(np.int8), 0.3, 0)
+    before, _ = make_targets(Evidence(features, candidates))
+    for seed in range(3):
+        known = verified(truth, count, seed)
+        after, _ = make_targets(Evidence(features, candidates, known))
+        assert torch.isfinite(after).all()
+        assert error(after, truth, known.rows) < 1.15 * error(before, truth, known.rows)
+
+
+def test_another_sources_probabilities_count_as_far_as_they_agree():
+    features, truth = photos()
+    candidates = uniform_noise(truth.astype(np.int8), 0.4, 0)
+    known = verified(truth, 60)
+    good = np.where(truth == 1, 0.95, 0.05).astype(np.float32)
+    plain, _ = make_targets(Evidence(features, candidates, known))
+    helped, _ = make_targets(Evidence(features, candidates, known, good))
+    misled, _ = make_targets(Evidence(features, candidates, known, 1 - good))
+    assert error(helped, truth, known.rows) < 0.5 * error(plain, truth, known.rows)
+    assert error(misled, truth, known.rows) < 0.8 * error(plain, truth, known.rows)
+    alone, _ = make_targets(Evidence(features, candidates, prior=good))
+    none, _ = make_targets(Evidence(features, candidates))
+    assert error(alone, truth, []) < 0.8 * error(none, truth, [])
+
+
+def test_targets_depend_on_the_seed_alone():
+    features, truth = photos(200)
+    evidence = Evidence(features, uniform_noise(truth.astype(np.int8), 0.3, 0), verified(truth, 20))
+    torch.manual_seed(1)
+    first, _ = make_targets(evidence, seed=3)
+    torch.manual_seed(2)
+    assert (make_targets(evidence, seed=3)[0] == first).all()
+
+
+def test_no_image_has_a_part_in_its_own_logits_or_votes():
+    features, truth = photos(200)
+    targets = torch.from_numpy(truth).half()
+    changed = targets.clone()
+    changed[7] = 1 - changed[7]
+    before, after = (out_of_fold_logits(features, each, 0)[7] for each in (targets, changed))
+    assert (before == after).all()
+    rows, labels = torch.arange(20), torch.from_numpy(truth[:20])
+    votes = verified_votes(features, rows, labels)
+    labels = labels.clone()
+    labels[7] = 1 - labels[7]
+    moved = verified_votes(features, rows, labels)[7] - votes[7]
+    assert moved.abs().max() < 0.02  # by the classes' frequency alone
