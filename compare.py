@@ -23,24 +23,26 @@ from utils.comparison.definitions import (
     METHODS,
     OWN_FLAGS,
     AddedMethod,
+    definitions,
     folded,
     own_flags,
+    verified_name,
 )
 from utils.comparison.grid import Grid
-from utils.comparison.statistics import Run, expected_seconds, spread
+from utils.comparison.statistics import CLEAN, Run, Scores, expected_seconds, spread
 from utils.comparison.tables import csv_text, markdown_report
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_output_dir, claimed
 from utils.options.groups import NoiseOptions, check_noise_options
-from utils.options.kinds import COUNT, NATURAL, POSITIVE, RATE
+from utils.options.kinds import COUNT, NATURAL, POSITIVE, RATE, CountOrShare
 from utils.options.table import OptionsParser, check_inputs, option, parse
 
 DESCRIPTION = (
     "Compare methods over noise rates and seeds. Every run is one of the training scripts in a "
     "folder of its own. Finished runs are not repeated and a broken one is resumed, so the command "
     "can be stopped and given again. After every run it writes table.md (mAP, noise recovered, how "
-    "well candidates are told apart, significance), results.csv (all metrics of every run) and "
-    "comparison.png."
+    "well candidates are told apart, significance), results.csv (all metrics of every run), "
+    "comparison.png and, over the number of verified images, verified.png."
 )
 
 
@@ -72,6 +74,15 @@ class CompareOptions(NoiseOptions):
         "columns: shares of false labels made candidates, 0..0.99; of --noise class, whose rates "
         "lie between 0 and twice it, the mean",
         RATE,
+        many="+",
+    )
+    verified: list[float] = option(
+        [],
+        "rows again, each with so many verified images, or this share of them; see the training "
+        "scripts' --verified",
+        CountOrShare(),
+        metavar="N",
+        shown="default: none",
         many="+",
     )
     seeds: list[int] = option(
@@ -114,7 +125,7 @@ def main() -> None:
         folder,
         options.dataset,
         options.flags,
-        definitions=METHODS | FORMER_METHODS | added,
+        definitions=definitions(added, options.verified),
         jobs=options.jobs,
         noise=options.noise,
         scorer=options.load_from and str(Path(options.load_from).resolve()),
@@ -165,12 +176,20 @@ def check_methods(parser: OptionsParser, options: CompareOptions) -> list[str]:
     names = [name for name, _ in options.add]
     if repeated := [name for i, name in enumerate(names) if folded(name) in map(folded, names[:i])]:
         parser.error(f"--add {repeated[0]} is given twice: each needs a name of its own")
+    if 0 in options.verified:
+        parser.error("--verified 0: rows without verified images are there already, leave it out")
     unknown = [name for name in options.methods if name not in (*METHODS, *FORMER_METHODS, *names)]
     if unknown:
         parser.error(
             f"--methods {unknown[0]} is none of {' '.join([*METHODS, *names])}: define it by --add"
         )
-    return list(dict.fromkeys([*options.methods, *names]))
+    rows = list(dict.fromkeys([*options.methods, *names]))
+    return rows + [
+        verified_name(name, count)
+        for count in options.verified
+        for name in rows
+        if name != CLEAN  # whose labels are all known
+    ]
 
 
 def check_flags(grid: Grid, runs: Sequence[Run]) -> None:
@@ -237,7 +256,7 @@ def write_outputs(
     folder: Path, options: CompareOptions, results: Mapping[Run, dict[str, Any]]
 ) -> str:
     """Write results.csv, table.md and comparison.png of the runs so far; the tables' text."""
-    from utils.plots import rate_curves  # slow to import
+    from utils.plots import rate_curves, verified_curves  # slow to import
 
     methods, rates, seeds = options.methods, options.rates, options.seeds
     order = sorted(results, key=lambda run: (methods.index(run.method), run.rate or 0, run.seed))
@@ -253,6 +272,9 @@ def write_outputs(
     )
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(report, "utf-8")
+    if options.verified:
+        with atomic_path(folder / "verified.png") as temporary:
+            verified_curves(verified_panels(options, scores), temporary)
     curves = {
         method: [
             (rate, found.mean, found.deviation)
@@ -264,6 +286,28 @@ def write_outputs(
     with atomic_path(folder / "comparison.png") as temporary:
         rate_curves({name: points for name, points in curves.items() if points}, temporary)
     return report
+
+
+def verified_panels(
+    options: CompareOptions, scores: Scores
+) -> dict[str, dict[str, list[tuple[str, float, float | None]]]]:
+    """What verified.png shows: a panel a rate, a line a row, (images, mean, deviation) a point."""
+    counts = [0.0, *options.verified]
+    rows = {verified_name(name, options.verified[0]): name for name in options.methods}
+    lines = {name: counts for row, name in rows.items() if row in options.methods}
+
+    def points(name: str, rate: float) -> list[tuple[str, float, float | None]]:
+        names = {f"{count:g}": verified_name(name, count) for count in lines.get(name, counts)}
+        if name == CLEAN:
+            names = dict.fromkeys(names, CLEAN)  # the bound, whatever is verified
+        found = {at: spread(scores, each, rate, options.seeds) for at, each in names.items()}
+        return [(at, each.mean, each.deviation) for at, each in found.items() if each]
+
+    shown = [name for name in options.methods if name in lines or name == CLEAN]
+    return {
+        f"rate {rate:g}": {name: found for name in shown if (found := points(name, rate))}
+        for rate in options.rates
+    }
 
 
 def time_left(todo: list[Run], finished: list[tuple[str, float]], jobs: int) -> str:

@@ -205,7 +205,10 @@ def make_training(
         if options.freeze and options.load_from is None and standardization is not None:
             deviation, mean = torch.std_mean(means, dim=0, correction=0)
             standardization.fit(mean, deviation)
-        evidence = Evidence(means, candidates, verified)
+        prior = None
+        if options.prior is not None:
+            prior = training_data.read_prior(options.prior, candidates.shape)
+        evidence = Evidence(means, candidates, verified, prior)
     candidates = training_data.shown(candidates, verified)
     rows = CandidateRows.from_dense(candidates).to(device)
     training = Training(

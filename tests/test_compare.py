@@ -26,7 +26,7 @@ import argparse, json, os, pathlib, signal, sys, time
 parser = argparse.ArgumentParser(allow_abbrev=False)
 for name in ("dataset", "seed", "partial_rate", "noise_file", "recipe", "head", "loss", "labels",
              "noise_rate", "num_cls", "weights", "amp", "device", "beta", "lam", "output_dir",
-             "resume"):
+             "resume", "verified"):
     parser.add_argument("--" + name)
 options = parser.parse_args()
 folder = pathlib.Path(options.output_dir or options.resume)
@@ -133,6 +133,17 @@ def test_every_run_is_made_once_and_summed_up(call, scripts, tmp_path):
     assert len(calls(tmp_path)) == 6
     assert call(*FOUR)[:2] == (0, f"\n{table}\n{tmp_path / 'c' / 'table.md'}\n")
     assert len(calls(tmp_path)) == 6
+
+
+def test_rows_with_verified_images_follow_and_are_drawn(call, scripts, tmp_path):
+    status, out, err = call(*FOUR, "--verified", "20", "0.5")
+    assert (status, err) == (0, "")
+    assert "| bce-verified20 |" in out
+    assert "clean-verified" not in out
+    with_images = [line for line, *_ in calls(tmp_path) if "--verified" in line]
+    counts = [line[line.index("--verified") + 1] for line in with_images]
+    assert sorted(counts) == ["0.5"] * 4 + ["20"] * 4
+    assert (tmp_path / "c" / "verified.png").exists()
 
 
 def test_the_csv_has_all_metrics_and_the_seconds_of_all_epochs(call, scripts, tmp_path):

@@ -118,6 +118,39 @@ def rate_curves(
     figure.savefig(path, dpi=120)
 
 
+def verified_curves(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[str, float, float | None]]]], path: Path
+) -> None:
+    """Draw mAP over the number of verified images, a panel a noise rate, a line a method.
+
+    Args:
+        panels: by title and method, (images, mean, standard deviation or None).
+        path: of the .png.
+    """
+    figure = Figure(figsize=(1 + 4.5 * len(panels), 4.5), layout="constrained")
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    styles = method_styles(names)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, (title, lines) in zip(axes, panels.items()):
+        for name, points in lines.items():
+            colour, marker = styles[name]
+            axis.errorbar(
+                [at for at, _, _ in points],
+                [mean for _, mean, _ in points],
+                [deviation or 0 for _, _, deviation in points],
+                label=escape(name),
+                color=colour,
+                marker=marker,
+                linestyle="--" if name in BOUNDS else "-",
+                capsize=2,
+            )
+        axis.set(title=title, xlabel="verified images")
+        axis.grid(alpha=0.3)
+    axes[0].set(ylabel="test mAP (%), mean ± standard deviation")
+    axes[0].legend()
+    figure.savefig(path, dpi=120)
+
+
 def method_styles(names: Iterable[str]) -> dict[str, tuple[Any, str]]:
     """Colour and marker of each method; no two are alike among the first 36 within the bounds."""
     # tab20 alternates strong and pale tones: all strong ones first. Greys are left to the bounds.

@@ -73,6 +73,26 @@ def find_verified(options: TrainingOptions, data: LabelledImages) -> Verified | 
     return Verified(rows, (truth[rows] == 1).astype(np.uint8)) if truth is not None else None
 
 
+def read_prior(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Probabilities (N, C) float32 of the training images' labels, from a file.
+
+    Raises:
+        UserError: it cannot be read, is of another shape, or holds what is no probability.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+        usable = found.shape == shape and found.dtype.kind == "f"
+        usable = usable and bool(((found >= 0) & (found <= 1)).all())
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        raise UserError(f"--prior {path} cannot be read as .npy: {error}") from error
+    if not usable:
+        raise UserError(
+            f"--prior {path}: expected probabilities in 0..1 of {shape[0]} training images x "
+            f"{shape[1]} classes, but found {found.dtype} of shape {found.shape}"
+        )
+    return found.astype(np.float32)
+
+
 def knows(data: LabelledImages, truth: np.ndarray) -> np.ndarray:
     """(N,) bool: which images' true labels are known; a difficult label of VOC counts as known."""
     if data.true_targets is None:

@@ -23,6 +23,7 @@ DEFAULT_METHODS = ["clean", "bce", "released", "paper", "posterior"]
 BASELINES = [loss for loss in LOSSES if loss != "bce"]
 METHODS |= {loss: ["main_BCE.py", "--loss", loss] for loss in BASELINES}
 # Each difference between the released code and the paper alone, and posterior less each part.
+METHODS["posterior-neighbours"] = [*METHODS["posterior"], "--targets", "classifier"]
 METHODS["paper+gap"] = [*METHODS["paper"], "--head", "gap"]
 for recipe, sign in ("paper", "+"), ("posterior", "-"):
     for part in ABLATIONS[recipe]:
@@ -33,8 +34,28 @@ FORMER_METHODS = {
     f"posterior-{former}": METHODS[f"posterior-{part}"] for former, part in FORMER_ABLATIONS.items()
 }
 
+
+def definitions(added: dict[str, list[str]], verified: Sequence[float]) -> dict[str, list[str]]:
+    """Script and flags of every row: built in, added, and each of them with verified images."""
+    rows = METHODS | FORMER_METHODS | added
+    return rows | {
+        verified_name(name, count): [*words, "--verified", f"{count:g}"]
+        for name, words in rows.items()
+        for count in verified
+    }
+
+
+def verified_name(method: str, count: float) -> str:
+    """The row of a method with `count` verified images; its own with 0.
+
+    >>> verified_name("posterior", 100), verified_name("posterior", 0)
+    ('posterior-verified100', 'posterior')
+    """
+    return f"{method}-verified{count:g}" if count else method
+
+
 OWN_FLAGS = {"--dataset", "--seed", "--partial_rate", "--noise_file", "--output_dir", "--resume"}
-METHOD_FLAGS = {"--recipe", "--loss", "--noise_rate", "--ablate"}
+METHOD_FLAGS = {"--recipe", "--loss", "--noise_rate", "--ablate", "--verified"}
 
 
 class AddedMethod:

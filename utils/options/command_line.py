@@ -158,6 +158,8 @@ def check_method(parser: OptionsParser, options: TrainingOptions, given: dict[st
             parser.error(f"--{name} is for --{kind} {' and '.join(users)}")
     if options.freeze and options.randaugment:
         parser.error("--randaugment is for a trunk that is trained: give --no-freeze too")
+    if options.targets == "classifier" and options.prior is not None:
+        parser.error("--prior is for --targets neighbours, which needs a trunk with weights")
     if options.targets == "neighbours" and options.ablate:
         parser.error("--ablate of --recipe posterior is for --targets classifier")
     parts = ABLATIONS.get(options.method, ())

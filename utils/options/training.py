@@ -217,6 +217,16 @@ class TrainingOptions(DataOptions):
         since_value="classifier",
         shown="default: neighbours, but for a trunk without weights",
     )
+    prior: str | None = cones_flag(
+        None,
+        "of --recipe posterior: probabilities of each label from another source, .npy of training "
+        "images x classes in 0..1; verified images say how far to believe it",
+        metavar="FILE",
+        methods=("posterior",),
+        since_value=None,
+        on_resume="move",
+        reads="the .npy file of probabilities",
+    )
     loss: str = option(
         "bce",
         "loss to train with; main_BCE.py --help describes each",

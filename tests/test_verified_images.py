@@ -1,0 +1,148 @@
+"""Verified images: where they come from, and what training may know of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.data import label_file
+from pipeline.data.labelled import LabelledImages
+from pipeline.data.training_data import describe_data, find_verified, read_prior, shown
+from pipeline.data.verified import Verified
+from utils.errors import UserError
+from utils.options.training import TrainingOptions
+
+HEADER = "path,labels,split,true_labels,verified\n"
+
+
+def read(tmp_path, text, name="list.csv"):
+    """The training split of a list, whose photos need not be there."""
+    path = tmp_path / name
+    path.write_text(text, "utf-8")
+    return label_file.read_table(path)
+
+
+@pytest.mark.parametrize("yes", ["yes", "YES", "true", "1", " yes "])
+@pytest.mark.parametrize("no", ["no", "", "False", "0"])
+def test_a_list_says_which_images_are_verified(tmp_path, yes, no):
+    rows = f"a.jpg,sea|sky,train,sea,{yes}\nb.jpg,sea,train,sky,{no}\nc.jpg,sky,train,|,{yes}\n"
+    table = read(tmp_path, HEADER + rows)
+    assert table.verified.tolist() == [True, False, True]
+    assert table.targets.tolist() == [[1, 1], [1, 0], [0, 1]]
+    assert table.true_targets.tolist() == [[1, 0], [0, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("verified", [True, "yes"])
+def test_json_lines_say_it_too(tmp_path, verified):
+    row = {"path": "a.jpg", "labels": ["sea", "sky"], "true_labels": ["sea"], "verified": verified}
+    assert read(tmp_path, json.dumps(row), "list.jsonl").verified.tolist() == [True]
+
+
+def test_coco_files_keep_the_tags_as_found_beside_the_truth(tmp_path):
+    names = ("sea", "sky", "sun")
+    content = {
+        "categories": [{"id": 10 * k, "name": name} for k, name in enumerate(names, 1)],
+        "images": [
+            {"id": 1, "file_name": "a.jpg", "verified": True, "candidates": [10, 30]},
+            {"id": 2, "file_name": "b.jpg"},
+            {"id": 3, "file_name": "c.jpg", "verified": True},
+        ],
+        "annotations": [
+            {"id": k, "image_id": image, "category_id": category}
+            for k, (image, category) in enumerate([(1, 10), (1, 20), (2, 30), (3, 30)])
+        ],
+    }
+    table = read(tmp_path, json.dumps(content), "list.json")
+    assert table.verified.tolist() == [True, False, True]
+    assert table.targets.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 1]]
+    assert table.true_targets.tolist() == [[1, 1, 0], [-1, -1, -1], [0, 0, 1]]
+    content["images"][0]["candidates"] = [10, "x"]
+    with pytest.raises(UserError, match="candidates to be a list of ids of categories"):
+        read(tmp_path, json.dumps(content), "list.json")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.jpg,sea,train,sea,perhaps", "line 2: expected verified to be yes or no"),
+        ("a.jpg,sea,train,,yes", r"line 2: expected the true_labels of a verified image"),
+    ],
+)
+def test_contradictions_are_refused_in_a_line(tmp_path, row, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, HEADER + row + "\n")
+
+
+def data(images=20, true=None, verified=None):
+    targets = np.random.default_rng(0).integers(0, 2, (images, 3)).astype(np.int8)
+    names = [str(row) for row in range(images)]
+    return LabelledImages(names, ["a", "b", "c"], targets, names, true, verified=verified)
+
+
+def options(script="main_CoNeS", **changes):
+    return TrainingOptions(script=script, dataset="voc07", **{"partial_rate": 0.2} | changes)
+
+
+@pytest.mark.parametrize(("asked", "count"), [(5, 5), (0.25, 5), (20, 20)])
+def test_so_many_are_drawn_by_the_seed_and_their_truth_is_shown(asked, count):
+    clean = data()
+    found = find_verified(options(verified=asked), clean)
+    assert len(found.rows) == count
+    assert (found.truth == clean.targets[found.rows]).all()
+    again = find_verified(options(verified=asked), clean)
+    other = find_verified(options(verified=asked, seed=1), clean)
+    assert (again.rows == found.rows).all()
+    assert count == 20 or (other.rows != found.rows).any()
+    more = find_verified(options(verified=15), clean)
+    assert count > 15 or set(found.rows) <= set(more.rows)  # more are the same, and others
+
+
+@pytest.mark.parametrize(
+    "given", [options(), options(verified=0), options("main_BCE", partial_rate=0.0, verified=5)]
+)
+def test_none_are_known_where_none_are_asked_for_or_no_label_is_false(given):
+    assert find_verified(given, data()) is None
+
+
+def test_those_of_the_list_are_taken_where_none_are_asked_for():
+    true = np.zeros((20, 3), np.int8)
+    marked = np.arange(20) % 4 == 0
+    found = find_verified(options("main_real"), data(true=true, verified=marked))
+    assert found.rows.tolist() == [0, 4, 8, 12, 16]
+    assert not found.truth.any()
+
+
+def test_of_labels_as_found_only_known_ones_are_drawn():
+    true = np.full((20, 3), -1, np.int8)
+    true[::2] = 1
+    found = find_verified(options("main_real", verified=10), data(true=true))
+    assert (found.rows % 2 == 0).all()
+    with pytest.raises(UserError, match="asks for 11 training images .* but there are 10"):
+        find_verified(options("main_real", verified=11), data(true=true))
+
+
+def test_verified_images_are_part_of_what_a_run_was_trained_on():
+    clean = data()
+    candidates = np.ones((20, 3), np.uint8)
+    known = Verified(np.array([2, 5]), clean.targets[[2, 5]].astype(np.uint8))
+    assert (shown(candidates, known)[[2, 5]] == known.truth).all()
+    assert candidates.all()
+    prints = [describe_data(clean, clean, candidates, each) for each in (None, known)]
+    assert prints[0]["fingerprint"] != prints[1]["fingerprint"]
+    assert prints[1]["verified"] == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [np.zeros((3, 2)), np.full((4, 2), 1.5), np.full((4, 2), np.nan), np.zeros((4, 2), int), b"?"],
+)
+def test_a_prior_that_is_no_probabilities_of_these_images_is_refused(tmp_path, content):
+    path = tmp_path / "p.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    with pytest.raises(UserError, match="--prior"):
+        read_prior(path, (4, 2))
+    np.save(path, np.full((4, 2), 0.5))
+    assert (read_prior(path, (4, 2)) == 0.5).all()
