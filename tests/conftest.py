@@ -92,6 +92,32 @@ def call_script(monkeypatch, tmp_path, capsys):
 
 
 @pytest.fixture
+def run_script(call_script):
+    """Call a script that must succeed: (stdout, stderr)."""
+
+    def run(script, *flags):
+        status, out, err = call_script(script, *flags)
+        assert status == 0, err
+        return out, err
+
+    return run
+
+
+@pytest.fixture
+def assert_refused(call_script):
+    """Call a script that must end with a status, and with `message` in its one line of error."""
+
+    def refused(message, script, *flags, status=1):
+        found, _, err = call_script(script, *flags)
+        assert (found, message in helpers.last_line(err)) == (status, True), err
+        assert helpers.last_line(err).startswith("error: ")
+        assert "Traceback" not in err
+        return err
+
+    return refused
+
+
+@pytest.fixture
 def devkit(tmp_path):
     """VOCdevkit with eight photos to train on and twenty to test."""
     return helpers.write_devkit(tmp_path / "VOCdevkit")

@@ -2,21 +2,27 @@
 
 import contextlib
 import importlib
+import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.data import voc
 from pipeline.review.page import MAP_SIDE, Page, write_maps, write_page, write_thumbnail
+from utils.errors import UserError
 
 # ---------------------------------------------------------------- a small review page
 
@@ -187,7 +193,110 @@ def downloads(tab):
     return {item.suggested_filename: Path(item.path()).read_bytes() for item in arrived}
 
 
+# ---------------------------------------------------------------- files of others, and damaged ones
+
+
+def fuzz(examples):
+    """Settings of a property-based test whose examples share a fixture, such as a folder."""
+    shared = [HealthCheck.function_scoped_fixture]
+    return settings(max_examples=examples, suppress_health_check=shared)
+
+
+@contextlib.contextmanager
+def refused(match):
+    """What is within must raise a UserError of one line."""
+    with pytest.raises(UserError, match=match) as caught:
+        yield
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def shown(data):
+    """{id: names of its labels} of a split."""
+    return {
+        str(image): {name for name, target in zip(data.classes, row) if target == 1}
+        for image, row in zip(data.ids, data.targets)
+    }
+
+
+def assert_consistent(data):
+    assert len(set(data.classes)) == len(data.classes)
+    assert data.targets.shape == (len(data.images), len(data.classes))
+    assert data.targets.dtype == np.int8
+    assert set(np.unique(data.targets)) <= {0, 1}
+    assert len(set(data.ids)) == len(data) > 0
+
+
+def load_or_refuse(load, *arguments, **options):
+    """What is loaded, or None where that is refused, in one line."""
+    try:
+        return load(*arguments, **options)
+    except UserError as error:
+        refusal = str(error)
+    assert len(refusal.splitlines()) == 1
+    return None
+
+
+def assert_loads_or_refuses(load, root, **options):
+    """Whatever is in the files of a data set: each split is refused, or consistent."""
+    for split in ("train", "test"):
+        data = load_or_refuse(load, root, split, **options)
+        if data is not None:
+            assert_consistent(data)
+
+
+def cuts(position, length, inserted, count=3):
+    """Damages: where to cut into a file, how much to cut out, and what to put there."""
+    return st.lists(st.tuples(st.integers(0, position), length, inserted), max_size=count)
+
+
+def damaged(content, damage):
+    for position, length, inserted in damage:
+        start = position % (len(content) + 1)
+        content = content[:start] + inserted + content[start + length :]
+    return content
+
+
+def remove(*parts):
+    """A change to a folder, for tests of many: it lacks a file or a folder."""
+
+    def change(root):
+        path = root.joinpath(*parts)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return change
+
+
+class Call:
+    """Pickles as a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+
+def with_peak(function, *arguments, **options):
+    """What a function returns, and the most bytes that numpy and Python took meanwhile."""
+    tracemalloc.start()
+    try:
+        return function(*arguments, **options), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 # ---------------------------------------------------------------- runs
+
+
+def read_json(*place):
+    return json.loads(Path(*place).read_text("utf-8"))
+
+
+def read_records(folder):
+    """The epochs of a run, without what they took."""
+    lines = Path(folder, "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if "second" not in k} for line in lines]
+
 
 # A training of a second, of the trunk that tests.kept_runs.trunk registers. The precision is given:
 # of two runs to be compared, a busy machine could choose another for each.

@@ -1,24 +1,22 @@
 import csv
 import io
-import itertools
 import json
 import os
 import random
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data import coco, label_file
-from utils.errors import UserError
+from tests import helpers
+from tests.helpers import cuts, damaged, refused, with_peak
 
-# The folder is shared by a test's examples, each of which writes its own file anew.
-fuzz = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = helpers.fuzz(100)
 # Path, labels, split, and the truth where it is known. Class yew is only ever a truth.
 ROWS = [
     ("a/1.jpg", ["sea", "sand"], "train", ["sea"]),
@@ -98,14 +96,7 @@ def write(tmp_path):
 
 
 def shown(splits):
-    """{split: {id: names of its labels}}."""
-    return {
-        split: {
-            image: {name for name, target in zip(data.classes, row) if target == 1}
-            for image, row in zip(data.ids, data.targets)
-        }
-        for split, data in splits.items()
-    }
+    return {split: helpers.shown(data) for split, data in splits.items()}
 
 
 def everything(splits):
@@ -127,9 +118,8 @@ def row_labels(table):
 
 
 def assert_refused(message, path, **options):
-    with pytest.raises(UserError, match=message) as caught:
+    with refused(message):
         label_file.load(path, **options)
-    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_rows_columns_and_paths_are_as_listed(write, tmp_path):
@@ -143,12 +133,6 @@ def test_rows_columns_and_paths_are_as_listed(write, tmp_path):
         str(tmp_path / name) for name in EXPECTED["train"]
     ]
     assert shown(splits) == EXPECTED
-
-
-def test_csv_and_json_lines_say_the_same(write):
-    expected = everything(label_file.load(write(csv_text(ROWS))))
-    assert everything(label_file.load(write(json_lines(ROWS), "a.jsonl"))) == expected
-    assert everything(label_file.load(write(json_lines(ROWS), "a.ndjson"))) == expected
 
 
 def test_all_three_forms_say_the_same(write):
@@ -170,17 +154,10 @@ def test_a_coco_file_reads_as_the_folder_coco2014_does(shared, write):
     assert [table.paths[row] for row in np.flatnonzero(annotated)] == names
     rows = [(n, sorted(labels), "", None) for n, labels in zip(names, row_labels(folder))]
     for suffix in SUFFIXES[:2]:
-        same = label_file.read_table(
-            write(in_form(suffix, rows, None), f"a{suffix}"), table.classes
-        )
+        path = write(in_form(suffix, rows, None), f"a{suffix}")
+        same = label_file.read_table(path, table.classes)
         assert (same.paths, same.classes) == (names, table.classes)
         np.testing.assert_array_equal(same.targets, folder.targets)
-
-
-def test_the_order_of_csv_columns_does_not_matter(write):
-    expected = everything(label_file.load(write(csv_text(ROWS))))
-    for fields in itertools.permutations(FIELDS):
-        assert everything(label_file.load(write(csv_text(ROWS, fields)))) == expected
 
 
 CSV, JSON = csv_text(ROWS), json_lines(ROWS)
@@ -206,14 +183,14 @@ CSV, JSON = csv_text(ROWS), json_lines(ROWS)
         ("a.jsonl", JSON.replace("\n", "\n \n").strip()),
         ("a.jsonl", json_lines(ROWS, ensure_ascii=False)),
         ("A.JSONL", JSON),
+        ("a.ndjson", JSON),
         ("a.jsonl", JSON.replace('"sand"', '" sand ", "", " "').replace('"a/1', '" a/1')),
         ("a.jsonl", JSON.replace('"train"', '" Train "').replace('"test"', '"valid"')),
     ],
 )
 def test_the_same_content_written_in_another_way_reads_alike(write, name, content):
-    assert everything(label_file.load(write(content, name))) == everything(
-        label_file.load(write(CSV, "first.csv"))
-    )
+    expected = everything(label_file.load(write(CSV, "first.csv")))
+    assert everything(label_file.load(write(content, name))) == expected
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -246,11 +223,9 @@ def test_a_label_outside_the_given_classes_is_refused(write, suffix, place):
     classes = write("\n".join(CLASSES[1:]), "classes.txt")
     message = f"{place}expected one of the 5 classes, but found 'dog'; correct it, or add it to"
     assert_refused(message, path, classes=classes)
-
-
-def test_a_class_that_is_only_a_truth_is_outside_too(write):
-    classes = write("\n".join(CLASSES).replace("yew\n", ""), "classes.txt")
-    assert_refused("labels.csv, line 3: ", write(CSV), classes=classes)
+    classes = write("\n".join(CLASSES).replace("yew\n", ""), "classes.txt")  # only ever a truth
+    if suffix != ".json":
+        assert_refused("line .: expected one of .* found 'yew'", path, classes=classes)
 
 
 @pytest.mark.parametrize(
@@ -262,12 +237,9 @@ def test_a_class_that_is_only_a_truth_is_outside_too(write):
         (b"sea\xff", "cannot be read: 'utf-8' codec can't decode byte 0xff"),
     ],
 )
-def test_a_wrong_class_list_is_refused(write, content, message):
+def test_a_wrong_class_list_is_refused(write, content, message, tmp_path):
     assert_refused(message, write(CSV), classes=write(content, "classes.txt"))
-
-
-def test_a_class_list_that_is_no_file_is_refused(write, tmp_path):
-    assert_refused("No such file", write(CSV), classes=tmp_path / "classes.txt")
+    assert_refused("No such file", write(CSV), classes=tmp_path / "none.txt")
     assert_refused("Is a directory", write(CSV), classes=tmp_path)
 
 
@@ -276,9 +248,8 @@ def test_a_class_list_that_is_no_file_is_refused(write, tmp_path):
 def test_test_has_several_names(write, suffix, name):
     rows = [(*row[:2], name if row[2] == "test" else "trainval", None) for row in ROWS]
     splits = label_file.load(write(in_form(suffix, rows, CLASSES), f"labels{suffix}"))
-    assert {split: set(images) for split, images in shown(splits).items()} == {
-        split: set(images) for split, images in EXPECTED.items()
-    }
+    for split, images in EXPECTED.items():
+        assert set(splits[split].ids) == set(images)
 
 
 def test_the_truth_judges_in_test_and_stays_out_of_training(write):
@@ -313,19 +284,12 @@ def test_only_training_images_are_refused(write):
 
 def many_rows(count, split=""):
     """Rows with up to three of eight labels, some far rarer than others."""
-    generator = random.Random(0)
-    names = [
-        name for name, times in zip("abcdefgh", (1, 2, 4, 8, 8, 16, 32, 32)) for _ in range(times)
-    ]
-    return [
-        (
-            f"{number}.jpg",
-            sorted(set(generator.choices(names, k=generator.randint(0, 3)))),
-            split,
-            None,
-        )
-        for number in range(count)
-    ]
+    generator, weights = random.Random(0), (1, 2, 4, 8, 8, 16, 32, 32)
+
+    def labels():
+        return sorted(set(generator.choices("abcdefgh", weights, k=generator.randint(0, 3))))
+
+    return [(f"{number}.jpg", labels(), split, None) for number in range(count)]
 
 
 def load_many(tmp_path, rows, seed=0, suffix=".csv"):
@@ -362,33 +326,25 @@ def test_given_splits_stay_while_the_rest_is_divided(tmp_path):
     given_rows = [(f"_{path}", *rest) for path, *rest in many_rows(40, "test")]
     given_rows += [(f"+{path}", *rest) for path, *rest in many_rows(60, "train")]
     splits = shown(load_many(tmp_path, [*many_rows(100), *given_rows]))
-    marks = {
-        split: [path[0] for path in images if path[0] in "_+"] for split, images in splits.items()
-    }
-    assert marks == {"train": ["+"] * 60, "test": ["_"] * 40}
+    for split, mark, count in (("train", "+", 60), ("test", "_", 40)):
+        assert [path[0] for path in splits[split] if path[0] in "_+"] == [mark] * count
     assert len(splits["test"]) - 40 == pytest.approx(20, abs=1)
 
 
-@given(
-    st.integers(0, 2**32),
-    st.integers(1, 60),
-    st.integers(1, 6),
-    st.floats(0, 1),
-    st.floats(0.05, 0.95),
-)
-def test_the_rarest_label_and_exclusive_labels_divide_to_within_one(
-    seed, rows, classes, density, share
-):
+SIZES = st.tuples(st.integers(1, 60), st.integers(1, 6))
+
+
+@given(st.integers(0, 2**32), SIZES, st.floats(0, 1), st.floats(0.05, 0.95))
+def test_the_rarest_label_and_exclusive_labels_divide_to_within_one(seed, size, density, share):
     generator = np.random.default_rng(seed)
-    targets = (generator.random((rows, classes)) < density).astype(np.int8)
+    targets, (rows, classes) = (generator.random(size) < density).astype(np.int8), size
     before = targets.copy()
     exclusive = np.eye(classes, dtype=np.int8)[generator.integers(0, classes, rows)]
     counts = targets.sum(axis=0)
     rarest = [int(counts.argmin())]
     for matrix, columns in ((targets, rarest), (exclusive, range(classes))):
         chosen = label_file.stratified_split(matrix, share, seed)
-        for column in columns:
-            has = matrix[:, column] == 1
+        for has in (matrix[:, columns] == 1).T:
             assert abs(chosen[has].sum() - share * has.sum()) < 1 + 1e-9
     np.testing.assert_array_equal(targets, before)
 
@@ -481,24 +437,17 @@ SURROGATE = "\\ud800"
         ("a.csv", HEAD + "1.jpg,sea,\n,sea,\n", "line 3: expected a path .* but found ''"),
         ("a.csv", HEAD + "1.jpg,sea,\n\n1.jpg,sky,\n", "line 4: .* earlier .* but found '1.jpg'"),
         ("a.csv", HEAD + "1.jpg,sea,\n 1.jpg,sky,\n", "line 3: .* but found '1.jpg'"),
+        ("a.csv", HEAD + "a/1.jpg,sea,\na/../a/./1.jpg,sky,\n", "line 3: .* no earlier line names"),
         ("a.csv", HEAD + '"1\n.jpg",sea,\n', r"line 3: expected a path .* but found '1\\n.jpg'"),
         # Python 3.10's csv reads no NUL.
-        (
-            "a.csv",
-            HEAD + "1\0.jpg,sea,\n",
-            r"line 2: expected .* but found.*(1\\x00.jpg|NUL; write)",
-        ),
+        ("a.csv", HEAD + "1\0.jpg,sea,\n", r"line 2: expected .*(1\\x00.jpg|NUL; write)"),
         ("a.csv", HEAD + '1.jpg,"sea\nsky",\n', r"line 3: expected .* found 'sea\\nsky'"),
         ("a.csv", HEAD + "1.jpg,sea,dev\n", "line 2: expected split train or test, .* 'dev'"),
         ("a.csv", HEAD + '1.jpg,sea,"x\ny"\n', r"line 3: expected split .* 'x\\ny'"),
         ("a.csv", HEAD + f"1.jpg,sea,{'x' * 999}\n", "expected split .* 'x{80}'"),
         ("a.csv", HEAD + '1.jpg,"sea"x,\n', "a.csv, line 2: .*',' expected after '\"'"),
         ("a.csv", HEAD + '1.jpg,sea,\n2.jpg,"sea,\n', "a.csv, line 3: .*unexpected end of data"),
-        (
-            "a.csv",
-            HEAD + '1.jpg,"sea,\n2.jpg,sea,\n3.jpg,sea,\n',
-            "a.csv, line 2: .*unexpected end of data",
-        ),
+        ("a.csv", HEAD + '1.jpg,"sea,\n2.jpg,sea,\n3.jpg', "line 2: .*unexpected end of data"),
         ("a.csv", HEAD + f"1.jpg,{'x' * 140_000},\n", "a.csv, line 2: .*field larger than field"),
         ("a.csv", b"path,labels\n1.jpg,\xe4\n", "a.csv cannot be read: 'utf-8' .* 0xe4 .*; save"),
         ("a.csv", HEAD.encode("utf-16"), "a.csv cannot be read: 'utf-8' .*; save it as UTF-8"),
@@ -525,11 +474,7 @@ SURROGATE = "\\ud800"
         ("a.jsonl", GOOD.replace("sea", SURROGATE), r"line 1: expected .* found '\\ud800'"),
         ("a.jsonl", GOOD.replace("sea", "a\\u2028b"), r"line 1: .* found 'a\\u2028b'"),
         ("a.jsonl", b'{"path": "\xff"}', "a.jsonl cannot be read: 'utf-8' .*; save it as UTF-8"),
-        (
-            "a.json",
-            "",
-            "a.json must be COCO instances, .* but found: Expecting value.*; correct it",
-        ),
+        ("a.json", "", "COCO instances, .* but found: Expecting value.*; correct it"),
         ("a.json", "[]", "a.json must be COCO instances"),
         ("a.json", "[" * 100_000, "a.json must be COCO instances"),
         ("a.json", b"\xff", "a.json must be COCO instances"),
@@ -550,11 +495,7 @@ NAMES = [{"id": 5, "name": "sea"}, {"id": 6, "name": "sky"}]
     ("images", "categories", "message"),
     [
         ([{"id": 1}], NAMES, "must be COCO instances, .* but found: no 'file_name'"),
-        (
-            [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "1.jpg"}],
-            NAMES,
-            "image 2: .* '1.jpg'",
-        ),
+        ([IMAGES[0], IMAGES[1] | {"file_name": "1.jpg"}], NAMES, "image 2: .* '1.jpg'"),
         ([IMAGES[0] | {"split": "x\ny"}], NAMES, r"expected split train .* found 'x\\ny'"),
         ([IMAGES[0] | {"split": 1}], NAMES, "expected split train .* found '1'"),
         ([IMAGES[0] | {"split": None}], NAMES, "expected split train .* found 'None'"),
@@ -581,22 +522,10 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 def load_or_refuse(path, **options):
     """Whatever is in the file: one line, or splits that are consistent."""
-    refusal = ""
-    try:
-        splits = label_file.load(path, allow_missing=True, **options)
-    except UserError as error:
-        refusal = str(error)
-    assert len(refusal.splitlines()) <= 1
-    if refusal:
-        return
-    classes = splits["train"].classes
-    assert len(set(classes)) == len(classes) == splits["test"].targets.shape[1]
+    splits = helpers.load_or_refuse(label_file.load, path, allow_missing=True, **options) or {}
     for data in splits.values():
-        assert data.targets.shape == (len(data.images), len(classes))
-        assert data.targets.dtype == np.int8
-        assert set(np.unique(data.targets)) <= {0, 1}
-        assert len(set(data.ids)) == len(data) > 0
-        for text in (*data.missing, *data.ids, *classes):
+        helpers.assert_consistent(data)
+        for text in (*data.missing, *data.ids, *data.classes):
             assert len(text.splitlines()) == 1
             assert text == text.strip()
         if data.true_targets is not None:
@@ -604,10 +533,9 @@ def load_or_refuse(path, **options):
 
 
 odd_texts = st.sampled_from(
-    "a/1.jpg,4.jpg,5.jpg,sea,sky,train,test,, ,\0,\n,\u2028,\ud800,\udce4,ä,..,/,a\0/b,',|".split(
-        ","
-    )
-) | st.sampled_from(["UserError: x", "\ufeff", "\x85"])
+    "a/1.jpg;4.jpg;5.jpg;sea;sky;train;test;; ;\0;\n;\u2028;\ud800;\udce4;ä;..;/;a\0/b;',;|;\ufeff;"
+    "\x85;UserError: x".split(";")
+)
 tokens = odd_texts | st.sampled_from(
     'path,labels\n;path,labels,split,true_labels\r\n;4.jpg,sea,test\n;5.jpg,sky,train\n;",;,;|;,,'
     ';\r;\n";"";[;{;];},;: ;1;null;"sea";\\'.split(";")
@@ -617,9 +545,7 @@ contents = (
     | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass"))
     | st.lists(tokens, max_size=14).map(lambda texts: "".join(texts).encode(errors="replace"))
 )
-# Where to cut into a file, how much to cut out, and what to put there.
 small = tokens.map(lambda text: text.encode(errors="replace")) | st.binary(max_size=6)
-cuts = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 9), small), max_size=3)
 
 
 @fuzz
@@ -629,13 +555,10 @@ def test_any_bytes_are_refused_or_load(write, content, suffix):
 
 
 @fuzz
-@given(suffix=st.sampled_from(SUFFIXES), damage=cuts)
+@given(suffix=st.sampled_from(SUFFIXES), damage=cuts(2000, st.integers(0, 9), small))
 def test_files_damaged_anyhow_are_refused_or_load(write, suffix, damage):
     content = in_form(suffix, ROWS, CLASSES).encode()
-    for position, length, inserted in damage:
-        start = position % (len(content) + 1)
-        content = content[:start] + inserted + content[start + length :]
-    load_or_refuse(write(content, f"any{suffix}"))
+    load_or_refuse(write(damaged(content, damage), f"any{suffix}"))
 
 
 @fuzz
@@ -656,10 +579,11 @@ json_values = st.recursive(
 new_values = numbers | odd_texts | st.lists(odd_texts, max_size=3) | json_values
 
 
+change = st.tuples(st.integers(0, 4), st.sampled_from([*FIELDS, "x"]), new_values)
+
+
 @fuzz
-@given(
-    st.lists(st.tuples(st.integers(0, 4), st.sampled_from([*FIELDS, "x"]), new_values), max_size=2)
-)
+@given(st.lists(change, max_size=2))
 def test_any_values_in_json_lines_are_refused_or_load(write, changes):
     objects = [json.loads(line) for line in JSON.splitlines()]
     for number, field, value in changes:
@@ -696,25 +620,13 @@ def test_any_values_in_coco_json_are_refused_or_load(write, changes, whole, give
     load_or_refuse(write(json.dumps(content | whole), "any.json"), classes=classes)
 
 
-names = (
-    st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=6)
-    .map(str.strip)
-    .filter(bool)
-)
+readable = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+names = st.text(readable, min_size=1, max_size=6).map(str.strip).filter(bool)
 labels = st.lists(names.filter(lambda name: "|" not in name), unique=True, max_size=4)
-split_names = st.sampled_from(["", "train", "test"])
+rows = st.tuples(names, labels, st.sampled_from(["", "train", "test"]), st.none() | labels)
 row_lists = st.lists(
-    st.tuples(names, labels, split_names, st.none() | labels),
-    min_size=1,
-    max_size=6,
-    unique_by=lambda row: os.path.normpath(row[0]),
+    rows, min_size=1, max_size=6, unique_by=lambda row: os.path.normpath(row[0])
 ).filter(lambda rows: any(row[1] for row in rows))
-
-
-def test_two_spellings_of_a_path_are_one_image(write):
-    labels = write("path,labels\na/1.jpg,sea\na/../a/./1.jpg,sky\n")
-    with pytest.raises(UserError, match="line 3: expected a path that no earlier line names"):
-        label_file.load(labels)
 
 
 @fuzz
@@ -759,10 +671,7 @@ def write_rows(path, rows):
 def test_a_row_takes_half_a_kibibyte_while_it_is_read(tmp_path):
     """Of the memory that numpy and Python take; two matrices of 80 classes are 160 bytes of it."""
     write_rows(tmp_path / "labels.csv", 20_000)
-    tracemalloc.start()
-    table = label_file.read_table(tmp_path / "labels.csv")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    table, peak = with_peak(label_file.read_table, tmp_path / "labels.csv")
     assert table.targets.sum(dtype=int) == 60_000
     assert peak < 20_000 * 512
 
@@ -783,11 +692,6 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 def test_a_million_rows_fit_in_a_gibibyte(tmp_path):
     """All in all, torch with it. Not getrusage: its peak begins with that of the caller."""
     write_rows(tmp_path / "labels.csv", 1_000_000)
-    measured = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path / "labels.csv")],
-        cwd=Path(__file__).resolve().parents[1],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert int(measured.stdout) < 2**20  # KiB
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "labels.csv")]
+    measured = subprocess.check_output(command, cwd=Path(__file__).resolve().parents[1])
+    assert int(measured) < 2**20  # KiB

@@ -6,13 +6,13 @@ import pickle
 import pickletools
 import struct
 import time
-import tracemalloc
 
 import numpy as np
 import pytest
 
 from pipeline.data import pickled as module
 from pipeline.data.pickled import unpickle_labels
+from tests.helpers import Call, with_peak
 
 CANDIDATES = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1]], np.uint8)
 
@@ -38,16 +38,6 @@ def test_labels_come_out_as_they_went_in():
             found = unpickle_labels(pickled({"partial_labels": labels}, protocol))
             np.testing.assert_array_equal(found, labels)
             assert found.dtype == labels.dtype
-
-
-class Call:
-    """Pickles as a call of any function."""
-
-    def __init__(self, function, *arguments):
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self):
-        return self.function, self.arguments
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -105,21 +95,14 @@ PAIR_OF_ITSELF = b"2\x86"  # DUP, TUPLE2: each pair doubles what a hash must vis
     ],
 )
 def test_bombs_are_refused_without_their_memory(bomb):
-    tracemalloc.start()
-    try:
-        refusal(bomb)
-        peak_bytes = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 50 * 2**20
+    assert with_peak(refusal, bomb)[1] < 50 * 2**20
 
 
 def test_sides_of_a_million_digits_are_neither_multiplied_nor_printed():
     class Forged:
         def __reduce__(self):
-            function, arguments, _ = CANDIDATES.__reduce__()
             state = (1, (2**16_000_000, -(2**16_000_000)), np.dtype("u1"), False, b"1")
-            return function, arguments, state
+            return *CANDIDATES.__reduce__()[:2], state
 
     began = time.monotonic()
     assert "a shape beyond 64 bits" in refusal(pickled({"partial_labels": Forged()}))

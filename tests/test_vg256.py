@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pickle
@@ -5,15 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data import vg256
 from pipeline.data.vg256 import clean_name
-from utils.errors import UserError
+from tests import helpers
+from tests.helpers import assert_loads_or_refuses, damaged, refused, remove, shown
 
-# The folder is shared by a test's examples, each of which writes its own files anew.
-fuzz = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = helpers.fuzz(80)
 # Neither classes nor images are in alphabetical or numerical order; image 50 shows no class.
 CATEGORIES = {"table": ["table", "desk"], "dog": ["dog", "hot dog"], "cat": ["cat"]}
 NAMES = {
@@ -33,11 +34,7 @@ EXPECTED = {
 }
 # Of numpy.random.RandomState(1).permutation(5), 2 1 4 0 3, the last round(1.5) = 2 are val.
 VAL = ["VG_100K/2.jpg", "VG_100K/33.jpg"]
-FILES = [
-    f"formatted_{part}_{content}.npy"
-    for part in ("train", "val")
-    for content in ("images", "labels")
-]
+FILES = [f"formatted_{p}_{kind}.npy" for p in ("train", "val") for kind in ("images", "labels")]
 
 
 @pytest.fixture
@@ -66,32 +63,12 @@ def formatted(root):
 
 def write_objects(folder, images):
     """objects.json as published; an object's later names are other annotators'."""
-    entries = [
-        {
-            "image_id": image,
-            "objects": [
-                {"synsets": ["n.01"], "object_id": 7, "names": [name, "cat"], "x": 0, "w": 5}
-                for name in names
-            ],
-            "image_url": f"https://cs.stanford.edu/people/rak248/VG_100K_2/{image}.jpg",
-        }
-        for image, names in images
-    ]
-    (folder / "objects.json").write_text(json.dumps(entries))
 
+    def entry(image, names):
+        objects = [{"synsets": ["n.01"], "names": [name, "cat"], "x": 0} for name in names]
+        return {"image_id": image, "objects": objects, "image_url": f"https://a.edu/{image}.jpg"}
 
-def shown(data):
-    """{id: classes} of one split."""
-    return {
-        image: {c for c, target in zip(data.classes, row) if target == 1}
-        for image, row in zip(data.ids, data.targets)
-    }
-
-
-def assert_same(left, right):
-    assert list(left.ids) == list(right.ids)
-    assert left.classes == right.classes
-    np.testing.assert_array_equal(left.targets, right.targets)
+    (folder / "objects.json").write_text(json.dumps([entry(*image) for image in images]))
 
 
 def test_formatted_files_give_rows_and_columns_in_their_order(formatted):
@@ -148,9 +125,10 @@ def test_files_are_made_once_and_loaded_from_then_on(root, split, capsys):
     first = vg256.load(root, split)
     assert "making the four formatted files in" in capsys.readouterr().err
     (root / "objects.json").unlink()
-    for chosen in ("train", "test"):
-        vg256.load(root, chosen)
-    assert_same(vg256.load(root, split), first)
+    vg256.load(root, {"train": "test", "test": "train"}[split])
+    again = vg256.load(root, split)
+    assert (list(again.ids), again.classes) == (list(first.ids), first.classes)
+    np.testing.assert_array_equal(again.targets, first.targets)
     assert capsys.readouterr() == ("", "")
 
 
@@ -159,7 +137,7 @@ def test_what_a_user_downloaded_is_not_made_anew(formatted):
     before = {name: (formatted / name).read_bytes() for name in FILES}
     (formatted / FILES[3]).unlink()
     vg256.load(formatted, "train")
-    with pytest.raises(UserError, match=r"formatted_val_labels.npy, but found: No such .*; downl"):
+    with refused(r"formatted_val_labels.npy, but found: No such .*; downl"):
         vg256.load(formatted, "test")
     assert all((formatted / name).read_bytes() == before[name] for name in FILES[:3])
 
@@ -204,27 +182,18 @@ def test_names_lose_case_one_dot_and_adjectives_alone(name, cleaned):
     assert clean_name(name) == cleaned
 
 
-def test_only_the_first_name_of_an_object_counts_and_an_object_may_have_none(root):
-    (root / "objects.json").write_text(
-        json.dumps(
-            [
-                {"image_id": 2, "objects": [{"names": ["dog", "cat"]}, {"names": []}]},
-                {"image_id": 9, "objects": [{"names": ["cat"]}]},
-            ]
-        )
-    )
-    assert shown(vg256.load(root, "train")) | shown(vg256.load(root, "test")) == {
-        "VG_100K/2.jpg": {"dog"},
-        "VG_100K/9.jpg": {"cat"},
-    }
-
-
-def test_an_image_listed_twice_shows_what_both_entries_say(root):
-    write_objects(root, [(2, ["dog"]), (9, ["cat"]), (2, ["desk"])])
-    assert shown(vg256.load(root, "train")) | shown(vg256.load(root, "test")) == {
-        "VG_100K/2.jpg": {"dog", "table"},
-        "VG_100K/9.jpg": {"cat"},
-    }
+@pytest.mark.parametrize(
+    ("entries", "classes"),
+    [
+        ([(2, [["dog", "cat"], []]), (9, [["cat"]])], {"dog"}),  # the first name alone counts
+        ([(2, [["dog"]]), (9, [["cat"]]), (2, [["desk"]])], {"dog", "table"}),  # listed twice
+    ],
+)
+def test_an_image_shows_the_first_names_of_the_objects_of_all_its_entries(root, entries, classes):
+    entries = [{"image_id": i, "objects": [{"names": n} for n in all_]} for i, all_ in entries]
+    (root / "objects.json").write_text(json.dumps(entries))
+    found = shown(vg256.load(root, "train")) | shown(vg256.load(root, "test"))
+    assert found == {"VG_100K/2.jpg": classes, "VG_100K/9.jpg": {"cat"}}
 
 
 words = st.sampled_from("black large dark dog cat hot table desk chair Dog CAT dog. . tree".split())
@@ -264,7 +233,7 @@ def test_any_objects_give_what_plain_loops_find(root, images):
     write_objects(root, images)
     train, val = slow_split(images)
     if len(train) + len(val) < 2:
-        with pytest.raises(UserError, match="must hold two images or more .*, but has [01]; downl"):
+        with refused("must hold two images or more .*, but has [01]; downl"):
             vg256.load(root, "train")
         assert not (root / FILES[0]).exists()
     else:
@@ -279,14 +248,6 @@ def test_missing_images_may_be_left_out(formatted, capsys):
     assert "lacks 1, first VG_100K/2.jpg; going on" in capsys.readouterr().err
 
 
-def remove(*parts):
-    def change(root):
-        path = root.joinpath(*parts)
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return change
-
-
 def write(name, content):
     return lambda root: (root / name).write_text(content)
 
@@ -296,11 +257,11 @@ def objects(content):
 
 
 def images(array):
-    return lambda root: np.save(root / "formatted_train_images.npy", array)
+    return lambda root: np.save(root / FILES[0], array)
 
 
 def labels(array):
-    return lambda root: np.save(root / "formatted_train_labels.npy", array)
+    return lambda root: np.save(root / FILES[1], array)
 
 
 ENTRY = {"image_id": 2, "objects": [{"names": ["dog"]}]}
@@ -313,10 +274,7 @@ ENTRY = {"image_id": 2, "objects": [{"names": ["dog"]}]}
         (remove("vg256.json"), "expected .*/vg256.json, but found: No such .*with the four format"),
         (remove("objects.json"), "expected .*/objects.json, but found: No such.*or with objects.j"),
         (remove("VG_100K", "2.jpg"), "must hold 2 images, but lacks 1, first VG_100K/2.jpg; bring"),
-        (
-            write("vg256.json", ""),
-            "vg256.json must hold .*, but found: Expecting value.*; download",
-        ),
+        (write("vg256.json", ""), "vg256.json must .*, but found: Expecting value.*; download"),
         (write("vg256.json", "[" * 100_000), "vg256.json must hold .*, but found: .+; download"),
         (write("vg256.json", "[]"), "vg256.json must hold .*found: JSON of another form; download"),
         (write("vg256.json", '{"dog": "dog"}'), "vg256.json must hold .*JSON of another form; dow"),
@@ -339,12 +297,21 @@ ENTRY = {"image_id": 2, "objects": [{"names": ["dog"]}]}
 )
 def test_damaged_json_gives_one_line_with_found_and_remedy(root, change, message):
     change(root)
-    with pytest.raises(UserError, match=message) as caught:
+    with refused(message):
         vg256.load(root, "test")
-    assert "\n" not in str(caught.value)
 
 
 ROWS = np.eye(3)
+
+
+def write_version_3(root):
+    with open(root / FILES[1], "wb") as file:
+        np.lib.format.write_array(file, ROWS, version=(3, 0))
+
+
+def spoil_texts(root):
+    """Texts that are no Unicode."""
+    (root / FILES[0]).write_bytes((root / FILES[0]).read_bytes()[:-4] + b"\xff\xff\xff\x7f")
 
 
 @pytest.mark.parametrize(
@@ -372,91 +339,48 @@ ROWS = np.eye(3)
         (labels(ROWS * 256), "labels.npy must hold .*, but found: 3 other values, first 256.0; do"),
         (labels(ROWS - 1), "labels.npy must hold .*, but found: 6 other values, first -1.0; down"),
         (labels(ROWS + np.nan), "labels.npy must hold .*, but found: 9 other values, first nan; d"),
+        (write_version_3, r"labels.npy must hold .*found: version \(3, 0\) .*; down"),
+        (spoil_texts, "images.npy must hold .*, but found: .+; download"),
     ],
 )
 def test_damaged_formatted_files_give_one_line_with_found_and_remedy(formatted, change, message):
     change(formatted)
-    with pytest.raises(UserError, match=message) as caught:
+    with refused(message):
         vg256.load(formatted, "train")
-    assert "\n" not in str(caught.value)
-
-
-class Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("name", FILES[:2])
 @pytest.mark.parametrize("bare", [False, True])
 def test_a_pickle_is_refused_and_not_run(formatted, name, bare, tmp_path):
-    bomb = Bomb(tmp_path / "boom")
-    content = np.array([bomb, bomb], object)
+    bomb = helpers.Call(os.mkdir, str(tmp_path / "boom"))
     if bare:
         (formatted / name).write_bytes(pickle.dumps(bomb))
     else:
-        np.save(formatted / name, content, allow_pickle=True)
-    with pytest.raises(UserError, match=f"{name} must hold .*, but found: .+; download") as caught:
+        np.save(formatted / name, np.array([bomb, bomb], object), allow_pickle=True)
+    with refused(f"{name} must hold .*, but found: .+; download"):
         vg256.load(formatted, "train")
-    assert "\n" not in str(caught.value)
-    assert not bomb.path.exists()
+    assert not (tmp_path / "boom").exists()
 
 
-def test_another_version_of_the_format_is_refused(formatted):
-    with open(formatted / FILES[1], "wb") as file:
-        np.lib.format.write_array(file, ROWS, version=(3, 0))
-    with pytest.raises(UserError, match=r"labels.npy must hold .*found: version \(3, 0\) .*; down"):
-        vg256.load(formatted, "train")
+cuts = helpers.cuts(700, st.sampled_from([0, 1, 4, 8, 10_000]), st.binary(max_size=8))
 
 
-def test_texts_that_are_no_unicode_are_refused(formatted):
-    path = formatted / "formatted_train_images.npy"
-    path.write_bytes(path.read_bytes()[:-4] + b"\xff\xff\xff\x7f")
-    with pytest.raises(UserError, match="images.npy must hold .*, but found: .+; download"):
-        vg256.load(formatted, "train")
-
-
-def assert_loads_or_refuses(root):
-    """Whatever is in the folder: one line, or a split that is consistent."""
-    for split in ("train", "test"):
-        refusal = ""
-        try:
-            data = vg256.load(root, split)
-        except UserError as error:
-            refusal = str(error)
-        assert "\n" not in refusal
-        if not refusal:
-            assert data.targets.shape == (len(data.images), len(data.classes))
-            assert data.targets.dtype == np.int8
-            assert set(np.unique(data.targets)) <= {0, 1}
-            assert len(set(data.ids)) == len(data) > 0
-
-
-# Where to cut into a file, how much to cut out, and what to put there.
-cuts = st.lists(
-    st.tuples(st.integers(0, 700), st.sampled_from([0, 1, 4, 8, 10_000]), st.binary(max_size=8)),
-    max_size=3,
-)
-
-
-def damaged(content, damage):
-    for position, length, inserted in damage:
-        start = position % (len(content) + 1)
-        content = content[:start] + inserted + content[start + length :]
-    return content
+@contextlib.contextmanager
+def replaced(path, change):
+    """A file whose content is changed for a while."""
+    original = path.read_bytes()
+    path.write_bytes(change(original))
+    try:
+        yield
+    finally:
+        path.write_bytes(original)
 
 
 @fuzz
 @given(name=st.sampled_from([*FILES, "vg256.json"]), damage=cuts)
 def test_formatted_files_damaged_anyhow_are_refused_or_load(formatted, name, damage):
-    original = (formatted / name).read_bytes()
-    (formatted / name).write_bytes(damaged(original, damage))
-    try:
-        assert_loads_or_refuses(formatted)
-    finally:
-        (formatted / name).write_bytes(original)
+    with replaced(formatted / name, lambda content: damaged(content, damage)):
+        assert_loads_or_refuses(vg256.load, formatted)
 
 
 headers = st.builds(
@@ -471,33 +395,23 @@ headers = st.builds(
 @given(name=st.sampled_from(FILES[:2]), header=headers, content=st.binary(max_size=200))
 def test_forged_arrays_are_refused_or_load(formatted, name, header, content):
     start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
-    original = (formatted / name).read_bytes()
-    (formatted / name).write_bytes(start + content)
-    try:
-        assert_loads_or_refuses(formatted)
-    finally:
-        (formatted / name).write_bytes(original)
+    with replaced(formatted / name, lambda _: start + content):
+        assert_loads_or_refuses(vg256.load, formatted)
 
 
 @fuzz
 @given(name=st.sampled_from(["objects.json", "vg256.json"]), damage=cuts)
 def test_json_damaged_anyhow_is_refused_or_loads(root, name, damage):
-    original = (root / name).read_bytes()
-    (root / name).write_bytes(damaged(original, damage))
-    try:
-        assert_loads_or_refuses(root)
-    finally:
-        (root / name).write_bytes(original)
-        for made in FILES:
-            (root / made).unlink(missing_ok=True)
+    for made in FILES:
+        (root / made).unlink(missing_ok=True)
+    with replaced(root / name, lambda content: damaged(content, damage)):
+        assert_loads_or_refuses(vg256.load, root)
 
 
+keys = st.sampled_from(["names", "objects", "image_id"])
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["dog", "cat", ""]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["names", "objects", "image_id"]), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=12,
 )
 
@@ -508,4 +422,4 @@ def test_any_json_as_objects_is_refused_or_loads(root, content):
     (root / "objects.json").write_text(json.dumps(content))
     for made in FILES:
         (root / made).unlink(missing_ok=True)
-    assert_loads_or_refuses(root)
+    assert_loads_or_refuses(vg256.load, root)
