@@ -256,6 +256,17 @@ def damaged(content, damage):
     return content
 
 
+@contextlib.contextmanager
+def replaced(path, change):
+    """A file whose content is changed for a while."""
+    original = path.read_bytes()
+    path.write_bytes(change(original))
+    try:
+        yield
+    finally:
+        path.write_bytes(original)
+
+
 def remove(*parts):
     """A change to a folder, for tests of many: it lacks a file or a folder."""
 

@@ -1,16 +1,15 @@
 import shutil
-import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data import cub200
-from utils.errors import UserError
+from tests import helpers
+from tests.helpers import assert_loads_or_refuses, damaged, refused, remove, with_peak
 
-# The folder is shared by a test's examples, each of which writes its own files anew.
-fuzz = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = helpers.fuzz(80)
 # Neither images nor attributes are in order, so that ids tell rows and columns.
 IMAGES = {
     10: "002.Laysan_Albatross/Laysan_Albatross_0002_1027.jpg",
@@ -57,36 +56,24 @@ def label_lines(present):
 def shown(data):
     """{id: ids of attributes} of one split."""
     by_name = {name: attribute for attribute, name in ATTRIBUTES.items()}
-    return {
-        image: {by_name[c] for c, target in zip(data.classes, row) if target == 1}
-        for image, row in zip(data.ids, data.targets)
-    }
+    return {image: {by_name[c] for c in names} for image, names in helpers.shown(data).items()}
 
 
-def test_rows_ascend_by_image_id_columns_by_attribute_id(root):
+def test_rows_ascend_by_image_id_columns_by_attribute_id(root, capsys):
     data = cub200.load(root, "train")
+    names = [IMAGES[1], IMAGES[2], IMAGES[10]]
     assert data.classes == [ATTRIBUTES[1], ATTRIBUTES[3], ATTRIBUTES[12]]
-    assert list(data.ids) == [IMAGES[1], IMAGES[2], IMAGES[10]]
+    assert list(data.ids) == names
+    assert [data.images.path(i) for i in range(3)] == [str(root / "images" / n) for n in names]
     assert data.targets.tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
     assert data.targets.dtype == np.int8
-
-
-def test_images_follow_the_rows(root):
-    images = cub200.load(root, "train").images
-    assert [images.path(row) for row in range(3)] == [
-        str(root / "images" / IMAGES[image]) for image in (1, 2, 10)
-    ]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_test_split_holds_the_other_images(root):
     data = cub200.load(root, "test")
     assert shown(data) == {IMAGES[7]: {12}}
     assert data.classes == cub200.load(root, "train").classes
-
-
-def test_loading_prints_nothing(root, capsys):
-    cub200.load(root, "train")
-    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("place", ["attributes", "."])
@@ -111,19 +98,13 @@ def test_only_the_first_three_fields_of_a_label_matter(root):
 
 def test_what_has_no_line_is_absent(root):
     (root / LABELS).write_text("2 3 1 3 2.5\n10 1 0 3 2.5\n")
-    assert shown(cub200.load(root, "train")) == {
-        IMAGES[1]: set(),
-        IMAGES[2]: {3},
-        IMAGES[10]: set(),
-    }
+    assert list(shown(cub200.load(root, "train")).values()) == [set(), {3}, set()]
 
 
 def test_missing_images_may_be_left_out(root, capsys):
     (root / "images" / IMAGES[2]).unlink()
-    assert shown(cub200.load(root, "train", allow_missing=True)) == {
-        IMAGES[1]: {1, 12},
-        IMAGES[10]: {1},
-    }
+    data = cub200.load(root, "train", allow_missing=True)
+    assert shown(data) == {IMAGES[1]: {1, 12}, IMAGES[10]: {1}}
     assert f"lacks 1, first {IMAGES[2]}; going on" in capsys.readouterr().err
 
 
@@ -139,21 +120,7 @@ def test_memory_does_not_grow_with_the_lines(root):
     """What follows the third field is not kept: 10 MB here, 70 in the genuine file."""
     lines = [" ".join(map(str, line)) + " " + "0" * 800_000 + "\n" for line in label_lines(PRESENT)]
     (root / LABELS).write_text("".join(lines))
-    tracemalloc.start()
-    try:
-        cub200.load(root, "train")
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 5e6
-
-
-def remove(*parts):
-    def change(root):
-        path = root.joinpath(*parts)
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return change
+    assert with_peak(cub200.load, root, "train")[1] < 5e6
 
 
 def write(content, *parts):
@@ -212,36 +179,17 @@ MARKS = "train_test_split.txt"
 )
 def test_a_damaged_folder_gives_one_line_with_found_and_remedy(root, change, message):
     change(root)
-    with pytest.raises(UserError, match=message) as caught:
+    with refused(message):
         cub200.load(root, "train")
-    assert len(str(caught.value).splitlines()) == 1
 
 
 LISTS = ["images.txt", MARKS, "../attributes.txt", LABELS]
-# Where to cut into a file, how much to cut out, and what to put there.
 texts = st.sampled_from([b"", b" ", b"\n", b"\r", b"0", b"1", b"7 ", b"-", b"x", b"\0", b"\xc3"])
-cuts = st.lists(
-    st.tuples(st.integers(0, 300), st.integers(0, 9), texts | st.binary(max_size=6)), max_size=4
-)
+cuts = helpers.cuts(300, st.integers(0, 9), texts | st.binary(max_size=6), count=4)
 
 
 @fuzz
-@given(name=st.sampled_from(LISTS), damage=cuts, split=st.sampled_from(["train", "test"]))
-def test_lists_damaged_anyhow_are_refused_or_load(root, name, damage, split):
-    original = content = (root / name).read_bytes()
-    for position, length, inserted in damage:
-        start = position % (len(content) + 1)
-        content = content[:start] + inserted + content[start + length :]
-    (root / name).write_bytes(content)
-    refusal = ""
-    try:
-        data = cub200.load(root, split)
-    except UserError as error:
-        refusal = str(error)
-    finally:
-        (root / name).write_bytes(original)
-    assert "\n" not in refusal
-    if not refusal:
-        assert data.targets.shape == (len(data.images), len(data.classes))
-        assert set(np.unique(data.targets)) <= {0, 1}
-        assert len(set(data.ids)) == len(data) > 0
+@given(name=st.sampled_from(LISTS), damage=cuts)
+def test_lists_damaged_anyhow_are_refused_or_load(root, name, damage):
+    with helpers.replaced(root / name, lambda content: damaged(content, damage)):
+        assert_loads_or_refuses(cub200.load, root)

@@ -199,10 +199,6 @@ def test_names_come_from_a_file(call_script, photos, tmp_path):
     assert list(written(tmp_path / "p")[1][0]["scores"]) == ["moss", "stone"]
 
 
-def test_the_names_of_coco_are_those_of_its_annotations(shared):
-    assert coco.load(shared / "COCO2014", "test").classes == coco.CLASSES
-
-
 def test_ctrl_c_keeps_what_is_done(call_script, trained, photos, tmp_path, monkeypatch):
     @contextlib.contextmanager
     def stop_at_once():

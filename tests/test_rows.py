@@ -1,4 +1,3 @@
-import tracemalloc
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -10,11 +9,10 @@ from hypothesis.extra.numpy import arrays
 
 from pipeline.data import rows as rows_module
 from pipeline.data.rows import CandidateRows
-from utils.errors import UserError
+from tests.helpers import refused, with_peak
 
-DENSE = arrays(
-    np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 6)), elements=st.integers(0, 1)
-)
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 6))
+DENSE = arrays(np.uint8, SHAPES, elements=st.integers(0, 1))
 
 
 def values_of(dense, seed=0):
@@ -85,18 +83,14 @@ def test_taken_images_and_chunks_have_the_rows_of_their_images(dense):
         assert len(parts) > 1
 
 
-def test_rows_are_built_from_a_memory_mapped_file_without_a_copy_of_it(tmp_path):
+def test_rows_are_built_from_a_memory_mapped_file_without_a_copy_of_it(tmp_path, monkeypatch):
     """Memory that numpy and Python take: 50 MB of labels, a chunk of 1 MB at a time."""
     path = tmp_path / "labels.npy"
     dense = np.lib.format.open_memmap(path, "w+", np.uint8, (50_000, 1000))
     dense[np.arange(50_000), np.arange(50_000) % 1000] = 1
     dense.flush()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_module, "CHUNK_BYTES", 2**20)
-        tracemalloc.start()
-        rows = CandidateRows.from_dense(np.load(path, mmap_mode="r"))
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+    monkeypatch.setattr(rows_module, "CHUNK_BYTES", 2**20)
+    rows, peak = with_peak(CandidateRows.from_dense, np.load(path, mmap_mode="r"))
     assert torch.equal(rows.columns, (torch.arange(50_000) % 1000).int())
     assert peak < 10e6
 
@@ -141,5 +135,5 @@ def test_a_full_disk_is_named(monkeypatch):
 
     monkeypatch.setattr(rows_module, "MAPPED_BYTES", 1000)
     monkeypatch.setattr(rows_module.tempfile, "TemporaryFile", full)
-    with pytest.raises(UserError, match="has no room for .* set TMPDIR"):
+    with refused("has no room for .* set TMPDIR"):
         CandidateRows.from_dense(np.ones((50, 30)))

@@ -1,4 +1,3 @@
-import contextlib
 import json
 import os
 import pickle
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.data import vg256
 from pipeline.data.vg256 import clean_name
 from tests import helpers
-from tests.helpers import assert_loads_or_refuses, damaged, refused, remove, shown
+from tests.helpers import assert_loads_or_refuses, damaged, refused, remove, replaced, shown
 
 fuzz = helpers.fuzz(80)
 # Neither classes nor images are in alphabetical or numerical order; image 50 shows no class.
@@ -363,17 +362,6 @@ def test_a_pickle_is_refused_and_not_run(formatted, name, bare, tmp_path):
 
 
 cuts = helpers.cuts(700, st.sampled_from([0, 1, 4, 8, 10_000]), st.binary(max_size=8))
-
-
-@contextlib.contextmanager
-def replaced(path, change):
-    """A file whose content is changed for a while."""
-    original = path.read_bytes()
-    path.write_bytes(change(original))
-    try:
-        yield
-    finally:
-        path.write_bytes(original)
 
 
 @fuzz
