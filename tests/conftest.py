@@ -77,11 +77,15 @@ def tab(open_page):
 
 @pytest.fixture
 def call_script(monkeypatch, tmp_path, capsys):
-    """Call a script as the shell would, in an empty folder: (status, stdout, stderr)."""
+    """Call a script as the shell would, in an empty folder: (status, stdout, stderr).
+
+    The first argument is the script's name, and any flags that can be split at spaces.
+    """
     monkeypatch.chdir(tmp_path)
 
-    def call(script, *flags):
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, flags)])
+    def call(command, *flags):
+        script, *words = command.split()
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *words, *map(str, flags)])
         try:
             status = importlib.import_module(script).main()
         except SystemExit as caught:
@@ -95,8 +99,8 @@ def call_script(monkeypatch, tmp_path, capsys):
 def run_script(call_script):
     """Call a script that must succeed: (stdout, stderr)."""
 
-    def run(script, *flags):
-        status, out, err = call_script(script, *flags)
+    def run(command, *flags):
+        status, out, err = call_script(command, *flags)
         assert status == 0, err
         return out, err
 
@@ -107,9 +111,10 @@ def run_script(call_script):
 def assert_refused(call_script):
     """Call a script that must end with a status, and with `message` in its one line of error."""
 
-    def refused(message, script, *flags, status=1):
-        found, _, err = call_script(script, *flags)
-        assert (found, message in helpers.last_line(err)) == (status, True), err
+    def refused(message, command, *flags, status=1):
+        found, _, err = call_script(command, *flags)
+        assert found == status, err
+        assert message in helpers.last_line(err)
         assert helpers.last_line(err).startswith("error: ")
         assert "Traceback" not in err
         return err

@@ -86,13 +86,13 @@ def test_shares_follow_each_other_and_differ_by_one_at_most(count, processes):
 
 
 @pytest.mark.parametrize(("processes", "recipe"), [(2, "posterior"), (3, "paper")])
-def test_several_processes_train_and_score_as_one(processes, recipe, call_script, devkit):
+def test_several_processes_train_and_score_as_one(processes, recipe, run_script, devkit):
     # Three processes have unequal shares of four images, and one has no test images.
     flags = [*FLAGS.split(), "--path_images", devkit, "--recipe", recipe, "--lr", 0.05]
     flags += ["--total_epoch", 3, "--warmup_epoch", 0, "--clusters", 2][
         : 4 if recipe != "paper" else 6
     ]
-    assert call_script("main_CoNeS", *flags, "--output_dir", "one")[0] == 0
+    run_script("main_CoNeS", *flags, "--output_dir", "one")
     status, text = forked_torchrun(processes, "main_CoNeS", *flags, "--output_dir", "many").wait()
     assert status == 0, text
     assert text.count("last epoch") == 1
@@ -103,13 +103,13 @@ def test_several_processes_train_and_score_as_one(processes, recipe, call_script
     torch.testing.assert_close(method_state("many"), method_state("one"), atol=1e-4, rtol=1e-4)
 
 
-def test_all_processes_score_with_the_statistics_that_are_stored(call_script, devkit):
+def test_all_processes_score_with_the_statistics_that_are_stored(run_script, devkit):
     """Of batch norm, which each process takes of its own images."""
     flags = [*FLAGS.replace("convnext", "resnet").split(), "--path_images", devkit]
     flags += ["--lr", 0.05, "--total_epoch", 1, "--warmup_epoch", 0, "--output_dir", "many"]
     status, text = forked_torchrun(2, "main_BCE", *flags).wait()
     assert status == 0, text
-    assert call_script("val", "--load_from", "many", "--output_dir", "v")[0] == 0
+    run_script("val --load_from many --output_dir v")
     stored = json.loads(Path("v/evaluation.json").read_text())
     assert records("many")[-1]["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
 
@@ -135,12 +135,12 @@ def test_a_killed_process_takes_the_others_along_and_one_goes_on(found, call_scr
     assert "error: another process of the run has ended; go on with: torchrun" in text
 
     epochs = len(records("killed")) if Path("killed/metrics.jsonl").exists() else 0
-    status, *_ = call_script("main_CoNeS", "--resume", "killed", "--total_epoch", epochs + 1)
+    status, *_ = call_script("main_CoNeS --resume killed --total_epoch", epochs + 1)
     assert status == 0
     assert [line["epoch"] for line in records("killed")] == list(range(1, epochs + 2))
 
 
-def test_a_stopped_run_is_stored_and_goes_on(call_script, devkit, monkeypatch):
+def test_a_stopped_run_is_stored_and_goes_on(run_script, devkit, monkeypatch):
     monkeypatch.setattr(distributed, "SECONDS_FOR_FIRST", 5)
     flags = [*FLAGS.split(), "--path_images", devkit]
     flags_of_many = [*flags, "--total_epoch", 1000, "--output_dir", "stopped"]
@@ -151,17 +151,15 @@ def test_a_stopped_run_is_stored_and_goes_on(call_script, devkit, monkeypatch):
     assert text.count("error: interrupted in epoch") == 1
     assert "and stored; go on with: torchrun --nproc_per_node=2 main_CoNeS.py --resume" in text
     epochs = len(records("stopped")) + 1
-    assert call_script("main_CoNeS", "--resume", "stopped", "--total_epoch", epochs)[0] == 0
-    assert (
-        call_script("main_CoNeS", *flags, "--total_epoch", epochs, "--output_dir", "whole")[0] == 0
-    )
+    run_script("main_CoNeS --resume stopped --total_epoch", epochs)
+    run_script("main_CoNeS", *flags, "--total_epoch", epochs, "--output_dir", "whole")
     for one, other in zip(records("whole"), records("stopped"), strict=True):
         assert other == pytest.approx(one, abs=1e-4)
 
 
 def test_only_training_runs_in_several_processes(call_script, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    status, _, error = call_script("val", "--load_from", "r")
+    status, _, error = call_script("val --load_from r")
     assert (status, error) == (
         1,
         "error: only training runs in several processes: start this with python\n",
@@ -170,9 +168,7 @@ def test_only_training_runs_in_several_processes(call_script, monkeypatch):
 
 def test_sync_batch_norm_is_refused_on_a_cpu(call_script, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    status, _, error = call_script(
-        "main_BCE", "--dataset", "digits", "--sync_bn", "--device", "cpu"
-    )
+    status, _, error = call_script("main_BCE --dataset digits --sync_bn --device cpu")
     assert (status, error) == (1, "error: --sync_bn needs CUDA: leave it out\n")
 
 

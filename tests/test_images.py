@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from pipeline.data.images import decode, open_images, read_image
+from tests.helpers import refused
 from utils.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
@@ -119,10 +120,8 @@ def test_damaged_files_are_named_in_one_line(form, share, decoder, tmp_path):
     content = encoded(Image.fromarray(np.tile(PIXELS, (20, 20, 1))), form)
     path = tmp_path / f"photo.{form.lower()}"
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(UserError, match="cannot decode image .*photo") as caught:
+    with refused(r"cannot decode image .*photo((?!0x).)*$"):
         read_image(str(path))
-    assert "\n" not in str(caught.value)
-    assert "0x" not in str(caught.value)
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path):

@@ -1,5 +1,5 @@
-import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,18 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import methods
+from pipeline.baselines import losses
 from pipeline.baselines.forward_correction import forward_bce_loss, noise_counts
-from pipeline.baselines.losses import (
-    asl_loss,
-    focal_loss,
-    hill_loss,
-    large_loss,
-    smoothing_loss,
-    splc_loss,
-)
+from pipeline.baselines.losses import asl_loss, hill_loss, large_loss, smoothing_loss, splc_loss
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
-from tests.helpers import SMALL
+from tests.helpers import SMALL, read_json, read_records
 from utils.options.choices import LOSSES
 from utils.options.training import TrainingOptions
 
@@ -76,9 +70,8 @@ def test_no_two_choices_of_the_flag_are_the_same_loss():
 
 
 def test_bce_is_the_mean_over_entries():
-    torch.testing.assert_close(
-        loss_of(make("bce"), LOGITS, CANDIDATES)["loss"], bce(LOGITS, CANDIDATES)
-    )
+    found = loss_of(make("bce"), LOGITS, CANDIDATES)["loss"]
+    torch.testing.assert_close(found, bce(LOGITS, CANDIDATES))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -163,13 +156,6 @@ def test_arguments_are_left_as_they_were(name):
 # Forward correction.
 
 
-def test_forward_correction_worked_by_hand():
-    # p = 0.8, rho = 0.5: q = 0.9, and BCE is -log 0.9 and -log 0.1.
-    logits, rate = torch.full((1, 2), math.log(4)), torch.tensor(0.5)
-    loss = forward_bce_loss(logits, torch.tensor([[1.0, 0.0]]), rate)
-    assert loss.item() == pytest.approx(-(math.log(0.9) + math.log(0.1)) / 2, rel=1e-5)
-
-
 @given(SEEDS)
 def test_forward_correction_at_rate_0_is_bce_to_the_last_bit(seed):
     logits, candidates = random_batch(seed)
@@ -249,9 +235,8 @@ def test_a_given_rate_stays():
         method.begin_epoch(epoch)
         losses = loss_of(method, LOGITS, CANDIDATES)
         assert losses["noise_rate"].item() == 0.3
-    torch.testing.assert_close(
-        losses["loss"], forward_bce_loss(LOGITS, CANDIDATES, torch.tensor(0.3))
-    )
+    expected = forward_bce_loss(LOGITS, CANDIDATES, torch.tensor(0.3))
+    torch.testing.assert_close(losses["loss"], expected)
 
 
 @pytest.mark.parametrize("logit", [-50.0, 50.0])
@@ -270,22 +255,19 @@ def test_the_rate_stays_in_its_range_where_all_are_candidates(logit):
 def test_focal_loss_worked_by_hand():
     # At p = 1/2: (1/2)^2 ln 2, weighed by 0.25 for a positive and 0.75 for a negative.
     for label, alpha in ((POSITIVE, 0.25), (NEGATIVE, 0.75)):
-        loss = focal_loss(one(0.0), label)
-        assert loss.item() == pytest.approx(alpha * 0.25 * math.log(2))
+        expected = alpha * 0.25 * math.log(2)
+        assert losses.focal_loss(one(0.0), label).item() == pytest.approx(expected)
 
 
 @given(SEEDS)
-def test_focal_loss_at_gamma_0_and_even_weights_is_half_of_bce(seed):
+def test_without_their_parts_focal_loss_is_half_of_bce_and_the_others_are_bce(seed):
     logits, candidates = random_batch(seed)
-    found = focal_loss(logits, candidates, alpha=0.5, gamma=0.0)
-    torch.testing.assert_close(found, bce(logits, candidates) / 2)
-
-
-@given(SEEDS)
-def test_asl_without_gammas_and_clip_is_bce(seed):
-    logits, candidates = random_batch(seed)
+    expected = bce(logits, candidates)
+    found = losses.focal_loss(logits, candidates, alpha=0.5, gamma=0.0)
+    torch.testing.assert_close(found, expected / 2)
+    assert torch.equal(smoothing_loss(logits, candidates, epsilon=0.0), expected)
     plain = {"gamma_pos": 0.0, "gamma_neg": 0.0, "clip": 0.0}
-    torch.testing.assert_close(asl_loss(logits, candidates, **plain), bce(logits, candidates))
+    torch.testing.assert_close(asl_loss(logits, candidates, **plain), expected)
     found = gradient(asl_loss, logits, candidates, **plain)
     torch.testing.assert_close(found, gradient(bce, logits, candidates))
 
@@ -315,12 +297,6 @@ def test_asl_worked_by_hand():
     # p = 1/2, p_m = 0.45.
     assert asl_loss(one(0.0), NEGATIVE).item() == pytest.approx(-(0.45**4) * math.log(0.55))
     assert asl_loss(one(0.0), POSITIVE).item() == pytest.approx(math.log(2))
-
-
-@given(SEEDS)
-def test_smoothing_by_nothing_is_bce(seed):
-    logits, candidates = random_batch(seed)
-    assert torch.equal(smoothing_loss(logits, candidates, epsilon=0.0), bce(logits, candidates))
 
 
 def test_smoothing_is_least_at_the_smoothed_label():
@@ -395,8 +371,10 @@ def test_of_equal_losses_all_are_left_out():
 
 
 @pytest.mark.parametrize("correct", [False, True])
-def test_large_losses_of_the_first_epoch_are_bce(correct):
+def test_large_losses_of_the_first_epoch_or_without_candidates_are_bce(correct):
     assert torch.equal(large_loss(LOGITS, CANDIDATES, 1, correct), bce(LOGITS, CANDIDATES))
+    nothing = torch.zeros(3, 4)
+    assert torch.equal(large_loss(LOGITS, nothing, 9, correct), bce(LOGITS, nothing))
 
 
 # The candidates' logits, largest loss first: -4 (alone in its image), -2, -1, 0.25, 2.
@@ -409,10 +387,8 @@ def test_the_largest_candidate_losses_are_rejected_or_corrected(percent, rejecte
     torch.testing.assert_close(rejecting, plain.masked_fill(large, 0.0))
     corrected = gradient(large_loss, LOGITS, CANDIDATES, 2, True, percent)
     torch.testing.assert_close(corrected, torch.where(large, LOGITS.sigmoid(), plain))
-    labels = CANDIDATES.masked_fill(large, 0.0)
-    torch.testing.assert_close(
-        large_loss(LOGITS, CANDIDATES, 2, True, percent), bce(LOGITS, labels)
-    )
+    loss = large_loss(LOGITS, CANDIDATES, 2, True, percent)
+    torch.testing.assert_close(loss, bce(LOGITS, CANDIDATES.masked_fill(large, 0.0)))
 
 
 def test_ll_r_leaves_out_what_ll_ct_takes_for_false():
@@ -439,59 +415,47 @@ def test_a_loss_that_is_no_number_is_not_left_out(correct):
     assert large_loss(logits, CANDIDATES, 2, correct, 16).isnan()
 
 
-def test_a_batch_without_candidates_is_bce():
-    candidates = torch.zeros(3, 4)
-    assert torch.equal(large_loss(LOGITS, candidates, 9, True), bce(LOGITS, candidates))
-
-
 # From the shell.
 
 
-def train(call_script, devkit, *flags):
+def train(devkit, *flags):
+    """A command line of a small training."""
     data = ["--dataset", "voc07", "--path_images", devkit, "--partial_rate", 0.2]
-    return call_script("main_BCE", *data, *SMALL, *flags)
+    return ["main_BCE", *data, *SMALL, *flags]
 
 
-def records(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def test_the_flag_chooses_what_is_trained(call_script, devkit, tmp_path):
+def test_the_flag_chooses_what_is_trained(run_script, devkit):
     for name in ("bce", "asl"):
         flags = ["--total_epoch", 1, "--loss", name, "--output_dir", name]
-        status, _, err = train(call_script, devkit, *flags)
-        assert status == 0, err
-        options = json.loads((tmp_path / name / "config.json").read_text())["options"]
+        run_script(*train(devkit, *flags))
+        options = read_json(name, "config.json")["options"]
         assert (options["loss"], options["noise_rate"]) == (name, None)
-    first, second = (records(tmp_path / name)[0]["train_loss"] for name in ("bce", "asl"))
+    first, second = (read_records(name)[0]["train_loss"] for name in ("bce", "asl"))
     assert second < first
 
 
 @pytest.mark.parametrize("name", ["bce-forward", "ll-r"])
-def test_a_resumed_run_of_a_loss_that_changes_equals_an_unbroken_one(
-    name, call_script, devkit, tmp_path
-):
+def test_a_resumed_run_of_a_loss_that_changes_equals_an_unbroken_one(name, run_script, devkit):
     flags = ["--loss", name, "--output_dir"]
-    assert train(call_script, devkit, *flags, "whole", "--total_epoch", 3)[0] == 0
-    assert train(call_script, devkit, *flags, "parts", "--total_epoch", 1)[0] == 0
-    assert call_script("main_BCE", "--resume", "parts", "--loss", name, "--total_epoch", 3)[0] == 0
-    whole, parts = (tmp_path / name / "model.safetensors" for name in ("whole", "parts"))
+    run_script(*train(devkit, *flags, "whole", "--total_epoch", 3))
+    run_script(*train(devkit, *flags, "parts", "--total_epoch", 1))
+    run_script("main_BCE --resume parts --total_epoch 3 --loss", name)
+    whole, parts = (Path(name, "model.safetensors") for name in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
     if name == "bce-forward":
-        rates = [record["noise_rate"] for record in records(tmp_path / "parts")]
+        rates = [record["noise_rate"] for record in read_records("parts")]
         assert len(set(rates)) == 3
-        assert rates == [record["noise_rate"] for record in records(tmp_path / "whole")]
+        assert rates == [record["noise_rate"] for record in read_records("whole")]
 
 
-def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(call_script, devkit, tmp_path):
+def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(
+    run_script, assert_refused, devkit
+):
     flags = "--loss bce-forward --noise_rate 0.3 --total_epoch 1 --output_dir r".split()
-    assert train(call_script, devkit, *flags)[0] == 0
-    assert records(tmp_path / "r")[0]["noise_rate"] == pytest.approx(0.3)
+    run_script(*train(devkit, *flags))
+    assert read_records("r")[0]["noise_rate"] == pytest.approx(0.3)
     for flag, message in (("--noise_rate 0.2", "0.2 differs from the 0.3"), ("--loss asl", "asl")):
-        status, _, err = call_script("main_BCE", "--resume", "r", *flag.split())
-        assert status == 1
-        assert message in err
-        assert len(err.strip().splitlines()) == 1
+        assert_refused(message, f"main_BCE --resume r {flag}")
 
 
 @pytest.mark.parametrize(
@@ -503,14 +467,11 @@ def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(call_script,
         ("--loss bce-forward --noise_rate 1", "at most 0.99, but got 1"),
     ],
 )
-def test_a_wrong_flag_is_bad_usage(flags, message, call_script, devkit):
-    status, _, err = train(call_script, devkit, *flags.split())
-    assert status == 2
-    assert message in err.strip().splitlines()[-1]
+def test_a_wrong_flag_is_bad_usage(flags, message, assert_refused, devkit):
+    assert_refused(message, *train(devkit, *flags.split()), status=2)
 
 
-def test_other_scripts_do_not_take_the_flags_of_baselines(call_script):
+def test_other_scripts_do_not_take_the_flags_of_baselines(assert_refused):
     for script in ("main_CoNeS", "main_real"):
-        status, _, err = call_script(script, "--dataset", "files", "--loss", "asl")
-        assert status == 2
-        assert "unrecognized arguments: --loss asl" in err
+        message = "unrecognized arguments: --loss asl"
+        assert_refused(message, f"{script} --dataset files --loss asl", status=2)

@@ -82,12 +82,11 @@ def expected_probabilities(path):
 
 @pytest.mark.parametrize("flags", ["", "--batch_size 1", "--batch_size 3 --workers 2"])
 def test_every_readable_photo_gets_labels_and_scores(
-    flags, call_script, trained_resnet, photos, tmp_path
+    flags, run_script, trained_resnet, photos, tmp_path
 ):
-    status, out, err = call_script(
+    out, err = run_script(
         "predict", photos, "--load_from", "r", "--output_dir", "p", *flags.split()
     )
-    assert status == 0
     assert "labelled    4 images, 1 could not be read" in out
     assert f"warning: cannot decode image {photos}/b/broken.jpg" in err
     table, lines = written(tmp_path / "p")
@@ -105,7 +104,7 @@ def test_every_readable_photo_gets_labels_and_scores(
 
 
 def test_tuned_thresholds_are_applied_and_a_flag_overrides_them(
-    call_script, trained, photos, tmp_path
+    call_script, run_script, assert_refused, trained, photos, tmp_path
 ):
     limits = {name: 1e9 if name != "cow" else -1e9 for name in voc.CLASSES}
     content = {"thresholds": limits, "split": "train", "dataset": "voc07"}
@@ -115,20 +114,20 @@ def test_tuned_thresholds_are_applied_and_a_flag_overrides_them(
     assert "thresholds  tuned on train images of voc07" in out
     assert {row["labels"] for row in written(tmp_path / "p")[0]} == {"cow"}
     flags = ["--output_dir", "all", "--threshold", 0]
-    assert call_script("predict", photos, "--load_from", "r", *flags)[0] == 0
+    run_script("predict", photos, "--load_from", "r", *flags)
     assert {len(line["labels"]) for line in written(tmp_path / "all")[1]} == {20}
-    assert call_script("predict", "--load_from", "r", "--export", "m.onnx")[0] == 0
+    run_script("predict --load_from r --export m.onnx")
     metadata = onnxruntime.InferenceSession("m.onnx").get_modelmeta().custom_metadata_map
     assert json.loads(metadata["thresholds"]) == limits
     (tmp_path / "r" / "thresholds.json").write_text(json.dumps(content | {"weights_sha256": "1"}))
-    status, _, err = call_script("predict", photos, "--load_from", "r")
-    assert status == 1
-    assert "thresholds.json was tuned for other weights than" in last_line(err)
+    assert_refused(
+        "thresholds.json was tuned for other weights than", "predict", photos, "--load_from", "r"
+    )
 
 
-def test_maps_are_drawn_for_every_image_of_a_batch(call_script, trained_resnet, photos, tmp_path):
+def test_maps_are_drawn_for_every_image_of_a_batch(run_script, trained_resnet, photos, tmp_path):
     flags = ["--output_dir", "p", "--cam", "maps", "--top", 2]
-    assert call_script("predict", photos, "--load_from", "r", *flags)[0] == 0
+    run_script("predict", photos, "--load_from", "r", *flags)
     found = sorted(
         str(p.relative_to(tmp_path / "maps")) for p in (tmp_path / "maps").rglob("*.png")
     )
@@ -139,11 +138,8 @@ def test_maps_are_drawn_for_every_image_of_a_batch(call_script, trained_resnet, 
         assert np.abs(sheet[26:, :240].astype(int) - sheet[26:, 246:486]).max() > 0
 
 
-def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(
-    call_script, trained_resnet, tmp_path
-):
-    status, out, err = call_script("predict", "--load_from", "r", "--export", "m.onnx")
-    assert status == 0, err
+def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(run_script, trained_resnet):
+    out, _ = run_script("predict --load_from r --export m.onnx")
     assert "exported    m.onnx; onnxruntime differs by" in out
     session = onnxruntime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
@@ -160,42 +156,43 @@ def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(
         np.testing.assert_allclose(cams, expected.cams, atol=1e-4)
 
 
-def test_an_export_that_differs_leaves_nothing(call_script, trained, tmp_path, monkeypatch):
+def test_an_export_that_differs_leaves_nothing(assert_refused, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
-    status, _, err = call_script("predict", "--load_from", "r", "--export", "m.onnx")
-    assert status == 1
-    assert "m.onnx is not written: onnxruntime differs from torch by" in last_line(err)
+    assert_refused(
+        "m.onnx is not written: onnxruntime differs from torch by",
+        "predict --load_from r --export m.onnx",
+    )
     assert not list(tmp_path.glob("*.onnx"))
 
 
-def test_a_missing_library_is_asked_for(call_script, trained, monkeypatch):
+def test_a_missing_library_is_asked_for(assert_refused, trained, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    status, _, err = call_script("predict", "--load_from", "r", "--export", "m.onnx")
-    assert status == 1
-    assert "--export needs onnxscript: python -m pip install -r requirements-export.txt" in err
+    assert_refused(
+        "--export needs onnxscript: python -m pip install -r requirements-export.txt",
+        "predict --load_from r --export m.onnx",
+    )
 
 
 @pytest.mark.parametrize("dataset", ["voc07", "coco", "nuswide"])
-def test_a_downloaded_file_gets_the_names_of_its_data_set(dataset, call_script, photos, tmp_path):
+def test_a_downloaded_file_gets_the_names_of_its_data_set(dataset, run_script, photos, tmp_path):
     names = {"voc07": voc.CLASSES, "coco": coco.CLASSES, "nuswide": nuswide.CLASSES}[dataset]
     assert len(names) == {"voc07": 20, "coco": 80, "nuswide": 81}[dataset]
     state = released_form(assemble("resnet18", 64, "gap", len(names), 1, 0.1, "none"))
     torch.save(state, tmp_path / "w.pth")
     flags = ["--load_from", "w.pth", "--img_size", 64, "--output_dir", "p"]
-    status, _, err = call_script("predict", photos / "a.png", *flags, "--dataset", dataset)
-    assert status == 0, err
+    run_script("predict", photos / "a.png", *flags, "--dataset", dataset)
     assert list(written(tmp_path / "p")[1][0]["scores"]) == list(names)
 
 
-def test_names_come_from_a_file(call_script, photos, tmp_path):
+def test_names_come_from_a_file(run_script, photos, tmp_path):
     torch.save(
         released_form(assemble("resnet18", 64, "gap", 2, 1, 0.1, "none")), tmp_path / "w.pth"
     )
     (tmp_path / "c.txt").write_text("moss\nstone")
     flags = ["--load_from", "w.pth", "--img_size", 64, "--normalize", "none", "--classes", "c.txt"]
-    assert call_script("predict", photos / "a.png", *flags, "--output_dir", "p")[0] == 0
+    run_script("predict", photos / "a.png", *flags, "--output_dir", "p")
     assert list(written(tmp_path / "p")[1][0]["scores"]) == ["moss", "stone"]
 
 
@@ -211,22 +208,21 @@ def test_ctrl_c_keeps_what_is_done(call_script, trained, photos, tmp_path, monke
     assert [row["path"] for row in written(tmp_path / "p")[0]] == [str(photos / "a.png")]
 
 
-def test_scores_do_not_depend_on_the_batch(call_script, trained_resnet, photos, tmp_path):
+def test_scores_do_not_depend_on_the_batch(run_script, trained_resnet, photos, tmp_path):
     for size in (1, 3, 64):
         flags = ["--output_dir", f"p{size}", "--batch_size", size]
-        assert call_script("predict", photos, "--load_from", "r", *flags)[0] == 0
+        run_script("predict", photos, "--load_from", "r", *flags)
     texts = {(tmp_path / f"p{size}" / "predictions.jsonl").read_text() for size in (1, 3, 64)}
     assert len(texts) == 1
 
 
-def test_scores_that_are_not_finite_leave_nothing(call_script, trained, photos, tmp_path):
+def test_scores_that_are_not_finite_leave_nothing(assert_refused, trained, photos, tmp_path):
     state = safetensors.torch.load_file("r/model.safetensors")
     *_, last_bias = (name for name in state if name.endswith(".bias"))
     state[last_bias][:] = 3e38  # finite, but not its sum over a map
     safetensors.torch.save_file(state, "r/model.safetensors")
     for more in ([photos, "--output_dir", "p"], ["--export", "m.onnx"]):
-        status, _, err = call_script("predict", *more, "--load_from", "r")
-        assert status == 1
+        err = assert_refused("", "predict --load_from r", *more)
         assert "not finite" in err or "differs from torch by nan" in err
     assert not (tmp_path / "p").exists()
     assert not (tmp_path / "m.onnx").exists()
@@ -343,18 +339,17 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_weights_without_a_run_need_names(call_script, photos, tmp_path):
+def test_weights_without_a_run_need_names(assert_refused, photos, tmp_path):
     state = released_form(assemble("resnet18", 64, "gap", 5, 1, 0.1, "none"))
     torch.save(state, tmp_path / "w.pth")
     flags = "photos --load_from w.pth --img_size 64 --normalize none".split()
-    status, _, err = call_script("predict", *flags)
-    assert (status, "give --dataset or --classes" in last_line(err)) == (1, True)
+    assert_refused("give --dataset or --classes", "predict", *flags)
     assert not (tmp_path / "runs").exists()
 
 
-def test_predictions_are_never_overwritten(call_script, trained, photos, tmp_path):
+def test_predictions_are_never_overwritten(call_script, run_script, trained, photos):
     flags = ["--load_from", "r", "--output_dir", "p"]
-    assert call_script("predict", photos, *flags)[0] == 0
+    run_script("predict", photos, *flags)
     status, _, err = call_script("predict", photos, *flags)
     assert (status, last_line(err)) == (
         1,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data import cub200, nuswide, voc
-from tests.helpers import SMALL
+from tests.helpers import SMALL, read_json, read_records
 
 SAME = "--partial_rate 0.2 --normalize none --num_heads 1 --lam 0.1 --step_epoch 4 --r_ws 3".split()
 TRAIN, TEST = [f"{i:06}" for i in range(1, 11)], [f"{i:06}" for i in range(11, 17)]
@@ -41,16 +41,14 @@ def write_voc(folder, labels):
     return ["--dataset", "voc07", "--path_images", str(folder)]
 
 
-def instances(names, labels, split=None):
-    extra = {} if split is None else {"split": split}
+def instances(names, labels, **split):
+    ids = {name: number for number, name in enumerate(voc.CLASSES, 1)}
+    pairs = [(int(name), ids[c]) for name in names for c in labels[name]]
     return {
-        "images": [{"id": int(name), "file_name": f"{name}.jpg", **extra} for name in names],
-        "categories": [{"id": i, "name": c} for i, c in enumerate(voc.CLASSES, 1)],
+        "images": [{"id": int(name), "file_name": f"{name}.jpg", **split} for name in names],
+        "categories": [{"id": i, "name": c} for c, i in ids.items()],
         "annotations": [
-            {"id": 100 * int(name) + i, "image_id": int(name), "category_id": i}
-            for name in names
-            for i, c in enumerate(voc.CLASSES, 1)
-            if c in labels[name]
+            {"id": 100 * image + i, "image_id": image, "category_id": i} for image, i in pairs
         ],
     }
 
@@ -84,7 +82,7 @@ def write_json_lines(folder, labels):
 
 
 def write_coco_file(folder, labels):
-    train, test = instances(TRAIN, labels, "train"), instances(TEST, labels, "test")
+    train, test = instances(TRAIN, labels, split="train"), instances(TEST, labels, split="test")
     for key in ("images", "annotations"):
         train[key] += test[key]
     (folder / "photos" / "labels.json").write_text(json.dumps(train))
@@ -97,55 +95,43 @@ def files_flags(folder, name):
     return ["--dataset", "files", "--labels", str(path), "--classes", str(folder / "classes.txt")]
 
 
-def history(folder):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
-
-
-def test_every_road_gives_the_same_training_number_for_number(call_script, photos, tmp_path):
-    histories = {}
+def test_every_road_gives_the_same_training_number_for_number(run_script, photos, tmp_path):
     for write in (write_voc, write_coco, write_csv, write_json_lines, write_coco_file):
-        flags = write(tmp_path, photos)
-        name = write.__name__
-        status, _, err = call_script("main_CoNeS", *flags, *SMALL, *SAME, "--output_dir", name)
-        assert status == 0, err
-        histories[name] = history(tmp_path / name)
-    first = histories.pop("write_voc")
-    assert len(first) == 2
-    for name, other in histories.items():
-        assert other == first, name
+        flags, name = write(tmp_path, photos), write.__name__
+        run_script("main_CoNeS --output_dir", name, *flags, *SMALL, *SAME)
+        assert len(read_records(name)) == 2
+        assert read_records(name) == read_records("write_voc"), name
 
 
-def test_own_images_keep_their_labels_unless_noise_is_asked_for(call_script, photos, tmp_path):
+def test_own_images_keep_their_labels_unless_noise_is_asked_for(
+    run_script, assert_refused, photos, tmp_path
+):
     flags = [*write_csv(tmp_path, photos), *SMALL, "--output_dir"]
     for script, folder in (("main_real", "a"), ("main_BCE", "b")):
-        status, out, _ = call_script(script, *flags, folder)
-        assert status == 0
+        out, _ = run_script(script, *flags, folder)
         assert "3.00 candidates an image" in out
-    status, _, err = call_script("main_CoNeS", *flags, "c")
-    assert status == 2
-    assert "main_real.py takes them as they are" in err
+    assert_refused("main_real.py takes them as they are", "main_CoNeS", *flags, "c", status=2)
     assert not (tmp_path / "pre-processed-data").exists()
 
 
-def test_a_cache_of_small_photos_changes_nothing(call_script, photos, tmp_path):
+def test_a_cache_of_small_photos_changes_nothing(run_script, photos, tmp_path):
     flags = [*write_csv(tmp_path, photos), *SMALL, "--img_size", "40", "--no-freeze"]
     flags += ["--recipe", "paper", "--output_dir"]
-    call_script("main_real", *flags, "plain")
-    status, _, err = call_script("main_real", *flags, "cached", "--cache", "cache")
-    assert status == 0, err
+    run_script("main_real", *flags, "plain")
+    run_script("main_real", *flags, "cached", "--cache", "cache")
     assert len(list((tmp_path / "cache").glob("*.pixels"))) == 2
     # Their shorter side is less than 1.2 x 40 pixels: no pixel differs.
-    assert history(tmp_path / "plain") == history(tmp_path / "cached")
+    assert read_records("plain") == read_records("cached")
 
 
-def test_noise_is_never_added_by_main_real(call_script):
-    status, _, err = call_script("main_real", "--dataset", "nuswide", "--partial_rate", "0.2")
-    assert status == 2
-    assert "--partial_rate" in err
+def test_noise_is_never_added_by_main_real(assert_refused):
+    command = "main_real --dataset nuswide --partial_rate 0.2"
+    assert_refused("--partial_rate", command, status=2)
 
 
-def test_nuswide_goes_on_without_missing_images_when_allowed(call_script, photos, tmp_path):
+def test_nuswide_goes_on_without_missing_images_when_allowed(
+    run_script, assert_refused, photos, tmp_path
+):
     root = tmp_path / "nuswide"
     shutil.copytree(tmp_path / "photos", root / "images")
     with (root / "nus_wid_data.csv").open("w", newline="") as file:
@@ -156,17 +142,14 @@ def test_nuswide_goes_on_without_missing_images_when_allowed(call_script, photos
             table.writerow([f"images/{name}.jpg", label, "train" if name in TRAIN else "val"])
     (root / "images" / f"{TRAIN[3]}.jpg").unlink()
     flags = ["--dataset", "nuswide", "--num_cls", "81", "--path_images", str(root), *SMALL]
-    status, _, err = call_script("main_real", *flags)
-    assert status == 1
-    assert f"lacks 1, first {TRAIN[3]}.jpg" in err
-    status, out, _ = call_script("main_real", *flags, "--allow_missing", "--output_dir", "r")
-    assert status == 0
+    assert_refused(f"lacks 1, first {TRAIN[3]}.jpg", "main_real", *flags)
+    out, _ = run_script("main_real", *flags, "--allow_missing", "--output_dir", "r")
     assert "9 training and 6 test images, 81 classes" in out
-    options = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
+    options = read_json(tmp_path / "r" / "config.json")["options"]
     assert (options["normalize"], options["r_ws"]) == ("imagenet", 3.0)
 
 
-def test_vg256_trains(call_script, photos, tmp_path):
+def test_vg256_trains(run_script, photos, tmp_path):
     root = tmp_path / "VG"
     shutil.copytree(tmp_path / "photos", root / "VG_100K")
     generator = np.random.default_rng(1)
@@ -175,12 +158,11 @@ def test_vg256_trains(call_script, photos, tmp_path):
         labels = (generator.random((len(names), 256)) < 0.05).astype(np.float64)
         np.save(root / f"formatted_{split}_labels.npy", labels)
     flags = ["--dataset", "vg256", "--num_cls", "256", "--path_images", str(root), *SMALL]
-    status, _, err = call_script("main_CoNeS", *flags, "--partial_rate", "0.1")
-    assert status == 0, err
+    run_script("main_CoNeS", *flags, "--partial_rate", "0.1")
     assert (tmp_path / "pre-processed-data" / "vg256_0.1.npy").exists()
 
 
-def test_cub200_trains(call_script, photos, tmp_path):
+def test_cub200_trains(run_script, photos, tmp_path):
     root = tmp_path / "CUB_200_2011"
     shutil.copytree(tmp_path / "photos", root / "images" / "001.Albatross")
     (root / "attributes").mkdir()
@@ -196,14 +178,12 @@ def test_cub200_trains(call_script, photos, tmp_path):
     (root / "attributes" / "image_attribute_labels.txt").write_text("".join(marks))
     assert len(cub200.load(root, "train").classes) == 312
     flags = ["--dataset", "cub200", "--num_cls", "312", "--path_images", str(root), *SMALL]
-    status, _, err = call_script("main_CoNeS", *flags, "--partial_rate", "0.1")
-    assert status == 0, err
+    run_script("main_CoNeS", *flags, "--partial_rate", "0.1")
 
 
 @pytest.mark.slow
-def test_nuswide_of_real_photos_trains(call_script, shared, tmp_path):
+def test_nuswide_of_real_photos_trains(run_script, shared, tmp_path):
     flags = "--dataset nuswide --num_cls 81 --img_size 224 --batch_size 16 --r_ws 3".split()
     flags += ["--path_images", shared / "nuswide", "--model", "resnet10t", "--weights", "none"]
-    status, _, err = call_script("main_real", *flags, "--total_epoch", "1", "--output_dir", "r")
-    assert status == 0, err
-    assert history(tmp_path / "r")[0]["mAP"] > 0
+    run_script("main_real", *flags, "--total_epoch", "1", "--output_dir", "r")
+    assert read_records("r")[0]["mAP"] > 0

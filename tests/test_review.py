@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.data import label_file
 from pipeline.data.candidates import read_candidates
 from pipeline.review import folds, scan
-from tests.helpers import SMALL, call_in, downloads
+from tests.helpers import SMALL, call_in, downloads, read_json
 
 CLASSES = ["=sum(1)", "boat", "sea"]
 
@@ -74,14 +74,13 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_every_candidate_is_listed_and_the_kept_ones_are_labels(call_script, trained, tmp_path):
-    status, out, err = call_script("review", "--load_from", "r", "--budget", 7)
-    assert status == 0, err
+def test_every_candidate_is_listed_and_the_kept_ones_are_labels(run_script, trained, tmp_path):
+    out, _ = run_script("review --load_from r --budget 7")
     folder = tmp_path / "r" / "review"
     found = rows(folder / "labels.csv")
     assert [len(found), sum(row["decision"] == "dropped" for row in found)] == [45, 7]
     assert {row["candidate"] for row in found} == {"'=sum(1)", "boat", "sea"}
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = read_json(folder / "summary.json")
     assert (summary["images"], summary["candidates"], summary["dropped"]) == (30, 45, 7)
     assert 0 <= summary["precision"] <= 1  # true_labels are there to judge by
     kept = {(r["path"], r["candidate"].lstrip("'")) for r in found if r["decision"] == "kept"}
@@ -103,43 +102,40 @@ def test_every_candidate_is_listed_and_the_kept_ones_are_labels(call_script, tra
 
 
 @pytest.mark.parametrize("form", ["labels", "array"])
-def test_what_is_kept_can_be_trained_on(form, call_script, reviewed, tmp_path):
+def test_what_is_kept_can_be_trained_on(form, run_script, reviewed, tmp_path):
     flags = ["--dataset", "files", *SMALL, "--output_dir", "again"]
     if form == "labels":
         flags += ["--labels", "r/review/cleaned.csv", "--path_images", "p"]
         flags += ["--classes", "r/review/cleaned-classes.txt"]
     else:
         flags += ["--labels", "p/labels.csv", "--noise_file", "r/review/cleaned.npy"]
-    status, _, err = call_script("main_real", *flags)
-    assert status == 0, err
-    data = json.loads((tmp_path / "again" / "config.json").read_text())["data"]
+    run_script("main_real", *flags)
+    data = read_json(tmp_path / "again" / "config.json")["data"]
     assert (data["train_images"], data["test_images"], data["classes"]) == (30, 10, CLASSES)
     assert data["candidates_per_image"] == round(38 / 30, 4)
-    assert call_script("main_real", "--resume", "again", "--total_epoch", 3)[0] == 0
+    run_script("main_real --resume again --total_epoch 3")
 
 
-def test_a_division_by_seed_stays_as_it_was(call_script, tmp_path):
+def test_a_division_by_seed_stays_as_it_was(run_script, tmp_path):
     write_photos(tmp_path)
     write_csv(tmp_path / "p" / "labels.csv", split=False)
     flags = ["--dataset", "files", "--labels", "p/labels.csv", "--seed", 5, *SMALL]
-    assert call_script("main_real", *flags, "--output_dir", "r")[0] == 0
-    assert call_script("review", "--load_from", "r")[0] == 0
+    run_script("main_real", *flags, "--output_dir", "r")
+    run_script("review --load_from r")
     before = label_file.load("p/labels.csv", seed=5)
     after = label_file.load("r/review/cleaned.csv", "p", "r/review/cleaned-classes.txt", seed=0)
     for split in ("train", "test"):
         assert list(before[split].ids) == list(after[split].ids)
 
 
-def test_noise_that_was_added_is_found_in_the_form_it_had(call_script, devkit, tmp_path):
+def test_noise_that_was_added_is_found_in_the_form_it_had(run_script, devkit, tmp_path):
     flags = ["--dataset", "voc07", "--path_images", devkit, "--partial_rate", 0.4, *SMALL]
-    assert call_script("main_CoNeS", *flags, "--recipe", "posterior", "--output_dir", "r")[0] == 0
-    status, _, err = call_script("review", "--load_from", "r", "--precision", 0.5)
-    assert status == 0, err
-    summary = json.loads((tmp_path / "r" / "review" / "summary.json").read_text())
+    run_script("main_CoNeS", *flags, "--recipe", "posterior", "--output_dir", "r")
+    run_script("review --load_from r --precision 0.5")
+    summary = read_json(tmp_path / "r" / "review" / "summary.json")
     assert summary["recall"] is not None
     noise = ["--noise_file", "r/review/cleaned.npy", "--output_dir", "again"]
-    status, _, err = call_script("main_CoNeS", *flags, *noise)
-    assert status == 0, err
+    run_script("main_CoNeS", *flags, *noise)
     assert not (tmp_path / "r" / "review" / "cleaned.csv").exists()
 
 
@@ -154,11 +150,10 @@ def exported(folder, flip):
     return {"format": "review-1", "key": key, "decisions": decisions}
 
 
-def test_what_the_page_exports_is_applied(call_script, reviewed, tmp_path):
+def test_what_the_page_exports_is_applied(run_script, reviewed, tmp_path):
     content = exported(reviewed, flip={0, 1, 2})
     (tmp_path / "review.json").write_text(json.dumps(content))
-    status, out, err = call_script("review", "--load_from", "r", "--apply", "review.json")
-    assert status == 0, err
+    out, _ = run_script("review --load_from r --apply review.json")
     keep = sum(keep for *_, keep in content["decisions"])
     assert f"{keep} of 45 candidates" in out
     assert read_candidates(reviewed / "reviewed.npy")[0].sum() == keep
@@ -166,7 +161,7 @@ def test_what_the_page_exports_is_applied(call_script, reviewed, tmp_path):
     assert table.targets[table.splits == 0].sum() == keep
 
 
-def test_from_the_run_through_a_browser_to_labels(call_script, reviewed, tmp_path, browser):
+def test_from_the_run_through_a_browser_to_labels(run_script, reviewed, tmp_path, browser):
     """Nothing between is made up: the page is opened, a decision flipped, exported, applied."""
     tab = browser.new_page()
     tab.goto((reviewed / "review.html").as_uri())
@@ -174,8 +169,7 @@ def test_from_the_run_through_a_browser_to_labels(call_script, reviewed, tmp_pat
     saved = downloads(tab)
     tab.close()
     (tmp_path / "review.json").write_bytes(saved["review.json"])
-    status, _, err = call_script("review", "--load_from", "r", "--apply", "review.json")
-    assert status == 0, err
+    run_script("review --load_from r --apply review.json")
     before, after = (read_candidates(reviewed / f"{n}.npy")[0] for n in ("cleaned", "reviewed"))
     assert np.abs(before.astype(int) - after).sum() == 1
     assert before[0].sum() != after[0].sum()
@@ -196,15 +190,15 @@ def test_another_file_is_not_applied(change, message, call_script, reviewed, tmp
     if change is not None:
         content = exported(reviewed, flip=()) | change
         (tmp_path / "review.json").write_text(json.dumps(content))
-    status, _, err = call_script("review", "--load_from", "r", "--apply", "review.json")
+    status, _, err = call_script("review --load_from r --apply review.json")
     assert (status, err.count("\n"), message in err) == (1, 1, True), err
     assert not (reviewed / "reviewed.npy").exists()
 
 
 def test_folds_judge_images_by_models_that_did_not_see_them(
-    call_script, trained, tmp_path, monkeypatch
+    run_script, trained, tmp_path, monkeypatch
 ):
-    assert call_script("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
+    run_script("review --load_from r --output_dir whole")
     flags = ["--load_from", "r", "--output_dir", "f", "--folds", 2]
     calls = []
     for owner, name in ((scan.Scan, "add"), (folds, "train_on")):
@@ -215,8 +209,7 @@ def test_folds_judge_images_by_models_that_did_not_see_them(
             return original(*arguments)
 
         monkeypatch.setattr(owner, name, spied)
-    status, _, err = call_script("review", *flags)
-    assert status == 0, err
+    run_script("review", *flags)
     for (fitted, (_, train, test, *_)), (added, (_, _, held, *_)) in zip(calls[::2], calls[1::2]):
         assert (fitted, added) == ("train_on", "add")
         assert set(test.ids) == {f"{row}.png" for row in held}
@@ -224,7 +217,7 @@ def test_folds_judge_images_by_models_that_did_not_see_them(
         assert len(train) + len(test) == 30
     assert len(calls) == 4
     first, _ = sorted((tmp_path / "f" / "folds").iterdir())
-    config = json.loads((first / "config.json").read_text())
+    config = read_json(first / "config.json")
     assert (config["data"]["train_images"], config["data"]["test_images"]) == (15, 15)
     assert config["options"]["total_epoch"] == 2
     names = "path", "candidate"
@@ -234,7 +227,7 @@ def test_folds_judge_images_by_models_that_did_not_see_them(
     stored = (first / "model.safetensors").stat().st_mtime_ns
     before = (tmp_path / "f" / "labels.csv").read_bytes()
     (tmp_path / "f" / "labels.csv").unlink()
-    assert call_script("review", *flags)[0] == 0  # trained folds are not trained again
+    run_script("review", *flags)
     assert (first / "model.safetensors").stat().st_mtime_ns == stored
     assert (tmp_path / "f" / "labels.csv").read_bytes() == before
 
@@ -256,80 +249,79 @@ def test_what_cannot_be_reviewed_is_said_in_a_line(flags, message, call_script, 
 
 
 @pytest.mark.parametrize("place", ["r", "r/model.safetensors"])
-def test_a_run_without_its_last_checkpoint_is_reviewed(place, call_script, trained, tmp_path):
+def test_a_run_without_its_last_checkpoint_is_reviewed(place, run_script, trained, tmp_path):
     (tmp_path / "r" / "last.pt").unlink()
-    status, _, err = call_script("review", "--load_from", place)
-    assert status == 0, err
+    run_script("review --load_from", place)
     assert (tmp_path / "r" / "review" / "review.html").exists()
 
 
 def test_folds_of_a_run_that_began_with_another_s_weights_would_not_be_out_of_sample(
-    call_script, trained
+    run_script, assert_refused, trained
 ):
     flags = ["--dataset", "files", "--labels", "p/labels.csv", "--model", "kept_trunk"]
     flags += ["--img_size", 32, "--total_epoch", 1, "--load_from", "r", "--output_dir", "s"]
-    status, _, err = call_script("main_real", *flags)
-    assert status == 0, err
-    status, _, err = call_script("review", "--load_from", "s", "--folds", 2)
-    assert (status, "s was started from r, which may have" in err) == (1, True), err
-    assert call_script("review", "--load_from", "s")[0] == 0
+    run_script("main_real", *flags)
+    assert_refused("s was started from r, which may have", "review --load_from s --folds 2")
+    run_script("review --load_from s")
 
 
-def test_the_weights_that_are_named_are_those_that_look(call_script, trained, tmp_path):
+def test_the_weights_that_are_named_are_those_that_look(run_script, trained, tmp_path):
     """An interrupted epoch leaves last.pt ahead of model.safetensors."""
-    assert call_script("review", "--load_from", "r", "--output_dir", "whole")[0] == 0
+    run_script("review --load_from r --output_dir whole")
     state = torch.load("r/last.pt", weights_only=True)
     for name, weight in state["classifier"].items():
         if name.startswith("head.") and weight.is_floating_point():
             weight.neg_()
     torch.save(state, "r/last.pt")
-    assert call_script("review", "--load_from", "r/last.pt", "--output_dir", "last")[0] == 0
+    run_script("review --load_from r/last.pt --output_dir last")
     whole, last = (rows(tmp_path / name / "labels.csv") for name in ("whole", "last"))
     assert [r["probability"] for r in whole] != [r["probability"] for r in last]
 
 
-def test_folds_of_another_run_are_not_taken(call_script, trained, tmp_path):
+def test_folds_of_another_run_are_not_taken(run_script, assert_refused, trained, tmp_path):
     flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--loss", "focal"]
-    assert call_script("main_BCE", *flags, "--partial_rate", 0, "--output_dir", "s")[0] == 0
+    run_script("main_BCE", *flags, "--partial_rate", 0, "--output_dir", "s")
     flags = ["--folds", 2, "--output_dir", "f"]
-    assert call_script("review", "--load_from", "r", *flags)[0] == 0
+    run_script("review --load_from r", *flags)
     before = (tmp_path / "f" / "labels.csv").read_bytes()
-    status, _, err = call_script("review", "--load_from", "s", *flags)
-    assert (status, "f exists and holds no review of this run" in err) == (1, True)
+    assert_refused("f exists and holds no review of this run", "review --load_from s", *flags)
     assert (tmp_path / "f" / "labels.csv").read_bytes() == before
 
 
-def test_a_run_that_was_trained_on_is_reviewed_anew(call_script, trained, tmp_path):
-    assert call_script("review", "--load_from", "r", "--folds", 2)[0] == 0
-    assert call_script("main_real", "--resume", "r", "--total_epoch", 3)[0] == 0
-    assert call_script("review", "--load_from", "r", "--folds", 2)[0] == 0
+def test_a_run_that_was_trained_on_is_reviewed_anew(run_script, trained, tmp_path):
+    run_script("review --load_from r --folds 2")
+    run_script("main_real --resume r --total_epoch 3")
+    run_script("review --load_from r --folds 2")
     assert len(list((tmp_path / "r" / "review" / "folds").iterdir())) == 4
 
 
-def test_a_review_that_is_not_there_is_not_made_of_noise(call_script, reviewed):
+def test_a_review_that_is_not_there_is_not_made_of_noise(assert_refused, reviewed):
     flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL, "--partial_rate", 0.1]
-    status, _, err = call_script("main_BCE", *flags, "--noise_file", "r/review/reviewed.npy")
-    assert (status, "reviewed.npy: this folder holds what review.py writes" in err) == (1, True)
+    assert_refused(
+        "reviewed.npy: this folder holds what review.py writes",
+        "main_BCE",
+        *flags,
+        "--noise_file",
+        "r/review/reviewed.npy",
+    )
     assert not (reviewed / "reviewed.npy").exists()
 
 
-def test_weights_alone_are_no_run(call_script, trained, tmp_path):
+def test_weights_alone_are_no_run(assert_refused, trained, tmp_path):
     shutil.copy(tmp_path / "r" / "model.safetensors", tmp_path / "w.safetensors")
-    status, _, err = call_script("review", "--load_from", "w.safetensors")
-    assert (status, "w.safetensors is no run" in err) == (1, True)
+    assert_refused("w.safetensors is no run", "review --load_from w.safetensors")
 
 
-def test_moved_photos_are_found(call_script, trained, tmp_path):
+def test_moved_photos_are_found(call_script, run_script, trained, tmp_path):
     (tmp_path / "p").rename(tmp_path / "q")
-    assert call_script("review", "--load_from", "r")[0] == 1
-    status, _, err = call_script("review", "--load_from", "r", "--labels", "q/labels.csv")
-    assert status == 0, err
+    assert call_script("review --load_from r")[0] == 1
+    run_script("review --load_from r --labels q/labels.csv")
 
 
 def test_bad_usage(call_script):
-    assert call_script("review", "--load_from", "r", "--budget", 3, "--threshold", 0.2)[0] == 2
-    assert call_script("review", "--load_from", "r", "--folds", 1)[0] == 2
+    assert call_script("review --load_from r --budget 3 --threshold 0.2")[0] == 2
+    assert call_script("review --load_from r --folds 1")[0] == 2
     status, _, err = call_script("review")
     assert status == 2
     assert err.startswith("error: --load_from is needed: a run's folder; review.py --help")
-    assert call_script("review", "--load_from", "r", "--apply", "f", "--budget", 3)[0] == 2
+    assert call_script("review --load_from r --apply f --budget 3")[0] == 2

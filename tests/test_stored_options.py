@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.helpers import read_json
 from utils.errors import UserError
 from utils.options.command_line import parse_options
 from utils.options.stored import read_config, run_options, to_store
@@ -97,7 +98,7 @@ def test_resume_takes_the_run_s_options(stored_run):
 
 
 def test_a_run_from_before_randaugment_goes_on_without(stored_run):
-    config = json.loads((stored_run / "config.json").read_text())
+    config = read_json(stored_run / "config.json")
     del config["options"]["randaugment"]
     (stored_run / "config.json").write_text(json.dumps(config))
     assert parse("--resume", str(stored_run)).randaugment is False

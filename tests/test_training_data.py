@@ -83,4 +83,4 @@ def test_other_candidates_than_the_run_s_are_refused(trained, assert_refused):
 @pytest.mark.parametrize("flags", ["", "--split test", "--split train --dataset digits"])
 def test_only_a_run_on_its_training_images_has_candidates(flags, assert_refused):
     message = "--candidates needs --split train and a run's own data"
-    assert_refused(message, "val", "--load_from", "r", "--candidates", *flags.split(), status=2)
+    assert_refused(message, "val --load_from r --candidates", *flags.split(), status=2)

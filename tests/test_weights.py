@@ -17,6 +17,7 @@ import torch
 from pipeline.model import weights
 from pipeline.model.backbone import Backbone
 from pipeline.model.weights import load_strictly, load_trunk, read_weights
+from tests import helpers
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -149,9 +150,8 @@ def test_a_damaged_file_is_one_line(suffix, resnet, tmp_path):
     content = whole.read_bytes()
     for part in (b"", content[:5], content[: len(content) // 2], content[:-40]):
         damaged.write_bytes(part)
-        with pytest.raises(UserError, match="cannot read weights from") as caught:
+        with helpers.refused("cannot read weights from"):
             read_weights(damaged)
-        assert "\n" not in str(caught.value)
 
 
 def test_files_without_a_state_dict_are_refused(tmp_path):
