@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import make_candidates
 from pipeline.data import digits, label_file
 from pipeline.data.candidates import check_candidates, ids_sha256, read_candidates, realised_rate
 from pipeline.data.noise import uniform_noise
-from tests.helpers import SMALL, call_in, last_line
+from tests.helpers import SMALL, call_in
 
 CLASSES = ["cat", "dog", "hen", "owl"]
 TRAIN, TEST = 120, 20
@@ -36,30 +37,24 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(photos):
     """The folder of a finished run on the photos."""
-    call_in(photos, "main_BCE", *files(photos), *SMALL, "--output_dir", "run")
+    call_in(photos, "main_BCE", *files(photos).split(), *SMALL, "--output_dir", "run")
     return photos / "run"
 
 
-@pytest.fixture
-def call(call_script):
-    """Call make_candidates.py, or another script: (status, stdout, stderr)."""
-
-    def call(*flags, script="make_candidates"):
-        return call_script(script, *flags)
-
-    return call
-
-
 def files(photos):
-    return ["--dataset", "files", "--labels", str(photos / "photos.csv")]
+    return f"--dataset files --labels {photos}/photos.csv"
+
+
+def make(photos, flags):
+    return f"make_candidates {files(photos)} {flags}"
 
 
 def noise_flags(noise, photos, request):
     """Flags of a noise model; a run is trained only where it is needed."""
     if noise == "class":
-        return ["--noise", noise, "--class_rates", photos / "rates.json"]
-    flags = ["--noise", noise, "--partial_rate", "0.2"]
-    return flags + (["--load_from", request.getfixturevalue("trained")] * (noise == "instance"))
+        return f"--noise class --class_rates {photos}/rates.json"
+    run = f" --load_from {request.getfixturevalue('trained')}" if noise == "instance" else ""
+    return f"--noise {noise} --partial_rate 0.2{run}"
 
 
 # What is written
@@ -75,10 +70,11 @@ def noise_flags(noise, photos, request):
     ],
 )
 def test_a_file_fits_the_training_images_and_says_what_it_holds(
-    call, photos, request, tmp_path, noise, name, rate
+    run_script, photos, request, tmp_path, noise, name, rate
 ):
-    status, out, err = call(*files(photos), *noise_flags(noise, photos, request), "--seed", "3")
-    assert (status, err) == (0, "")
+    flags = noise_flags(noise, photos, request)
+    out, err = run_script(make(photos, f"{flags} --seed 3"))
+    assert err == ""
     path = tmp_path / "pre-processed-data" / f"{name}.npy"
     candidates, metadata = read_candidates(path)
     data = label_file.load(photos / "photos.csv")["train"]
@@ -106,10 +102,10 @@ def test_a_file_fits_the_training_images_and_says_what_it_holds(
 
 
 @pytest.mark.parametrize("noise", ["uniform", "class", "cooccurrence", "instance"])
-def test_a_seed_fixes_the_file(call, photos, request, tmp_path, noise):
-    flags = [*files(photos), *noise_flags(noise, photos, request)]
+def test_a_seed_fixes_the_file(run_script, photos, request, tmp_path, noise):
+    flags = noise_flags(noise, photos, request)
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        assert call(*flags, "--seed", seed, "--output", f"new/{name}.npy")[0] == 0
+        run_script(make(photos, f"{flags} --seed {seed} --output new/{name}.npy"))
     first, second, other = (
         [(tmp_path / "new" / f"{name}.{suffix}").read_bytes() for suffix in ("npy", "json")]
         for name in "abc"
@@ -118,17 +114,16 @@ def test_a_seed_fixes_the_file(call, photos, request, tmp_path, noise):
     assert first[0] != other[0]
 
 
-def test_uniform_digits_are_those_that_training_makes(call, tmp_path):
-    status, out, _ = call("--dataset", "digits", "--partial_rate", "0.1", "--seed", "2")
-    assert status == 0
+def test_uniform_digits_are_those_that_training_makes(run_script, tmp_path):
+    out, _ = run_script("make_candidates --dataset digits --partial_rate 0.1 --seed 2")
     candidates, _ = read_candidates(tmp_path / "pre-processed-data" / "digits_0.1.npy")
     targets = digits.load("train").targets
     np.testing.assert_array_equal(candidates, uniform_noise(targets, 0.1, 2))
     assert "realised rate 0.10" in out
 
 
-def test_the_table_gives_each_class_its_counts_and_rate(call, photos, tmp_path):
-    _, out, _ = call(*files(photos), "--noise", "class", "--class_rates", photos / "rates.json")
+def test_the_table_gives_each_class_its_counts_and_rate(run_script, photos, tmp_path):
+    out, _ = run_script(make(photos, f"--noise class --class_rates {photos}/rates.json"))
     candidates, _ = read_candidates(tmp_path / "pre-processed-data" / "files_class.npy")
     targets = label_file.load(photos / "photos.csv")["train"].targets
     header, *rows = out.splitlines()[:5]
@@ -142,12 +137,11 @@ def test_the_table_gives_each_class_its_counts_and_rate(call, photos, tmp_path):
         assert rate == pytest.approx(RATES[name], abs=0.14)
 
 
-def test_class_noise_without_rates_of_its_own_spreads_them_by_seed(call, photos, tmp_path):
+def test_class_noise_without_rates_of_its_own_spreads_them_by_seed(run_script, photos, tmp_path):
     targets = label_file.load(photos / "photos.csv")["train"].targets
-    flags = [*files(photos), "--noise", "class", "--partial_rate", "0.4"]
-    found = []
+    flags, found = "--noise class --partial_rate 0.4", []
     for seed in range(8):
-        assert call(*flags, "--seed", seed, "--output", f"{seed}.npy")[0] == 0
+        run_script(make(photos, f"{flags} --seed {seed} --output {seed}.npy"))
         candidates, metadata = read_candidates(tmp_path / f"{seed}.npy")
         assert (metadata["rate"], metadata["model"]) == (0.4, "class")
         found.append([candidates[targets[:, c] == 0, c].mean() for c in range(len(CLASSES))])
@@ -155,11 +149,9 @@ def test_class_noise_without_rates_of_its_own_spreads_them_by_seed(call, photos,
     assert len(np.unique(np.argsort(found), axis=0)) > 2
 
 
-def test_cooccurrence_noise_adds_the_partner(call, photos, tmp_path):
-    flags = ["--noise", "cooccurrence", "--partial_rate", "0.2"]
-    assert call(*files(photos), *flags)[0] == 0
-    path = tmp_path / "pre-processed-data" / "files_cooccurrence_0.2.npy"
-    candidates, _ = read_candidates(path)
+def test_cooccurrence_noise_adds_the_partner(run_script, photos, tmp_path):
+    run_script(make(photos, "--noise cooccurrence --partial_rate 0.2 --output n.npy"))
+    candidates, _ = read_candidates(tmp_path / "n.npy")
     targets = label_file.load(photos / "photos.csv")["train"].targets
     one = targets.sum(axis=1) == 1
     partners = targets[one][:, [1, 0, 3, 2]] == 1
@@ -168,39 +160,34 @@ def test_cooccurrence_noise_adds_the_partner(call, photos, tmp_path):
     assert added[~partners].sum() == 0
 
 
-def test_instance_noise_adds_what_the_run_takes_for_true(call, photos, tmp_path, monkeypatch):
+def test_instance_noise_adds_what_the_run_takes_for_true(run_script, photos, tmp_path, monkeypatch):
     targets = label_file.load(photos / "photos.csv")["train"].targets
     taken = np.random.default_rng(1).random(targets.shape) < 0.5
     scores = np.where(taken, 20, -20).astype(np.float32)
-    asked = []
-    take = "scores_by_classifier"
+    asked, take = [], "scores_by_classifier"
     monkeypatch.setattr(make_candidates, take, lambda options, _: asked.append(options) or scores)
     (tmp_path / "r").mkdir()
-    flags = "--noise instance --partial_rate 0.4 --load_from r".split()
-    assert call(*files(photos), *flags, "--output", "n.npy")[0] == 0
+    run_script(make(photos, "--noise instance --partial_rate 0.4 --load_from r --output n.npy"))
     candidates, _ = read_candidates(tmp_path / "n.npy")
     assert [options.load_from for options in asked] == ["r"]
     assert candidates[taken].mean() > 0.75
     np.testing.assert_array_equal(candidates[~taken], targets[~taken])
 
 
-def test_the_device_of_instance_noise_is_that_of_the_classifier(call, photos, trained):
-    flags = [*files(photos), "--partial_rate", "0.2", "--device", "tpu", "--output", "n.npy"]
-    status, _, err = call(*flags)
-    assert (status, "--device belongs to --noise instance" in err) == (2, True)
-    status, _, err = call(*flags, "--noise", "instance", "--load_from", trained)
-    assert (status, "--device tpu cannot be used here" in err) == (1, True)
+def test_the_device_of_instance_noise_is_that_of_the_classifier(assert_refused, photos, trained):
+    command = make(photos, "--partial_rate 0.2 --device tpu --output n.npy")
+    assert_refused("--device belongs to --noise instance", command, status=2)
+    command += f" --noise instance --load_from {trained}"
+    assert_refused("--device tpu cannot be used here", command)
 
 
-def test_training_takes_the_written_file(call, photos):
-    assert call(*files(photos), "--partial_rate", "0.3", "--seed", "4", "--output", "n.npy")[0] == 0
-    flags = [*files(photos), *SMALL, "--output_dir", "r", "--noise_file", "n.npy"]
-    status, out, _ = call(*flags, script="main_BCE")
-    assert status == 0
+def test_training_takes_the_written_file(run_script, assert_refused, photos):
+    run_script(make(photos, "--partial_rate 0.3 --seed 4 --output n.npy"))
+    command = f"main_BCE {files(photos)} --noise_file n.npy {' '.join(SMALL)}"
+    out, _ = run_script(f"{command} --output_dir r")
     assert "candidates: n.npy (from file, seed 4, not --seed 0" in out
-    status, _, err = call(*flags[:-4], "--partial_rate", "0.2", *flags[-2:], script="main_BCE")
-    assert status == 1
-    assert "n.json says rate 0.3, but 0.2 is asked for" in last_line(err)
+    message = "n.json says rate 0.3, but 0.2 is asked for"
+    assert_refused(message, f"{command} --partial_rate 0.2")
 
 
 # What is refused
@@ -222,11 +209,10 @@ def test_training_takes_the_written_file(call, photos):
         ("--noise gaussian", "expected one of uniform, class, cooccurrence, instance"),
     ],
 )
-def test_flags_that_do_not_belong_together_exit_with_2(call, tmp_path, flags, message):
+def test_flags_that_do_not_belong_together_exit_with_2(assert_refused, tmp_path, flags, message):
     # Before any file is looked for, for there is no such list.
-    status, _, err = call("--dataset", "files", "--labels", "no.csv", *flags.split())
-    assert status == 2
-    assert message in last_line(err)
+    command = f"make_candidates --dataset files --labels no.csv {flags}"
+    assert_refused(message, command, status=2)
     assert not list(tmp_path.iterdir())
 
 
@@ -249,28 +235,23 @@ def test_flags_that_do_not_belong_together_exit_with_2(call, tmp_path, flags, me
         (RATES | {"hen": None}, "expected a rate in [0, 1) for hen: None"),
     ],
 )
-def test_wrong_class_rates_are_refused_in_one_line(call, photos, tmp_path, content, message):
+def test_wrong_class_rates_are_refused_in_one_line(
+    assert_refused, photos, tmp_path, content, message
+):
     path = tmp_path / "rates.json"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-    flags = [*files(photos), "--noise", "class", "--class_rates", "rates.json"]
-    status, _, err = call(*flags)
-    assert status == 1
-    assert len(err.splitlines()) == 1
+    err = assert_refused(message, make(photos, "--noise class --class_rates rates.json"))
     assert err.startswith("error: --class_rates rates.json")
-    assert message in err
     assert not (tmp_path / "pre-processed-data").exists()
 
 
 @pytest.mark.parametrize("name", ["noise", "noise.json", "pre-processed-data/", "files_0.1"])
-def test_an_output_that_is_no_npy_is_refused_before_any_work(call, tmp_path, name):
-    flags = ["--dataset", "files", "--labels", "no.csv", "--partial_rate", "0.1", "--output", name]
-    status, _, err = call(*flags)
-    assert status == 1
-    assert len(err.splitlines()) == 1
-    assert "expected a name that ends with .npy" in err
+def test_an_output_that_is_no_npy_is_refused_before_any_work(assert_refused, tmp_path, name):
+    command = "make_candidates --dataset files --labels no.csv --partial_rate 0.1 --output"
+    assert_refused("expected a name that ends with .npy", command, name)
     assert not list(tmp_path.iterdir())
 
 
@@ -281,58 +262,42 @@ def test_an_output_that_is_no_npy_is_refused_before_any_work(call, tmp_path, nam
         ("labels.json/n.npy", "--output labels.json/n.npy cannot be made: "),
     ],
 )
-def test_an_output_does_not_replace_other_files(call, photos, tmp_path, output, message):
+def test_an_output_does_not_replace_other_files(assert_refused, photos, tmp_path, output, message):
     (tmp_path / "labels.json").write_text('{"images": []}')
-    status, _, err = call(*files(photos), "--partial_rate", "0.2", "--output", output)
-    assert (status, len(err.splitlines())) == (1, 1)
-    assert message in err
+    assert_refused(message, make(photos, f"--partial_rate 0.2 --output {output}"))
     assert (tmp_path / "labels.json").read_text() == '{"images": []}'
 
 
-def test_a_rate_that_the_noise_cannot_reach_is_refused(call, photos):
+def test_a_rate_that_the_noise_cannot_reach_is_refused(assert_refused, photos):
     # Of the labels beside a cat or dog, no hen or owl ever is one.
-    status, _, err = call(*files(photos), "--noise", "cooccurrence", "--partial_rate", "0.9")
-    assert status == 1
-    assert len(err.splitlines()) == 1
-    assert "--partial_rate cannot be had by cooccurrence noise: Expected a rate of at most" in err
+    message = "--partial_rate cannot be had by cooccurrence noise: Expected a rate of at most"
+    assert_refused(message, make(photos, "--noise cooccurrence --partial_rate 0.9"))
 
 
-def test_class_rates_that_would_reach_1_are_refused(call, photos):
-    status, _, err = call(*files(photos), "--noise", "class", "--partial_rate", "0.6")
-    assert status == 2
-    assert "--noise class needs rates of at most 0.5" in err
+def test_class_rates_that_would_reach_1_are_refused(assert_refused, photos):
+    message = "--noise class needs rates of at most 0.5"
+    assert_refused(message, make(photos, "--noise class --partial_rate 0.6"), status=2)
 
 
-def test_a_run_on_other_classes_or_in_another_order_is_refused(call, photos, trained, tmp_path):
-    flags = ["--noise", "instance", "--partial_rate", "0.2", "--load_from"]
-    listing = ["--classes", photos / "reversed.txt"]
-    status, _, err = call(*files(photos), *listing, *flags, trained)
-    assert status == 1
-    assert "was trained on other classes than files has, or in another order" in err
-    status, _, err = call("--dataset", "digits", *flags, trained)
-    assert status == 1
-    assert "scores 4 classes, but digits has 10" in err
-    status, _, err = call(*files(photos), *flags, photos)
-    assert status == 1
-    assert "holds neither model.safetensors nor last.pt" in err
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_run_without_weights_is_refused_in_one_line(call, photos, trained, tmp_path):
+def test_a_run_that_does_not_fit_is_refused(assert_refused, photos, trained, tmp_path):
+    flags = "--noise instance --partial_rate 0.2 --load_from"
+    command = make(photos, f"--classes {photos}/reversed.txt {flags} {trained}")
+    message = "was trained on other classes than files has, or in another order"
+    assert_refused(message, command)
+    command = f"make_candidates --dataset digits {flags} {trained}"
+    assert_refused("scores 4 classes, but digits has 10", command)
     (tmp_path / "begun").mkdir()
-    (tmp_path / "begun" / "config.json").write_bytes((trained / "config.json").read_bytes())
-    flags = ["--noise", "instance", "--partial_rate", "0.2", "--load_from", "begun"]
-    status, _, err = call(*files(photos), *flags)
-    assert status == 1
-    assert len(err.splitlines()) == 1
-    assert "begun holds neither model.safetensors nor last.pt" in err
+    shutil.copy(trained / "config.json", "begun")
+    for place in (photos, "begun"):
+        message = f"{place} holds neither model.safetensors nor last.pt"
+        assert_refused(message, make(photos, f"{flags} {place}"))
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
 
 
-def test_an_existing_file_is_never_overwritten(call, photos, tmp_path):
-    flags = [*files(photos), "--partial_rate", "0.2", "--output", "a.npy"]
-    assert call(*flags)[0] == 0
+def test_an_existing_file_is_never_overwritten(run_script, assert_refused, photos, tmp_path):
+    command = make(photos, "--partial_rate 0.2 --output a.npy")
+    run_script(command)
     before = (tmp_path / "a.npy").read_bytes()
-    status, _, err = call(*flags, "--seed", "5")
-    assert status == 1
-    assert last_line(err) == "error: --output a.npy exists: give another name, or move it away"
+    message = "--output a.npy exists: give another name, or move it away"
+    assert_refused(message, f"{command} --seed 5")
     assert (tmp_path / "a.npy").read_bytes() == before
