@@ -32,21 +32,10 @@ def resnet():
     return timm.create_model("test_resnet").state_dict()
 
 
-@pytest.mark.parametrize("form", ["pth", "safetensors", "wrapped", "data parallel"])
-def test_every_form_of_file_loads_the_same_trunk(resnet, form, tmp_path):
-    path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pth")
-    if form == "safetensors":
-        safetensors.torch.save_file(resnet, path)
-    elif form == "wrapped":
-        torch.save({"state_dict": resnet, "epoch": 3}, path)
-    elif form == "data parallel":
-        torch.save({f"module.{key}": value for key, value in resnet.items()}, path)
-    else:
-        torch.save(resnet, path)
-    trunk = Backbone("test_resnet", 64)
-    load_trunk(trunk, str(path), 64)
-    for key, value in trunk.model.state_dict().items():
-        assert torch.equal(value, resnet[key]), key
+def save(state, path):
+    """As torch or, by the path's suffix, safetensors do."""
+    (safetensors.torch.save_file if path.suffix == ".safetensors" else torch.save)(state, path)
+    return path
 
 
 def renamed(state):
@@ -54,15 +43,30 @@ def renamed(state):
     return {f"_part{i}.{key.rsplit('.')[-1]}": v for i, (key, v) in enumerate(state.items())}
 
 
-@pytest.mark.parametrize("classifier", [True, False])
-def test_a_model_under_other_names_is_taken_in_order(resnet, classifier, tmp_path, capsys):
-    state = {key: v for key, v in resnet.items() if classifier or not key.startswith("fc.")}
-    torch.save(renamed(state), tmp_path / "w.pth")
+def headless(state):
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("w.pth", dict),
+        ("w.safetensors", dict),
+        ("w.pth", lambda state: {"state_dict": state, "epoch": 3}),
+        ("w.pth", lambda state: {f"module.{key}": value for key, value in state.items()}),
+        ("w.pth", renamed),
+        ("w.pth", lambda state: renamed(headless(state))),
+    ],
+    ids=["pth", "safetensors", "wrapped", "data parallel", "other names", "and no classifier"],
+)
+def test_every_form_of_file_loads_the_same_trunk(resnet, name, form, tmp_path, capsys):
+    content = form(resnet)
     trunk = Backbone("test_resnet", 64)
-    load_trunk(trunk, str(tmp_path / "w.pth"), 64)
+    load_trunk(trunk, str(save(content, tmp_path / name)), 64)
     for key, value in trunk.model.state_dict().items():
         assert torch.equal(value, resnet[key]), key
-    assert "has names of its own" in capsys.readouterr().out
+    by_order = any(key.startswith("_part") for key in content)
+    assert ("has names of its own" in capsys.readouterr().out) == by_order
 
 
 def other_kind(state):
@@ -70,23 +74,20 @@ def other_kind(state):
     return dict([first, ("_part1.running_mean", second[1]), *rest])
 
 
-def other_shape(state):
-    return state | {next(iter(state)): torch.zeros(1, 3, 3, 3)}
-
-
-def something_behind(state):
-    return state | {"last.weight": torch.zeros(3)}
-
-
-def cut_off(state):
-    return dict(list(state.items())[:-5])
-
-
-@pytest.mark.parametrize("change", [other_kind, other_shape, something_behind, cut_off])
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_kind,
+        lambda state: state | {next(iter(state)): torch.zeros(1, 3, 3, 3)},
+        lambda state: state | {"last.weight": torch.zeros(3)},
+        lambda state: dict(list(state.items())[:-5]),
+    ],
+    ids=["other kind", "other shape", "something behind", "cut off"],
+)
 def test_other_names_with_another_content_are_refused(resnet, change, tmp_path):
-    torch.save(change(renamed(resnet)), tmp_path / "w.pth")
-    with pytest.raises(UserError, match="do not fit the model"):
-        load_trunk(Backbone("test_resnet", 64), str(tmp_path / "w.pth"), 64)
+    path = save(change(renamed(resnet)), tmp_path / "w.pth")
+    with helpers.refused("do not fit the model"):
+        load_trunk(Backbone("test_resnet", 64), str(path), 64)
 
 
 def test_the_packaged_efficientnet_is_read():
@@ -113,45 +114,20 @@ def test_keys_that_do_not_fit_are_listed_and_nothing_is_loaded(resnet, tmp_path)
     torch.save(changed, tmp_path / "w.pth")
     trunk = Backbone("test_resnet", 64)
     before = {key: value.clone() for key, value in trunk.state_dict().items()}
-    with pytest.raises(UserError) as caught:
+    shape = r"1 of another shape \(layer2.0.conv1.weight \(2, 2\) instead of"
+    with helpers.refused(rf"\(layer1.0.conv1.weight\).* 1 unexpected \(layer9.weight\).* {shape}"):
         load_trunk(trunk, str(tmp_path / "w.pth"), 64)
-    text = str(caught.value)
-    assert "1 missing (layer1.0.conv1.weight)" in text
-    assert "1 unexpected (layer9.weight)" in text
-    assert "1 of another shape (layer2.0.conv1.weight (2, 2) instead of" in text
-    assert "\n" not in text
     assert all(torch.equal(value, before[key]) for key, value in trunk.state_dict().items())
 
 
-class Payload:
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.marker),)
-
-
 def test_code_in_a_pickle_is_not_run(tmp_path):
-    torch.save({"weight": Payload(tmp_path / "ran")}, tmp_path / "w.pth")
-    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
+    call = helpers.Call(os.mkdir, str(tmp_path / "ran"))
+    torch.save({"weight": call}, tmp_path / "w.pth")
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(call))
     for name in ("w.pth", "raw.pth"):
         with pytest.raises(UserError, match="tensors only"):
             read_weights(tmp_path / name)
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_a_damaged_file_is_one_line(suffix, resnet, tmp_path):
-    whole, damaged = tmp_path / f"whole.{suffix}", tmp_path / f"damaged.{suffix}"
-    if suffix == "pth":
-        torch.save(resnet, whole)
-    else:
-        safetensors.torch.save_file(resnet, whole)
-    content = whole.read_bytes()
-    for part in (b"", content[:5], content[: len(content) // 2], content[:-40]):
-        damaged.write_bytes(part)
-        with helpers.refused("cannot read weights from"):
-            read_weights(damaged)
 
 
 def test_files_without_a_state_dict_are_refused(tmp_path):
@@ -173,11 +149,12 @@ def test_files_without_a_state_dict_are_refused(tmp_path):
 )
 def test_plain_resnets_start_from_torchvision_s_weights(name, published, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        weights,
-        "create_headless",
-        lambda name, *_, **__: (asked.append(name) or torch.nn.Identity(), 0),
-    )
+
+    def create(name, *_, **__):
+        asked.append(name)
+        return torch.nn.Identity(), 0
+
+    monkeypatch.setattr(weights, "create_headless", create)
     weights.download_weights(name, 64)
     assert asked == [published]
     assert timm.is_model_pretrained(published)
@@ -278,38 +255,19 @@ def test_an_archive_whose_header_claims_gigabytes_is_refused(refused, tmp_path):
     refused(tmp_path / "lie.pth", "its entries unpack to more than the file holds")
 
 
-def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(refused, tmp_path):
-    torch.save({"fc_all.weight": torch.zeros(1, 1).expand(10**9, 2048)}, tmp_path / "w.pth")
-    refused(tmp_path / "w.pth", r"fc_all.weight claims \(1000000000, 2048\)")
-
-
-def test_a_tensor_without_memory_is_refused(refused, tmp_path):
-    torch.save({"weight": torch.zeros(10**12, device="meta")}, tmp_path / "w.pth")
-    refused(tmp_path / "w.pth", "w.pth")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file_is_refused(resnet, share, refused, tmp_path):
     for name in ("w.pth", "w.safetensors"):
-        if name == "w.pth":
-            torch.save(resnet, tmp_path / name)
-        else:
-            safetensors.torch.save_file(resnet, tmp_path / name)
-        content = (tmp_path / name).read_bytes()
+        content = save(resnet, tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content[: int(share * len(content))])
         refused(tmp_path / name, f"cannot read weights from .*{name}")
 
 
 @pytest.mark.parametrize(
-    "header",
-    [
-        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 1000]}},
-        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}},
-        {"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 16]}},
-        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [4, 20]}},
-    ],
+    ("shape", "offsets"), [([4], [0, 1000]), ([4], [16, 0]), ([10**12], [0, 16]), ([4], [4, 20])]
 )
-def test_safetensors_with_wrong_offsets_is_refused(header, refused, tmp_path):
+def test_safetensors_with_wrong_offsets_is_refused(shape, offsets, refused, tmp_path):
+    header = {"a": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}
     text = json.dumps(header).encode()
     (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
     refused(tmp_path / "w.safetensors", "cannot read weights from")
@@ -320,21 +278,33 @@ def test_safetensors_whose_header_claims_gigabytes_is_refused(refused, tmp_path)
     refused(tmp_path / "w.safetensors", "cannot read weights from")
 
 
+class Greedy:
+    def __reduce__(self):
+        return bytearray, (600_000_000,)
+
+
+NAME = "w.pth is no weight file: a name in it is too long or unprintable"
+
+
 @pytest.mark.parametrize(
-    ("value", "match"),
+    ("content", "match"),
     [
-        (
-            torch.eye(3).to_sparse(),
-            "expected weight as a dense tensor of floats, but found float32",
-        ),
-        (torch.eye(3, dtype=torch.complex64), "but found complex64"),
-        (torch.eye(3, dtype=torch.int64), "but found int64"),
-        (torch.tensor([1.0, math.nan]), "weight is not finite"),
-        (torch.tensor([1.0, math.inf]), "weight is not finite"),
+        ({"w": torch.eye(3).to_sparse()}, "expected w as a dense tensor of floats, but found f"),
+        ({"w": torch.eye(3, dtype=torch.complex64)}, "but found complex64"),
+        ({"w": torch.eye(3, dtype=torch.int64)}, "but found int64"),
+        ({"w": torch.tensor([1.0, math.nan])}, "w is not finite"),
+        ({"w": torch.tensor([1.0, math.inf])}, "w is not finite"),
+        ({"w": torch.zeros(1, 1).expand(10**9, 2048)}, r"w claims \(1000000000, 2048\)"),
+        ({"w": torch.zeros(10**12, device="meta")}, "w.pth"),
+        ({"a\nUserError: all fine": torch.ones(1)}, NAME),
+        ({"\x1b[31m": torch.ones(1)}, NAME),
+        ({"k" * 300: torch.ones(1)}, NAME),
+        ({"a": torch.ones(1), "module.a": torch.zeros(1)}, "names a tensor twice"),
+        ({"w": Greedy()}, "it holds something else"),
     ],
 )
-def test_what_is_no_weight_is_refused(value, match, refused, tmp_path):
-    torch.save({"weight": value}, tmp_path / "w.pth")
+def test_what_is_no_weight_is_refused(content, match, refused, tmp_path):
+    torch.save(content, tmp_path / "w.pth")
     refused(tmp_path / "w.pth", match)
 
 
@@ -343,13 +313,8 @@ def test_a_reason_that_says_nothing_is_put_in_words(refused, tmp_path):
     refused(tmp_path / "w.pth", "it is empty, cut off, or of another form")
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_asks_for_memory_is_refused(zipped, refused, tmp_path):
-    class Greedy:
-        def __reduce__(self):
-            return bytearray, (600_000_000,)
-
-    torch.save({"weight": Greedy()}, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+def test_an_old_pickle_that_asks_for_memory_is_refused(refused, tmp_path):
+    torch.save({"w": Greedy()}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
     refused(tmp_path / "w.pth", "it holds something else")
 
 
@@ -357,14 +322,3 @@ def test_files_of_old_versions_of_torch_are_read(resnet, tmp_path):
     torch.save(resnet, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
     found = read_weights(tmp_path / "w.pth")
     assert all(torch.equal(found[key], value) for key, value in resnet.items())
-
-
-@pytest.mark.parametrize("key", ["a\nUserError: all fine", "\x1b[31m", "k" * 300])
-def test_a_name_that_garbles_messages_is_refused(key, refused, tmp_path):
-    torch.save({key: torch.ones(1)}, tmp_path / "w.pth")
-    refused(tmp_path / "w.pth", "w.pth is no weight file: a name in it is too long or unprintable")
-
-
-def test_a_name_with_and_without_prefix_is_refused(refused, tmp_path):
-    torch.save({"a": torch.ones(1), "module.a": torch.zeros(1)}, tmp_path / "w.pth")
-    refused(tmp_path / "w.pth", "names a tensor twice")
