@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import compare
+from tests.helpers import last_line, read_json
 from tests.kept_runs.make import make_photos
 from utils import files
 from utils.comparison import grid
@@ -103,6 +104,30 @@ def call(monkeypatch, tmp_path, capfd):
     return call
 
 
+@pytest.fixture
+def ok(call):
+    """compare.py, which must succeed: its stdout."""
+
+    def ok(*flags):
+        status, out, err = call(*flags)
+        assert (status, err) == (0, "")
+        return out
+
+    return ok
+
+
+@pytest.fixture
+def assert_refused(call):
+    """compare.py, which must end with a status and with `message` in its last line."""
+
+    def refused(message, *flags, status=1):
+        found, _, err = call(*flags)
+        assert found == status, err
+        assert message in last_line(err)
+
+    return refused
+
+
 def calls(tmp_path):
     """The command lines of the trainings, in order, and their OMP_NUM_THREADS."""
     return [json.loads(line) for line in (tmp_path / "c" / "calls.txt").read_text().splitlines()]
@@ -113,13 +138,13 @@ def records(tmp_path):
         return list(csv.DictReader(file))
 
 
+WORSE = "worse=main_CoNeS.py --beta 0"
 FOUR = "--methods clean bce --seeds 1 2 --rates 0.1 0.4".split()
 TWO = "--methods clean bce --seeds 1 --rates 0.1".split()
 
 
-def test_every_run_is_made_once_and_summed_up(call, scripts, tmp_path):
-    status, out, err = call(*FOUR)
-    assert (status, err) == (0, "")
+def test_every_run_is_made_once_and_summed_up(ok, scripts, tmp_path):
+    out = ok(*FOUR)
     names = [f"bce-rate{rate}-seed{seed}" for rate in (0.1, 0.4) for seed in (1, 2)]
     names += ["clean-seed1", "clean-seed2"]
     files = ["calls.txt", "compare.json", "comparison.png", "results.csv", "table.md"]
@@ -130,40 +155,20 @@ def test_every_run_is_made_once_and_summed_up(call, scripts, tmp_path):
     assert table in out
     assert "bce-rate0.4-seed2: mAP 72.0, " in out
     assert "6 of 6 runs finished" in out
+    assert ok(*FOUR) == f"\n{table}\n{tmp_path / 'c' / 'table.md'}\n"
     assert len(calls(tmp_path)) == 6
-    assert call(*FOUR)[:2] == (0, f"\n{table}\n{tmp_path / 'c' / 'table.md'}\n")
-    assert len(calls(tmp_path)) == 6
 
 
-def test_rows_with_verified_images_follow_and_are_drawn(call, scripts, tmp_path):
-    status, out, err = call(*FOUR, "--verified", "20", "0.5")
-    assert (status, err) == (0, "")
-    assert "| bce-verified20 |" in out
-    assert "clean-verified" not in out
-    with_images = [line for line, *_ in calls(tmp_path) if "--verified" in line]
-    counts = [line[line.index("--verified") + 1] for line in with_images]
-    assert sorted(counts) == ["0.5"] * 4 + ["20"] * 4
-    assert (tmp_path / "c" / "verified.png").exists()
-
-
-def test_the_csv_has_all_metrics_and_the_seconds_of_all_epochs(call, scripts, tmp_path):
-    call(*FOUR)
+def test_the_csv_has_all_metrics_and_the_seconds_of_all_epochs(ok, scripts, tmp_path):
+    ok(*FOUR)
     lines = records(tmp_path)
     assert [(line["method"], line["rate"], line["seed"]) for line in lines] == [
         ("clean", "", "1"),
         ("clean", "", "2"),
         *(("bce", rate, seed) for rate in ("0.1", "0.4") for seed in "12"),
     ]
-    assert lines[2] == {
-        "method": "bce",
-        "rate": "0.1",
-        "seed": "1",
-        "epoch": "2",
-        "seconds": "3.0",
-        "mAP": "86.0",
-        "CF1": "70.0",
-        "candidate_AP": "55.5",
-    }
+    run = {"method": "bce", "rate": "0.1", "seed": "1", "epoch": "2", "seconds": "3.0"}
+    assert lines[2] == run | {"mAP": "86.0", "CF1": "70.0", "candidate_AP": "55.5"}
     assert lines[0]["candidate_AP"] == ""  # clean labels have no false candidates
 
 
@@ -193,14 +198,11 @@ def test_all_runs_take_the_precision_that_the_first_chose(call, scripts, tmp_pat
     assert [command[command.index("--amp") + 1] for command in others] == ["bf16"] * len(others)
 
 
-def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(call, scripts, tmp_path):
+def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(ok, scripts, tmp_path):
     (tmp_path / "a.csv").touch()
-    call(
-        *"--dataset files --methods paper bce-forward-known asl --rates 0 0.2 --seeds 3".split(),
-        "--add",
-        "real=main_real.py --head gap",
-        *"-- --labels a.csv --head csra --amp off".split(),
-    )
+    flags = "--dataset files --methods paper bce-forward-known asl --rates 0 0.2 --seeds 3"
+    shared = "-- --labels a.csv --head csra --amp off"
+    ok(*flags.split(), "--add", "real=main_real.py --head gap", *shared.split())
     found = {Path(command[-1]).name: command for command, _ in calls(tmp_path)}
     common = "--dataset files --seed 3 --labels a.csv --head csra --amp off"
     noise = tmp_path / "c" / "candidates-rate0.2-seed3.npy"
@@ -216,10 +218,9 @@ def test_each_method_gets_its_flags_and_the_rate_where_it_asks_for_it(call, scri
     assert len(found) == 7
 
 
-def test_other_noise_is_made_once_for_all_methods(call, scripts, tmp_path):
+def test_other_noise_is_made_once_for_all_methods(ok, assert_refused, scripts, tmp_path):
     flags = "--noise cooccurrence --methods clean bce asl --rates 0.2 --seeds 0 1 --jobs 2".split()
-    status, _, err = call(*flags, "--", *"--head gap --num_cls=10 --lam 0".split())
-    assert status == 0, err
+    ok(*flags, "--", *"--head gap --num_cls=10 --lam 0".split())
     lines = (tmp_path / "c" / "made.txt").read_text().splitlines()
     made = {command[command.index("--seed") + 1]: command for command in map(json.loads, lines)}
     assert (len(lines), sorted(made)) == (2, ["0", "1"])
@@ -228,12 +229,11 @@ def test_other_noise_is_made_once_for_all_methods(call, scripts, tmp_path):
     assert made["1"] == [*common.split(), "--output", noise, "--num_cls", "10"]
     for command, _ in calls(tmp_path):
         assert ("--noise_file" in command) == ("clean" not in command[-1])
-    status, _, err = call(*flags[2:], "--", "--num_cls=10")
-    assert (status, "holds runs with" in err) == (1, True)
+    assert_refused("holds runs with", *flags[2:], "--", "--num_cls=10")
 
 
 def test_a_partial_table_is_there_when_a_run_fails(call, scripts, tmp_path):
-    status, _, err = call(*FOUR, "--add", "worse=main_CoNeS.py --beta 0")
+    status, _, err = call(*FOUR, "--add", WORSE)
     assert status == 1
     place = tmp_path / "c" / "worse-rate0.1-seed1"
     assert err.splitlines() == [
@@ -264,45 +264,39 @@ def test_jobs_share_the_cores_and_write_logs(call, scripts, tmp_path, monkeypatc
     assert calls(tmp_path)[-1][1] == "5"
 
 
-def test_after_a_failure_what_runs_ends_and_nothing_starts(call, scripts, tmp_path, monkeypatch):
+def test_after_a_failure_what_runs_ends_and_nothing_starts(
+    assert_refused, scripts, tmp_path, monkeypatch
+):
     monkeypatch.setenv("PAUSE", "0.5")
-    status, _, err = call(
-        *"--methods bce --rates 0.1 --seeds 0 1 2 --jobs 2".split(),
-        *("--add", "worse=main_CoNeS.py --beta 0"),
-    )
-    assert status == 1
+    flags = "--methods bce --rates 0.1 --seeds 0 1 2 --jobs 2".split()
     log = tmp_path / "c" / "worse-rate0.1-seed0.log"
-    assert (
-        f"worse-rate0.1-seed0 (the disk is full), see {log}; when that is mended, the same command "
-        "goes on there"
-    ) in err
+    message = f"worse-rate0.1-seed0 (the disk is full), see {log}; when that is mended, the same "
+    assert_refused(f"{message}command goes on there", *flags, "--add", WORSE)
     assert log.read_text().endswith("the disk is full\n")
     assert records(tmp_path)[0]["seed"] == "0"
     assert len(calls(tmp_path)) <= 3
 
 
-def test_when_the_budget_is_over_what_runs_is_stored(call, scripts, tmp_path, monkeypatch):
+def test_when_the_budget_is_over_what_runs_is_stored(ok, scripts, tmp_path, monkeypatch):
     monkeypatch.setenv("PAUSE", "60")
-    status, out, _ = call(*FOUR, "--budget", "0.05")
-    assert status == 0
+    out = ok(*FOUR, "--budget", "0.05")
     assert (tmp_path / "c" / "clean-seed1" / "stored").exists()
     left = "the budget of 0.05 minutes is over: 6 of 6 runs are left; the same command goes on"
-    assert out.splitlines()[-1] == f"{left} with them"
+    assert last_line(out) == f"{left} with them"
     assert not (tmp_path / "c" / "table.md").exists()
-    call(*FOUR, "--budget", "0.05")
+    ok(*FOUR, "--budget", "0.05")
     assert "--resume" in calls(tmp_path)[1][0]
 
 
-def test_after_the_budget_the_same_command_goes_on(call, scripts, tmp_path, monkeypatch):
+def test_after_the_budget_the_same_command_goes_on(ok, scripts, tmp_path, monkeypatch):
     monkeypatch.setenv("PAUSE", "1.2")
     flags = [*FOUR, "--budget", "0.07"]  # 4.2 seconds
-    status, out, _ = call(*flags)
-    assert status == 0
+    out = ok(*flags)
     finished = len(records(tmp_path))
     assert 1 <= finished <= 3
     assert f"over: {6 - finished} of 6 runs are left, about 1 min left; the same" in out
     assert "| clean | 91.0 (1 of 2) |" in out
-    call(*flags)
+    ok(*flags)
     assert len(records(tmp_path)) > finished
 
 
@@ -340,72 +334,60 @@ def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, script
     assert len(calls(tmp_path)) == 2
 
 
-def test_runs_of_other_settings_are_not_mixed(call, scripts, tmp_path):
-    assert call(*TWO)[0] == 0
-    status, _, err = call(*TWO, "--", "--lam", "0.2")
-    assert status == 1
-    assert "c holds runs with no --lam, but --lam 0.2 is asked for: give the same" in err
+def test_runs_of_other_settings_are_not_mixed(ok, assert_refused, scripts, tmp_path):
+    ok(*TWO)
+    message = "c holds runs with no --lam, but --lam 0.2 is asked for: give the same"
+    assert_refused(message, *TWO, "--", "--lam", "0.2")
     (tmp_path / "a.csv").touch()
-    status, _, err = call(*TWO, *"--dataset files -- --labels a.csv".split())
-    assert (status, "holds runs with --dataset digits, no --labels" in err) == (1, True)
-    more = ["--add", "gap=main_CoNeS.py --head gap"]
-    assert call(*TWO, *more)[0] == 0
-    assert call(*TWO)[0] == 0  # leaves the definition in
-    status, _, err = call(*TWO, "--add", "gap=main_CoNeS.py --head csra")
-    assert status == 1
-    assert (
-        "holds runs of gap as 'main_CoNeS.py --head gap', but 'main_CoNeS.py --head csra' is "
-        "asked for: give it another name"
-    ) in err
-    assert call(*TWO, "--add", "gap-2=main_CoNeS.py --head csra")[0] == 0
+    flags = "--dataset files -- --labels a.csv".split()
+    assert_refused("holds runs with --dataset digits, no --labels", *TWO, *flags)
+    ok(*TWO, "--add", "gap=main_CoNeS.py --head gap")
+    ok(*TWO)  # leaves the definition in
+    message = "holds runs of gap as 'main_CoNeS.py --head gap', but 'main_CoNeS.py --head csra' is "
+    other = "main_CoNeS.py --head csra"
+    assert_refused(f"{message}asked for: give it another name", *TWO, "--add", f"gap={other}")
+    ok(*TWO, "--add", f"gap-2={other}")
 
 
-def test_flags_may_be_written_otherwise(call, scripts):
+def test_flags_may_be_written_otherwise(ok, assert_refused, scripts):
     more = ["--add", "gap=main_CoNeS.py --recipe paper --head=gap"]
-    assert call(*TWO, *more, "--", *"--lam 0.2 --num_cls=10".split())[0] == 0
+    ok(*TWO, *more, "--", *"--lam 0.2 --num_cls=10".split())
     more = ["--add", "gap=main_CoNeS.py --head gap --recipe=paper"]
-    assert call(*TWO, *more, "--", *"--num_cls 10 --lam=0.2".split())[0] == 0
-    status, _, err = call(*TWO, "--noise", "class", "--", *"--num_cls 9 --lam 0.2".split())
-    assert status == 1
-    assert (
-        "holds runs with --noise uniform, --num_cls 10, but --noise class, --num_cls 9 is asked"
-    ) in err
+    ok(*TWO, *more, "--", *"--num_cls 10 --lam=0.2".split())
+    message = "with --noise uniform, --num_cls 10, but --noise class, --num_cls 9 is asked"
+    assert_refused(message, *TWO, *"--noise class -- --num_cls 9 --lam 0.2".split())
 
 
-def test_runs_on_other_labels_are_not_mixed(call, scripts, tmp_path):
+def test_runs_on_other_labels_are_not_mixed(ok, assert_refused, scripts, tmp_path):
     (tmp_path / "a.csv").write_text("path,labels")
     flags = [*TWO, *"--dataset files -- --labels a.csv".split()]
-    assert call(*flags)[0] == 0
-    assert call(*flags)[0] == 0
+    ok(*flags)
+    ok(*flags)
     (tmp_path / "a.csv").write_text("path,labels,split")
-    status, _, err = call(*flags)
-    assert (status, "error: a.csv is not what it was for the runs in" in err) == (1, True)
+    assert_refused("error: a.csv is not what it was for the runs in", *flags)
 
 
-def test_a_judging_that_broke_off_is_done_again(call, scripts, tmp_path):
-    call(*TWO)
+def test_a_judging_that_broke_off_is_done_again(ok, scripts, tmp_path):
+    ok(*TWO)
     judged = tmp_path / "c" / "bce-rate0.1-seed1" / "train"
     (judged / "evaluation.json").rename(judged / ".evaluation.1.json")
-    assert call(*TWO)[0] == 0
+    ok(*TWO)
     assert [path.name for path in judged.iterdir()] == ["evaluation.json"]
 
 
-def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(call, scripts, tmp_path):
+def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(
+    assert_refused, scripts, tmp_path
+):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "table.md").write_text("notes")
-    status, _, err = call(*FOUR)
-    assert (status, err) == (
-        1,
-        f"error: {tmp_path / 'c'} is not empty: give a new or empty --output_dir\n",
-    )
+    assert_refused("c is not empty: give a new or empty --output_dir", *FOUR)
     assert [path.read_text() for path in (tmp_path / "c").iterdir()] == ["notes"]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").touch()
-    status, _, err = call(*FOUR, "--output_dir", "run")
-    assert (status, "run already holds a run: give a new --output_dir" in err) == (1, True)
+    message = "run already holds a run: give a new --output_dir"
+    assert_refused(message, *FOUR, "--output_dir", "run")
     (tmp_path / "file").touch()
-    status, _, err = call(*FOUR, "--output_dir", "file")
-    assert (status, "file is a file: give a new folder" in err) == (1, True)
+    assert_refused("file is a file: give a new folder", *FOUR, "--output_dir", "file")
 
 
 @pytest.mark.parametrize(
@@ -420,116 +402,96 @@ def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(call, scripts,
         '{"dataset": "digits", "flags": [], "added": {"gap": null}}',
     ],
 )
-def test_settings_that_cannot_be_read_are_not_replaced(content, call, scripts, tmp_path):
+def test_settings_that_cannot_be_read_are_not_replaced(content, assert_refused, scripts, tmp_path):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "compare.json").write_text(content)
-    status, _, err = call(*FOUR)
-    assert (status, "compare.json is damaged: bring it back, or give another" in err) == (1, True)
+    assert_refused("compare.json is damaged: bring it back, or give another", *FOUR)
 
 
-def test_flags_that_made_no_run_bind_nobody(call, scripts, tmp_path):
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"dataset": "voc07", "flags": ["--lr", "1"], "added": {"gap": ["main_BCE.py"]}},
+        {"dataset": "digits", "flags": []},  # as earlier versions stored it
+    ],
+)
+def test_flags_that_made_no_run_bind_nobody(before, ok, scripts, tmp_path):
     (tmp_path / "c").mkdir()
-    other = {"dataset": "voc07", "flags": ["--lr", "1"], "added": {"gap": ["main_BCE.py"]}}
-    (tmp_path / "c" / "compare.json").write_text(json.dumps(other))
-    assert call(*TWO, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
+    (tmp_path / "c" / "compare.json").write_text(json.dumps(before))
+    ok(*TWO)
+    ok(*TWO, "--add", "gap=main_CoNeS.py --head gap")
 
 
-def test_what_is_finished_is_summed_up_whatever_its_flags(call, scripts, monkeypatch):
+def test_what_is_finished_is_summed_up_whatever_its_flags(ok, scripts, monkeypatch):
     flags = [*TWO, "--add", "gap=main_CoNeS.py --head gap"]
-    assert call(*flags)[0] == 0
+    ok(*flags)
     monkeypatch.setattr(grid, "parse_options", lambda *_: 1 / 0)  # as if --head were no more
-    assert call(*flags)[0] == 0
-
-
-def test_an_old_folder_goes_on(call, scripts, tmp_path):
-    (tmp_path / "c").mkdir()
-    old = {"dataset": "digits", "flags": []}
-    (tmp_path / "c" / "compare.json").write_text(json.dumps(old))
-    assert call(*TWO)[0] == 0
-    assert call(*TWO, "--add", "gap=main_CoNeS.py --head gap")[0] == 0
+    ok(*flags)
 
 
 @pytest.mark.parametrize(
     "flag",
     ["--seed", "--partial_rate=0.3", "--output_dir", "--loss", "--noise_rate=0.1", "--ablate"],
 )
-def test_what_is_compared_cannot_be_set_for_all(flag, call):
-    status, _, err = call("--", flag, "3")
-    assert status == 2
-    assert f"{flag.split('=')[0]} is set for every run" in err
+def test_what_is_compared_cannot_be_set_for_all(flag, assert_refused):
+    message = f"{flag.split('=')[0]} is set for every run"
+    assert_refused(message, "--", flag, "3", status=2)
 
 
-def test_a_trained_run_draws_the_noise_of_instances(call, scripts, tmp_path):
+BY_RUN = "--noise instance --load_from run --methods bce --rates 0.2 --seeds 0".split()
+BY_OTHER = ["other" if word == "run" else word for word in BY_RUN]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Folders of two runs, without any weights."""
     for name in ("run", "other"):
         (tmp_path / name).mkdir()
-    flags = "--noise instance --load_from run --methods bce --rates 0.2 --seeds 0".split()
-    assert call(*flags)[0] == 0
-    made = json.loads((tmp_path / "c" / "made.txt").read_text())
+    return tmp_path / "run"
+
+
+def test_a_trained_run_draws_the_noise_of_instances(ok, assert_refused, trained, scripts, tmp_path):
+    ok(*BY_RUN)
+    made = read_json(tmp_path, "c", "made.txt")
     assert made[made.index("--noise") + 1] == "instance"
-    assert made[made.index("--load_from") + 1] == str(tmp_path / "run")
+    assert made[made.index("--load_from") + 1] == str(trained)
     assert "--device" not in made
-    (tmp_path / "run" / "model.safetensors").write_text("trained further")
-    assert call(*flags)[0] == 0  # the folder held no weights
-    (tmp_path / "run" / "model.safetensors").write_text("and further")
-    status, _, err = call(*flags)
-    assert (status, "/run is not what it was" in err) == (1, True)
-    flags[3] = "other"
-    status, _, err = call(*flags)
-    assert (status, "holds runs with" in err) == (1, True)
+    (trained / "model.safetensors").write_text("trained further")
+    ok(*BY_RUN)  # the folder held no weights
+    (trained / "model.safetensors").write_text("and further")
+    assert_refused("/run is not what it was", *BY_RUN)
+    assert_refused("holds runs with", *BY_OTHER)
 
 
-def test_a_missing_run_that_is_to_draw_the_noise_is_said_at_once(call, scripts, tmp_path):
-    status, _, err = call("--noise", "instance", "--load_from", "nowhere")
-    assert status == 1
-    assert err == (
-        "error: --load_from nowhere does not exist: give a run's folder or a weight file\n"
-    )
-    assert not (tmp_path / "c").exists()
-
-
-def test_candidates_of_another_run_are_not_taken(call, scripts, tmp_path):
+def test_candidates_of_another_run_are_not_taken(assert_refused, trained, scripts):
     """Those of the first rate were made, those of the second could not be."""
-    for name in ("run", "other"):
-        (tmp_path / name).mkdir()
     (scripts / "make_candidates.py").write_text(f"{MAKE}\nassert '0.4' not in sys.argv\n")
-    flags = "--noise instance --load_from run --methods bce --rates 0.2 0.4 --seeds 0".split()
-    assert call(*flags)[0] == 1
-    flags[3] = "other"
-    status, _, err = call(*flags)
-    assert (status, "holds runs with" in err, "/other is asked for" in err) == (1, True, True)
+    assert_refused("", *BY_RUN, "--rates", "0.2", "0.4")
+    assert_refused("/other is asked for", *BY_OTHER, "--rates", "0.2", "0.4")
 
 
-def test_what_goes_on_needs_no_input_of_its_start(call, scripts, tmp_path):
-    (tmp_path / "run").mkdir()
+def test_what_goes_on_needs_no_input_of_its_start(ok, trained, scripts, tmp_path):
     (tmp_path / "w.pth").touch()
-    flags = "--noise instance --load_from run --methods bce --rates 0.2 --seeds 0".split()
-    flags += ["--", "--weights", "w.pth"]
-    assert call(*flags)[0] == 0
-    (tmp_path / "run").rmdir()
+    flags = [*BY_RUN, "--", "--weights", "w.pth"]
+    ok(*flags)
+    trained.rmdir()
     (tmp_path / "w.pth").unlink()
     (tmp_path / "c" / "bce-rate0.2-seed0" / "result.json").unlink()
-    status, _, err = call(*flags)
-    assert (status, err) == (0, "")
+    ok(*flags)
 
 
-def test_the_budget_may_end_while_candidates_are_made(call, scripts, tmp_path, monkeypatch):
+def test_the_budget_may_end_while_candidates_are_made(ok, scripts, monkeypatch):
     monkeypatch.setenv("PAUSE", "60")
     flags = "--noise class --methods clean bce --rates 0.2 --seeds 0 --budget 0.02".split()
-    status, out, err = call(*flags)
-    assert (status, err) == (0, "")
-    assert out.splitlines() == [
-        "making candidates-rate0.2-seed0.npy",
-        "the budget of 0.02 minutes is over: 2 of 2 runs are left; the same command goes on with "
-        "them",
-    ]
+    making, over = ok(*flags).splitlines()
+    assert making == "making candidates-rate0.2-seed0.npy"
+    left = "2 of 2 runs are left; the same command goes on with them"
+    assert over == f"the budget of 0.02 minutes is over: {left}"
 
 
-def test_the_noise_of_instances_is_drawn_on_the_device_asked_for(call, scripts, tmp_path):
-    (tmp_path / "run").mkdir()
-    flags = "--methods bce --rates 0.2 --seeds 0 --noise instance --load_from run".split()
-    assert call(*flags, "--", "--device", "cpu")[0] == 0
-    made = json.loads((tmp_path / "c" / "made.txt").read_text())
-    assert made[-2:] == ["--device", "cpu"]
+def test_the_noise_of_instances_is_drawn_on_the_device_asked_for(ok, trained, scripts, tmp_path):
+    ok(*BY_RUN, "--", "--device", "cpu")
+    assert read_json(tmp_path, "c", "made.txt")[-2:] == ["--device", "cpu"]
 
 
 def test_candidates_that_cannot_be_made_are_said_before_any_run(call, scripts, tmp_path):
@@ -546,30 +508,30 @@ def test_candidates_that_cannot_be_made_are_said_before_any_run(call, scripts, t
 
 
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "message"),
     [
-        ["--dataset", "files", "--", "--labels", "no.csv"],
-        ["--", "--weights", "no.csv"],
-        ["--add", "bce-2=main_BCE.py --load_from no.csv"],
+        ("--dataset files -- --labels no.csv".split(), r"\S+ \(main_BCE.py\): --labels no.csv"),
+        (["--", "--weights", "no.csv"], r"\S+ \(main_BCE.py\): --weights no.csv"),
+        (["--add", "b=main_BCE.py --load_from no.csv"], r"b \(main_BCE.py\): --load_from no.csv"),
+        (["--noise", "instance", "--load_from", "nowhere"], "--load_from nowhere"),
     ],
 )
-def test_files_that_are_not_there_are_said_before_any_run(flags, call, scripts, tmp_path):
+def test_files_that_are_not_there_are_said_before_any_run(flags, message, call, scripts, tmp_path):
     status, _, err = call(*FOUR, *flags)
     assert status == 1
-    assert re.fullmatch(r"error: \S+ \(main_BCE.py\): --\w+ no.csv does not exist: give .*\n", err)
+    assert re.fullmatch(rf"error: {message} does not exist: give .*\n", err)
     assert not (tmp_path / "c").exists()
 
 
-def test_a_folder_serves_one_comparison_at_a_time(call, scripts, tmp_path, monkeypatch):
+def test_a_folder_serves_one_comparison_at_a_time(
+    ok, assert_refused, scripts, tmp_path, monkeypatch
+):
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
     (tmp_path / "c").mkdir()
     with files.claimed(tmp_path / "c"):
-        status, _, err = call(*TWO)
-    assert (status, err) == (
-        1,
-        f"error: another process writes to {tmp_path / 'c'}: wait until it has ended, or stop it\n",
-    )
-    assert call(*TWO)[0] == 0
+        message = f"another process writes to {tmp_path / 'c'}: wait until it has ended, or stop it"
+        assert_refused(message, *TWO)
+    ok(*TWO)
 
 
 @pytest.mark.parametrize(
@@ -595,10 +557,8 @@ def test_a_folder_serves_one_comparison_at_a_time(call, scripts, tmp_path, monke
         (["digits"], "unrecognized arguments: digits"),
     ],
 )
-def test_bad_usage_is_refused_before_anything_is_written(flags, message, call, tmp_path):
-    status, _, err = call(*flags)
-    assert status == 2
-    assert message in err
+def test_bad_usage_is_refused_before_anything_is_written(flags, message, assert_refused, tmp_path):
+    assert_refused(message, *flags, status=2)
     assert not (tmp_path / "c").exists()
 
 
@@ -629,12 +589,9 @@ def test_the_reference_is_the_best_known_method(methods, reference):
     ],
 )
 def test_what_a_script_would_refuse_is_refused_before_any_run(
-    flags, message, call, scripts, tmp_path
+    flags, message, assert_refused, scripts, tmp_path
 ):
-    status, _, err = call(*FOUR, *flags)
-    assert status == 2
-    assert err.startswith(f"error: {message}")
-    assert len(err.splitlines()) == 1
+    assert_refused(f"error: {message}", *FOUR, *flags, status=2)
     assert not (tmp_path / "c").exists()
 
 
@@ -663,18 +620,25 @@ def test_rates_that_are_written_alike_are_one():
     assert compare.parse_options("--rates 0.1 0.10000001 0".split()).rates == [0.1, 0.0]
 
 
+def assert_judged(line, folder):
+    """A line of the table says what the scripts have left in the folder of its run."""
+    assert float(line["mAP"]) == read_json(folder, "result.json")["mAP"]
+    if line["method"] != "clean":
+        judged = read_json(folder, "train", "evaluation.json")
+        assert 0 < judged["true_candidates"] < judged["candidates"]
+        assert float(line["candidate_AP"]) == judged["candidate_AP"]
+
+
 def test_a_run_and_its_judging_by_the_scripts_themselves(call, tmp_path):
     make_photos(tmp_path / "photos")
-    flags = "--dataset files --methods bce --seeds 1 --rates 0.4 --".split()
-    flags += "--labels photos/labels.csv --model test_resnet --weights none --img_size 32".split()
-    status, _, err = call(*flags, "--total_epoch", "1", "--workers", "0")
+    flags = (
+        "--dataset files --methods bce --seeds 1 --rates 0.4 -- --labels photos/labels.csv "
+        "--model test_resnet --weights none --img_size 32 --total_epoch 1 --workers 0"
+    )
+    status, _, err = call(*flags.split())
     assert status == 0, err
     [line] = records(tmp_path)
-    folder = tmp_path / "c" / "bce-rate0.4-seed1"
-    assert float(line["mAP"]) == json.loads((folder / "result.json").read_text())["mAP"]
-    judged = json.loads((folder / "train" / "evaluation.json").read_text())
-    assert 0 < judged["true_candidates"] < judged["candidates"]
-    assert float(line["candidate_AP"]) == judged["candidate_AP"]
+    assert_judged(line, tmp_path / "c" / "bce-rate0.4-seed1")
 
 
 @pytest.mark.slow
@@ -687,14 +651,9 @@ def test_the_scripts_themselves(call, tmp_path):
     lines = {line["method"]: line for line in records(tmp_path)}
     assert list(lines) == ["clean", "bce", "paper-gap"]
     for name, line in lines.items():
-        folder = tmp_path / "c" / (f"{name}-seed1" if name == "clean" else f"{name}-rate0.4-seed1")
-        assert float(line["mAP"]) == json.loads((folder / "result.json").read_text())["mAP"]
-        if name != "clean":
-            judged = json.loads((folder / "train" / "evaluation.json").read_text())
-            assert 0 < judged["true_candidates"] < judged["candidates"]
-            assert float(line["candidate_AP"]) == judged["candidate_AP"]
-    config = json.loads((tmp_path / "c" / "paper-gap-rate0.4-seed1" / "config.json").read_text())
-    assert (config["options"]["recipe"], config["options"]["head"]) == ("paper", "gap")
+        assert_judged(line, tmp_path / "c" / f"{name}{'-rate0.4' * (name != 'clean')}-seed1")
+    options = read_json(tmp_path, "c", "paper-gap-rate0.4-seed1", "config.json")["options"]
+    assert (options["recipe"], options["head"]) == ("paper", "gap")
     model = tmp_path / "c" / "bce-rate0.4-seed1" / "model.safetensors"
     changed = model.stat().st_mtime_ns
     assert call(*flags)[0] == 0

@@ -37,14 +37,6 @@ def test_candidates_without_any_probability_share_evenly():
     torch.testing.assert_close(disambiguated, torch.tensor([[0.5, 0.0, 0.5, 0.0]]))
 
 
-def test_table_starts_uniform_and_moves_by_one_minus_mu():
-    table = table_of(torch.tensor([[1, 1, 0], [0, 1, 0]]), mu=0.75)
-    assert table.values.tolist() == [0.5, 0.5, 1.0, 0.0]  # the last is the spare one
-    values = update(table, torch.tensor([0]), torch.tensor([[1.0, 0.0, 0.0]]))
-    assert values.tolist() == [[0.625, 0.375, 0.0]]
-    assert table.values.tolist() == [0.625, 0.375, 1.0, 0.0]
-
-
 @given(st.integers(0, 10**6))
 def test_every_update_is_that_of_a_dense_table_bit_for_bit(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -58,16 +50,6 @@ def test_every_update_is_that_of_a_dense_table_bit_for_bit(seed):
         dense[index] = 0.9 * dense[index] + (1 - 0.9) * disambiguated
         assert torch.equal(update(table, index, disambiguated), dense[index])
     assert torch.equal(table.rows.read(table.values, torch.arange(9)), dense)
-
-
-def test_values_belong_to_image_ids_whatever_the_order():
-    candidates = (torch.rand(8, 5) < 0.6).long()
-    disambiguated = candidates * torch.rand(8, 5)
-    forward, shuffled = table_of(candidates), table_of(candidates)
-    order = torch.randperm(8)
-    update(forward, torch.arange(8), disambiguated)
-    update(shuffled, order, disambiguated[order])
-    assert torch.equal(forward.values, shuffled.values)
 
 
 def test_state_round_trip():

@@ -22,12 +22,6 @@ def random_memory(classes=4, rows=12, dim=6, seed=0):
     return memory, torch.full((classes,), rows)
 
 
-def test_cooccurrence_is_the_conditional_probability_among_candidates():
-    candidates = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 0]])
-    expected = torch.tensor([[1, 2 / 3, 0], [1, 1, 0], [0, 0, 0]])
-    torch.testing.assert_close(cooccurrence(CandidateRows.from_dense(candidates)), expected)
-
-
 @pytest.mark.parametrize("dense_speed", [0, 10**9], ids=["pair counts", "dense product"])
 @given(st.integers(0, 10**6))
 def test_cooccurrence_is_that_of_the_dense_product_however_it_is_counted(dense_speed, seed):

@@ -2,7 +2,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.baselines.losses import bce_loss
 from pipeline.cones import released
 from pipeline.cones.correlation import cooccurrence, scale_rows
 from pipeline.cones.loss import negative_suppression_loss
@@ -44,12 +43,6 @@ def test_loss_is_bce_plus_beta_times_the_suppression_loss():
     torch.testing.assert_close(losses["suppression_loss"], suppression.detach())
     expected = confidence.detach()[CANDIDATES > 0]
     torch.testing.assert_close(method.confidence.values[:-1], expected)
-
-
-def test_beta_zero_is_bce():
-    output, candidates = random_output(), CANDIDATES.float()
-    cones = make_method(beta=0.0).loss(output, candidates, INDEX)["loss"]
-    assert torch.equal(cones, bce_loss(output.logits, candidates))
 
 
 def test_only_the_logits_get_a_gradient():

@@ -114,17 +114,6 @@ def test_cooccurrence_weights_agree_with_a_slow_loop(targets):
     assert (weights <= 1 + 1e-12).all()
 
 
-def test_cooccurrence_weights_by_hand():
-    targets = np.array([[1, 1, 0], [1, 0, -1], [0, 0, 0], [0, 0, 1]], np.int8)
-    expected = [
-        [1.0, 0.75, 0.0],  # the mean of P(. | first) and P(. | second)
-        [1.0, 0.5, 0.0],  # P(. | first): a difficult label is not there
-        [0.5, 0.25, 0.25],  # P(.)
-        [0.0, 0.0, 1.0],
-    ]
-    assert cooccurrence_weights(targets).tolist() == expected
-
-
 def test_cooccurrence_noise_prefers_classes_that_appear_together():
     pairs = np.repeat(np.array([[1, 1, 0, 0], [0, 0, 1, 1]], np.int8), 1000, axis=0)
     alone = np.repeat(np.array([[1, 0, 0, 0], [0, 0, 1, 0]], np.int8), 300, axis=0)
@@ -191,12 +180,6 @@ def test_the_highest_reachable_rate_takes_every_label_of_weight():
     weights = np.array([[0.001, 5.0, 0.0, 1.0]])
     probability = scale_to_rate(weights, np.zeros((1, 4), np.int8), 0.75)
     assert probability[0] == pytest.approx([1, 1, 0, 1])
-
-
-def test_true_labels_do_not_count_towards_the_rate():
-    weights = np.array([[9.0, 1.0, 3.0, 9.0]])
-    targets = np.array([[1, 0, -1, 1]], np.int8)
-    assert scale_to_rate(weights, targets, 0.5)[0, 1:3] == pytest.approx([0.25, 0.75])
 
 
 @pytest.mark.filterwarnings("error")

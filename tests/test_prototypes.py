@@ -70,13 +70,6 @@ def test_memory_keeps_the_newest_rows_of_each_class():
     assert memory.count.tolist() == [5, 1]
 
 
-def test_a_class_that_was_not_seen_stays_empty():
-    memory = PrototypeMemory(classes=2, dim=3, size=4)
-    memory.add(torch.ones(2, 3), torch.tensor([False, False]))
-    assert memory.count.tolist() == [0, 0]
-    assert not memory.rows.any()
-
-
 def memory_of(monkeypatch, bytes_, **keywords):
     monkeypatch.setattr(prototypes, "MEMORY_BYTES", bytes_)
     return PrototypeMemory(classes=4, dim=8, size=16, **keywords)
