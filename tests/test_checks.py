@@ -55,11 +55,8 @@ def test_images_and_classes_without_a_label_are_noted_by_split_and_difficult_is_
 
 
 def test_a_true_label_that_training_would_take_for_false_is_wrong():
-    train = labels(
-        [[1, 1, 0], [1, 0, 0], [0, 1, 1]],
-        ["1", "2", "3"],
-        [[1, 0, 0], [0, 1, 0], [-1, -1, -1]],  # nobody knows the last
-    )
+    true = [[1, 0, 0], [0, 1, 0], [-1, -1, -1]]  # nobody knows the last
+    train = labels([[1, 1, 0], [1, 0, 0], [0, 1, 1]], ["1", "2", "3"], true)
     test = labels(np.eye(3), ["4", "5", "6"])
     kind = "training images whose labels miss a true one"
     assert check_labels(train, test) == [Finding(kind, ["2"], True)]
@@ -99,12 +96,9 @@ def test_equal_contents_are_found_between_the_splits_and_within_each(folder):
     train = files(folder, "a.png", "b.png", "a2.png", "a3.png")
     test = files(folder, "c.png", "b2.png", "c2.png", "d.png")
     path = f"{folder}/{{}}.png".format
+    across = "images with the same bytes in training and in test"
     assert check_files(train, test, 2) == [
-        Finding(
-            "images with the same bytes in training and in test",
-            [f"{path('b')} = {path('b2')}"],
-            True,
-        ),
+        Finding(across, [f"{path('b')} = {path('b2')}"], True),
         Finding("training images with the same bytes", [f"{path('a')} = {path('a2')}"], False),
         Finding("test images with the same bytes", [f"{path('c')} = {path('c2')}"], False),
     ]

@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from tests.helpers import ForkedScript
+from tests.helpers import ForkedScript, read_json, read_records
 from utils import distributed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,15 +35,8 @@ def torchrun(processes, script, *flags):
 
 def forked_torchrun(processes, script, *flags):
     """What `torchrun` gives, of copies of this process."""
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        start_method="fork",
-    )
+    meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    config = LaunchConfig(1, 1, processes, **meeting, max_restarts=0, start_method="fork")
 
     def launch(main):
         try:
@@ -62,14 +54,6 @@ def wait_for(path):
             return
         time.sleep(0.1)
     raise AssertionError(f"no {path}")
-
-
-def records(folder):
-    lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
-    return [
-        {name: value for name, value in json.loads(line).items() if "second" not in name}
-        for line in lines
-    ]
 
 
 def method_state(folder):
@@ -96,9 +80,8 @@ def test_several_processes_train_and_score_as_one(processes, recipe, run_script,
     status, text = forked_torchrun(processes, "main_CoNeS", *flags, "--output_dir", "many").wait()
     assert status == 0, text
     assert text.count("last epoch") == 1
-    stored = json.loads(Path("many/config.json").read_text())
-    assert stored["processes"] == processes
-    for one, other in zip(records("one"), records("many"), strict=True):
+    assert read_json("many/config.json")["processes"] == processes
+    for one, other in zip(read_records("one"), read_records("many"), strict=True):
         assert other == pytest.approx(one, abs=1e-4)
     torch.testing.assert_close(method_state("many"), method_state("one"), atol=1e-4, rtol=1e-4)
 
@@ -110,34 +93,30 @@ def test_all_processes_score_with_the_statistics_that_are_stored(run_script, dev
     status, text = forked_torchrun(2, "main_BCE", *flags).wait()
     assert status == 0, text
     run_script("val --load_from many --output_dir v")
-    stored = json.loads(Path("v/evaluation.json").read_text())
-    assert records("many")[-1]["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
+    stored = read_json("v/evaluation.json")
+    assert read_records("many")[-1]["mAP"] == pytest.approx(stored["mAP"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
     "found",  # before the first epoch, after it
     [pytest.param("config.json", marks=pytest.mark.slow), "last.pt"],
 )
-def test_a_killed_process_takes_the_others_along_and_one_goes_on(found, call_script, devkit):
+def test_a_killed_process_takes_the_others_along_and_one_goes_on(found, run_script, devkit):
     """With torchrun itself, whose way to end the others is its own."""
     flags = [*FLAGS.split(), "--path_images", devkit, "--total_epoch", 1000]
     many = torchrun(2, "main_CoNeS", *flags, "--output_dir", "killed")
     wait_for(f"killed/{found}")
     children = Path(f"/proc/{many.pid}/task/{many.pid}/children").read_text().split()
-    second = next(
-        int(child)
-        for child in children
-        if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes()
-    )
-    os.kill(second, signal.SIGKILL)
+    for child in children:
+        if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
     text = many.communicate(timeout=300)[0]
     assert many.returncode == 1
     assert "error: another process of the run has ended; go on with: torchrun" in text
 
-    epochs = len(records("killed")) if Path("killed/metrics.jsonl").exists() else 0
-    status, *_ = call_script("main_CoNeS --resume killed --total_epoch", epochs + 1)
-    assert status == 0
-    assert [line["epoch"] for line in records("killed")] == list(range(1, epochs + 2))
+    epochs = len(read_records("killed")) if Path("killed/metrics.jsonl").exists() else 0
+    run_script("main_CoNeS --resume killed --total_epoch", epochs + 1)
+    assert [line["epoch"] for line in read_records("killed")] == list(range(1, epochs + 2))
 
 
 def test_a_stopped_run_is_stored_and_goes_on(run_script, devkit, monkeypatch):
@@ -150,26 +129,23 @@ def test_a_stopped_run_is_stored_and_goes_on(run_script, devkit, monkeypatch):
     _, text = many.wait()
     assert text.count("error: interrupted in epoch") == 1
     assert "and stored; go on with: torchrun --nproc_per_node=2 main_CoNeS.py --resume" in text
-    epochs = len(records("stopped")) + 1
+    epochs = len(read_records("stopped")) + 1
     run_script("main_CoNeS --resume stopped --total_epoch", epochs)
     run_script("main_CoNeS", *flags, "--total_epoch", epochs, "--output_dir", "whole")
-    for one, other in zip(records("whole"), records("stopped"), strict=True):
+    for one, other in zip(read_records("whole"), read_records("stopped"), strict=True):
         assert other == pytest.approx(one, abs=1e-4)
 
 
-def test_only_training_runs_in_several_processes(call_script, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("val --load_from r", "only training runs in several processes: start this with python"),
+        ("main_BCE --dataset digits --sync_bn --device cpu", "--sync_bn needs CUDA: leave it out"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(command, message, assert_refused, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    status, _, error = call_script("val --load_from r")
-    assert (status, error) == (
-        1,
-        "error: only training runs in several processes: start this with python\n",
-    )
-
-
-def test_sync_batch_norm_is_refused_on_a_cpu(call_script, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    status, _, error = call_script("main_BCE --dataset digits --sync_bn --device cpu")
-    assert (status, error) == (1, "error: --sync_bn needs CUDA: leave it out\n")
+    assert_refused(message, command)
 
 
 def test_a_mistake_is_reported_by_one_process(devkit, tmp_path, monkeypatch):

@@ -38,22 +38,21 @@ def make_training(method="cones", lr=0.05, seed=3):
     trunk = Backbone("test_resnet", 32)
     trunk.model.layer4.append(torch.nn.Dropout(0.3))
     classifier = Classifier(trunk, CSRA(trunk.feature_dim, 4))
-    rows = CandidateRows.from_dense(data.targets)
-    chosen = (
-        CoNeS(rows, trunk.feature_dim, clusters=2) if method == "cones" else Stateless(bce_loss)
-    )
+    rows, chosen = CandidateRows.from_dense(data.targets), Stateless(bce_loss)
+    if method == "cones":
+        chosen = CoNeS(rows, trunk.feature_dim, clusters=2)
     optimizer = torch.optim.SGD(parameter_groups(classifier, lr, lr), momentum=0.9)
+    settings = {"schedule": step_schedule(1, 2), "device": torch.device("cpu"), "seed": seed}
     training = Training(
-        classifier=classifier,
-        method=chosen,
-        optimizer=optimizer,
-        rows=rows,
-        schedule=step_schedule(1, 2),
-        device=torch.device("cpu"),
-        seed=seed,
+        classifier=classifier, method=chosen, optimizer=optimizer, rows=rows, **settings
     )
     dataset = TrainingImages(data.images, train_transform(32, True), seed)
     return training, train_loader(dataset, 4, 0, False)
+
+
+def batches_of(size):
+    images = EvaluationImages(make_data().images, evaluation_transform(32))
+    return evaluation_loader(images, size, 0, False)
 
 
 def run_to(epochs, folder, stop_at=None, resume=False, **kwargs):
@@ -64,38 +63,35 @@ def run_to(epochs, folder, stop_at=None, resume=False, **kwargs):
         training.load_state_dict(state)
     else:
         run = RunFolder.create(folder, {"script": "s", "dataset": "d"}, DATA)
-    data = make_data()
-    batches = evaluation_loader(
-        EvaluationImages(data.images, evaluation_transform(32)), 8, 0, False
-    )
+    batches, targets = batches_of(8), make_data().targets
 
     def score(stop):
-        return evaluate(training.classifier, batches, data.targets, training.device, stop=stop)
+        return evaluate(training.classifier, batches, targets, training.device, stop=stop)
 
-    if stop_at is not None:
-        calls, loss = [], training.method.loss
+    calls, loss = [], training.method.loss
 
-        def interrupting_loss(*arguments):
-            calls.append(1)
-            if len(calls) == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)
-            return loss(*arguments)
+    def counted_loss(*arguments):
+        calls.append(1)
+        if len(calls) == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(*arguments)
 
-        training.method.loss = interrupting_loss
+    training.method.loss = counted_loss
     fit(training, loader, score, run, epochs)
     return training, run
 
 
 def assert_same(first, second):
+    """Of two trainings with their runs: weights, the method's state and what was recorded."""
+    (first, whole), (second, rest) = first, second
     for a, b in zip(
         first.classifier.state_dict().values(), second.classifier.state_dict().values()
     ):
         assert torch.equal(a, b)
-    for key, value in first.method.state_dict().items():
-        other = second.method.state_dict()[key]
-        pairs = value.items() if isinstance(value, dict) else [("", value)]
-        for name, tensor in pairs:
-            assert torch.equal(tensor, other[name] if name else other), (key, name)
+    torch.testing.assert_close(
+        first.method.state_dict(), second.method.state_dict(), rtol=0, atol=0
+    )
+    assert without_times(whole.history) == without_times(rest.history)
 
 
 def without_times(history):
@@ -104,17 +100,14 @@ def without_times(history):
 
 @pytest.mark.parametrize("stop_at", [1, 5, 7, 10])
 def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(stop_at, tmp_path):
-    unbroken, whole = run_to(3, tmp_path / "whole")
     with pytest.raises(Interrupted):
         run_to(3, tmp_path / "broken", stop_at=stop_at)
-    resumed, rest = run_to(3, tmp_path / "broken", resume=True)
-    assert_same(unbroken, resumed)
-    assert without_times(whole.history) == without_times(rest.history)
+    resumed = run_to(3, tmp_path / "broken", resume=True)
+    assert_same(run_to(3, tmp_path / "whole"), resumed)
 
 
 def test_a_break_while_an_epoch_is_saved_loses_that_epoch_only(tmp_path, monkeypatch):
-    unbroken, whole = run_to(3, tmp_path / "whole")
-    save = RunFolder.save_checkpoint
+    whole, save = run_to(3, tmp_path / "whole"), RunFolder.save_checkpoint
 
     def breaking_save(self, training):
         if len(self.history) == 2:
@@ -125,9 +118,7 @@ def test_a_break_while_an_epoch_is_saved_loses_that_epoch_only(tmp_path, monkeyp
     with pytest.raises(OSError, match="power cut"):
         run_to(3, tmp_path / "broken")
     monkeypatch.undo()
-    resumed, rest = run_to(3, tmp_path / "broken", resume=True)
-    assert_same(unbroken, resumed)
-    assert without_times(whole.history) == without_times(rest.history)
+    assert_same(whole, run_to(3, tmp_path / "broken", resume=True))
     assert len((tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()) == 3
 
 
@@ -160,30 +151,19 @@ def test_totals_average_over_images():
 
 def test_evaluation_changes_nothing_and_does_not_depend_on_the_batch_size():
     training, _ = make_training()
-    data = make_data()
     before = {key: value.clone() for key, value in training.classifier.state_dict().items()}
     scores = [
-        predict_scores(
-            training.classifier,
-            evaluation_loader(
-                EvaluationImages(data.images, evaluation_transform(32)), size, 0, False
-            ),
-            training.device,
-        )
-        for size in (3, 20)
+        predict_scores(training.classifier, batches_of(size), training.device) for size in (3, 20)
     ]
-    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(*scores)
     for key, value in training.classifier.state_dict().items():
         assert torch.equal(value, before[key])
 
 
 def test_metrics_are_undefined_without_positives():
     training, _ = make_training()
-    data = make_data()
-    batches = evaluation_loader(
-        EvaluationImages(data.images, evaluation_transform(32)), 8, 0, False
-    )
-    metrics = evaluate(training.classifier, batches, np.zeros_like(data.targets), training.device)
+    nothing = np.zeros_like(make_data().targets)
+    metrics = evaluate(training.classifier, batches_of(8), nothing, training.device)
     assert metrics["mAP"] is None
     assert metrics["classes_scored"] == 0
 

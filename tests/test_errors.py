@@ -10,6 +10,8 @@ import pytest
 from utils import distributed
 from utils.errors import UserError, exit_status
 
+OUT_OF_MEMORY = "error: out of memory: train with a lower --batch_size, or give --device cpu"
+
 
 def status_of(error, trains=False):
     def main():
@@ -28,14 +30,8 @@ def status_of(error, trains=False):
             "error: no space left on the disk of r/last.pt: free some and repeat",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "r"), "error: Permission denied: r"),
-        (
-            RuntimeError("CUDA out of memory. Tried to allocate"),
-            "error: out of memory: train with a lower --batch_size, or give --device cpu",
-        ),
-        (
-            MemoryError("Unable to allocate 9 TiB"),
-            "error: out of memory: train with a lower --batch_size, or give --device cpu",
-        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), OUT_OF_MEMORY),
+        (MemoryError("Unable to allocate 9 TiB"), OUT_OF_MEMORY),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_status_1(error, line, capsys):

@@ -8,35 +8,27 @@ import pytest
 
 from utils import distributed, files
 from utils.errors import UserError, exit_status
-from utils.files import (
-    atomic_path,
-    check_new_file,
-    check_output_dir,
-    check_writable,
-    claimed,
-    write_json,
-)
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
     path = tmp_path / "a.json"
-    write_json(path, {"old": 1})
+    files.write_json(path, {"old": 1})
     with pytest.raises(TypeError):
-        write_json(path, {"new": object()})
+        files.write_json(path, {"new": object()})
     assert json.loads(path.read_text()) == {"old": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
 @pytest.mark.parametrize("name", ["caf\udce9.jpg", "é 猫.jpg", 'a"\\.jpg'])
 def test_json_keeps_any_file_name(name, tmp_path):
-    write_json(tmp_path / "a.json", {name: [name]})
+    files.write_json(tmp_path / "a.json", {name: [name]})
     text = (tmp_path / "a.json").read_text("utf-8")
     assert json.loads(text) == {name: [name]}
     assert "猫" not in name or "猫" in text
 
 
 def test_missing_folders_are_made_and_the_suffix_is_kept(tmp_path):
-    with atomic_path(tmp_path / "x" / "y" / "voc07_0.1.npy") as temporary:
+    with files.atomic_path(tmp_path / "x" / "y" / "voc07_0.1.npy") as temporary:
         assert temporary.suffix == ".npy"
         temporary.write_text("content")
     assert (tmp_path / "x" / "y" / "voc07_0.1.npy").read_text() == "content"
@@ -45,7 +37,7 @@ def test_missing_folders_are_made_and_the_suffix_is_kept(tmp_path):
 def test_a_full_disk_names_the_file(tmp_path, capsys):
     @exit_status
     def main():
-        with atomic_path(tmp_path / "last.pt"):
+        with files.atomic_path(tmp_path / "last.pt"):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     assert main() == 1
@@ -54,7 +46,7 @@ def test_a_full_disk_names_the_file(tmp_path, capsys):
 
 def test_an_error_removes_the_folders_that_were_made_for_it(tmp_path):
     def write():
-        with atomic_path(tmp_path / "a" / "b" / "c.txt") as path:
+        with files.atomic_path(tmp_path / "a" / "b" / "c.txt") as path:
             path.write_text("half")
             raise ValueError("inside")
 
@@ -64,41 +56,41 @@ def test_an_error_removes_the_folders_that_were_made_for_it(tmp_path):
 
 
 def test_an_error_of_another_file_keeps_its_name(tmp_path):
-    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "c.txt"):
+    with pytest.raises(FileNotFoundError) as caught, files.atomic_path(tmp_path / "c.txt"):
         (tmp_path / "other" / "d.txt").write_text("")
     assert caught.value.filename == str(tmp_path / "other" / "d.txt")
 
 
 def test_a_place_below_a_file_is_refused_before_work_goes_into_it(tmp_path):
     (tmp_path / "file").touch()
-    check_writable(tmp_path / "a" / "b" / "c.txt", "--output")
+    files.check_writable(tmp_path / "a" / "b" / "c.txt", "--output")
     with pytest.raises(UserError, match="^--output .*/file/b/c.txt cannot be made: .*/file is a f"):
-        check_writable(tmp_path / "file" / "b" / "c.txt", "--output")
+        files.check_writable(tmp_path / "file" / "b" / "c.txt", "--output")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_new_file_replaces_none(tmp_path):
-    check_new_file(tmp_path / "new" / "a.npy", "--output")
+    files.check_new_file(tmp_path / "new" / "a.npy", "--output")
     (tmp_path / "a.npy").touch()
     with pytest.raises(UserError, match="^--output .*a.npy exists: give another name, or move it "):
-        check_new_file(tmp_path / "a.npy", "--output")
+        files.check_new_file(tmp_path / "a.npy", "--output")
 
 
 def test_a_folder_of_one_s_own_may_lie_in_one_of_others(tmp_path, monkeypatch):
     own = tmp_path / "own"
     own.mkdir()
     monkeypatch.setattr(os, "access", lambda path, _: own in (path, *path.parents))
-    check_output_dir(own)
-    check_output_dir(own / "new")
+    files.check_output_dir(own)
+    files.check_output_dir(own / "new")
     with pytest.raises(UserError, match="^--cam .*/maps needs .*, which you may not write to: gi"):
-        check_output_dir(tmp_path / "maps", "--cam")
+        files.check_output_dir(tmp_path / "maps", "--cam")
 
 
 def test_a_folder_is_claimed_by_one_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
-    with claimed(tmp_path), pytest.raises(UserError, match="another process writes to"):
+    with files.claimed(tmp_path), pytest.raises(UserError, match="another process writes to"):
         files.lock(tmp_path)
-    with claimed(tmp_path):
+    with files.claimed(tmp_path):
         pass
 
 
@@ -108,17 +100,17 @@ def test_other_processes_of_a_run_wait_until_the_first_has_claimed(tmp_path, mon
     monkeypatch.setattr(distributed, "rank", lambda: 1)
     monkeypatch.setattr(distributed, "broadcast", waits.append)
     held = files.lock(tmp_path)  # by the first
-    with claimed(tmp_path):
+    with files.claimed(tmp_path):
         assert len(waits) == 1
     os.close(held)
 
 
 def test_a_claim_ends_with_its_block_though_a_forked_process_lives_on(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
-    with claimed(tmp_path):
+    with files.claimed(tmp_path):
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=[600])
         child.start()
-    with claimed(tmp_path):
+    with files.claimed(tmp_path):
         assert child.is_alive()
     child.kill()
     child.join()
@@ -134,7 +126,7 @@ def test_who_comes_while_a_claim_ends_waits_for_it(tmp_path, monkeypatch):
         os.close(held)
 
     monkeypatch.setattr(files.time, "sleep", let_go)
-    with claimed(tmp_path):
+    with files.claimed(tmp_path):
         assert len(waits) == 1
 
 
@@ -146,5 +138,5 @@ def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", refuse)
-    with claimed(tmp_path):
+    with files.claimed(tmp_path):
         assert len(calls) == 1

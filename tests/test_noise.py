@@ -4,14 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.data import noise
 from pipeline.data.candidates import realised_rate
-from pipeline.data.noise import (
-    cooccurrence_weights,
-    draw,
-    scale_to_rate,
-    score_weights,
-    uniform_noise,
-)
 
 shapes = st.tuples(st.integers(1, 8), st.integers(1, 6))
 target_arrays = arrays(np.int8, shapes, elements=st.integers(-1, 1))
@@ -33,7 +27,7 @@ def weights_of(elements):
 @given(target_arrays, st.floats(0, 0.99), seeds)
 def test_uniform_candidates_are_zeros_and_ones_that_hold_every_true_label(targets, rate, seed):
     before = targets.copy()
-    candidates = uniform_noise(targets, rate, seed)
+    candidates = noise.uniform_noise(targets, rate, seed)
     assert (candidates.shape, candidates.dtype) == (targets.shape, np.uint8)
     assert set(np.unique(candidates)) <= {0, 1}
     assert candidates[targets == 1].all()
@@ -46,24 +40,24 @@ def test_candidates_of_any_weights_hold_every_true_label(drawn, seed):
     for probability in (
         weights,
         weights[0],
-        cooccurrence_weights(targets),
-        score_weights(100 * weights - 50),
-        scale_to_rate(weights, targets, 0.0),
+        noise.cooccurrence_weights(targets),
+        noise.score_weights(100 * weights - 50),
+        noise.scale_to_rate(weights, targets, 0.0),
     ):
-        assert draw(targets, probability, seed)[targets == 1].all()
+        assert noise.draw(targets, probability, seed)[targets == 1].all()
 
 
 def test_a_seed_gives_this_draw_on_every_machine():
     targets = np.array([[1, 0, 0, 0], [0, -1, 0, 1], [0, 0, 0, 0]], np.int8)
     expected = [[1, 0, 0, 1], [1, 1, 0, 1], [1, 0, 0, 1]]
-    assert uniform_noise(targets, 0.4, seed=5).tolist() == expected
-    assert uniform_noise(targets, 0.4, seed=6).tolist() != expected
+    assert noise.uniform_noise(targets, 0.4, seed=5).tolist() == expected
+    assert noise.uniform_noise(targets, 0.4, seed=6).tolist() != expected
 
 
 @pytest.mark.parametrize("rate", [0, 0.1, 0.5, 0.99])
 def test_the_realised_rate_is_near_the_one_asked_for_and_counts_difficult_labels(rate):
     targets = np.random.default_rng(0).choice(np.int8([-1, 0, 1]), (5000, 20))
-    candidates = uniform_noise(targets, rate, seed=1)
+    candidates = noise.uniform_noise(targets, rate, seed=1)
     assert realised_rate(candidates, targets) == pytest.approx(rate, abs=0.006)
     assert candidates[targets == -1].mean() == pytest.approx(rate, abs=0.01)
 
@@ -71,18 +65,18 @@ def test_the_realised_rate_is_near_the_one_asked_for_and_counts_difficult_labels
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, float("nan")])
 def test_a_rate_outside_its_range_is_refused(rate):
     with pytest.raises(ValueError, match=r"Expected a noise rate in \[0, 1\) but got"):
-        uniform_noise(np.zeros((2, 2), np.int8), rate, 0)
+        noise.uniform_noise(np.zeros((2, 2), np.int8), rate, 0)
 
 
 def test_probabilities_are_for_all_for_classes_or_for_each_label():
     targets = np.zeros((400, 3), np.int8)
     by_class = np.array([0.0, 0.5, 1.0])
-    alike = draw(targets, by_class, 2)
-    np.testing.assert_array_equal(alike, draw(targets, np.tile(by_class, (400, 1)), 2))
-    np.testing.assert_array_equal(draw(targets, 0.5, 2)[:, 1], alike[:, 1])
+    alike = noise.draw(targets, by_class, 2)
+    np.testing.assert_array_equal(alike, noise.draw(targets, np.tile(by_class, (400, 1)), 2))
+    np.testing.assert_array_equal(noise.draw(targets, 0.5, 2)[:, 1], alike[:, 1])
     assert alike.mean(axis=0) == pytest.approx(by_class, abs=0.06)
     each = np.random.default_rng(3).integers(0, 2, targets.shape)
-    np.testing.assert_array_equal(draw(targets, each, 2), each)
+    np.testing.assert_array_equal(noise.draw(targets, each, 2), each)
 
 
 # Weights
@@ -108,7 +102,7 @@ def slow_cooccurrence(targets):
 
 @given(target_arrays)
 def test_cooccurrence_weights_agree_with_a_slow_loop(targets):
-    weights = cooccurrence_weights(targets)
+    weights = noise.cooccurrence_weights(targets)
     np.testing.assert_allclose(weights, slow_cooccurrence(targets), atol=1e-12)
     assert (weights >= 0).all()
     assert (weights <= 1 + 1e-12).all()
@@ -119,8 +113,8 @@ def test_cooccurrence_noise_prefers_classes_that_appear_together():
     alone = np.repeat(np.array([[1, 0, 0, 0], [0, 0, 1, 0]], np.int8), 300, axis=0)
     mixed = np.repeat(np.array([[1, 0, 1, 0]], np.int8), 30, axis=0)
     targets = np.concatenate([pairs, alone, mixed])
-    probability = scale_to_rate(cooccurrence_weights(targets), targets, 0.1)
-    candidates = draw(targets, probability, 0)
+    probability = noise.scale_to_rate(noise.cooccurrence_weights(targets), targets, 0.1)
+    candidates = noise.draw(targets, probability, 0)
     assert realised_rate(candidates, targets) == pytest.approx(0.1, abs=0.01)
     # In images of the first class alone: the others' weights are 0.75, 0.02 and 0.
     _, partner, stranger, far = candidates[2000:2300].mean(axis=0)
@@ -131,19 +125,21 @@ def test_cooccurrence_noise_prefers_classes_that_appear_together():
 def test_score_weights_are_the_sigmoid_in_thousandths():
     scores = np.array([[-1000.0, -1, 0, 1, 1000], [-20, -7, 2, 7, 20]], np.float32)
     with np.errstate(all="raise"):
-        weights = score_weights(scores)
+        weights = noise.score_weights(scores)
     expected = [[0, 0.269, 0.5, 0.731, 1], [0, 0.001, 0.881, 0.999, 1]]
     assert weights.tolist() == expected
 
 
 @given(arrays(np.float32, st.integers(1, 30), elements=st.floats(-1000, 1000, width=32)))
 def test_score_weights_rise_with_the_score_within_0_and_1(scores):
-    weights = score_weights(np.sort(scores))
+    weights = noise.score_weights(np.sort(scores))
     assert (np.diff(weights) >= 0).all()
     assert weights.min() >= 0
     assert weights.max() <= 1
     np.testing.assert_array_equal(weights, np.round(weights, 3))
-    np.testing.assert_allclose(score_weights(-scores), 1 - score_weights(scores), atol=1e-9)
+    np.testing.assert_allclose(
+        noise.score_weights(-scores), 1 - noise.score_weights(scores), atol=1e-9
+    )
 
 
 # Scaling
@@ -158,9 +154,9 @@ def test_scaled_probabilities_have_the_rate_and_keep_proportions(drawn, rate):
     reachable = (weights[others] > 0).mean() if others.any() else 0
     if rate > reachable:
         with pytest.raises(ValueError, match=f"a rate of at most {reachable:.4f} here, but got"):
-            scale_to_rate(weights, targets, rate)
+            noise.scale_to_rate(weights, targets, rate)
         return
-    probability = scale_to_rate(weights, targets, rate)
+    probability = noise.scale_to_rate(weights, targets, rate)
     assert probability.shape == weights.shape
     assert probability.min() >= 0
     assert probability.max() <= 1
@@ -178,13 +174,13 @@ def test_scaled_probabilities_have_the_rate_and_keep_proportions(drawn, rate):
 
 def test_the_highest_reachable_rate_takes_every_label_of_weight():
     weights = np.array([[0.001, 5.0, 0.0, 1.0]])
-    probability = scale_to_rate(weights, np.zeros((1, 4), np.int8), 0.75)
+    probability = noise.scale_to_rate(weights, np.zeros((1, 4), np.int8), 0.75)
     assert probability[0] == pytest.approx([1, 1, 0, 1])
 
 
 @pytest.mark.filterwarnings("error")
 def test_without_false_labels_only_a_rate_of_zero_can_be_had():
     every = np.ones((2, 3), np.int8)
-    assert scale_to_rate(np.ones((2, 3)), every, 0.0).shape == (2, 3)
+    assert noise.scale_to_rate(np.ones((2, 3)), every, 0.0).shape == (2, 3)
     with pytest.raises(ValueError, match="at most 0.0000"):
-        scale_to_rate(np.ones((2, 3)), every, 0.1)
+        noise.scale_to_rate(np.ones((2, 3)), every, 0.1)

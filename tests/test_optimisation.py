@@ -2,25 +2,20 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline import optimisation
 from pipeline.model.backbone import Backbone
 from pipeline.model.classifier import Classifier
 from pipeline.model.heads import CSRA
-from pipeline.optimisation import (
-    make_optimizer,
-    parameter_groups,
-    scale_learning_rate,
-    step_schedule,
-)
 
 
 def test_groups_hold_every_parameter_once_with_its_rate():
     trunk = Backbone("test_resnet", 64)
     classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3))
-    groups = parameter_groups(classifier, lr=0.01, lr_head=0.1)
+    groups = optimisation.parameter_groups(classifier, lr=0.01, lr_head=0.1)
     held = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(parameter) for parameter in classifier.parameters())
     optimizer = torch.optim.SGD(groups)
-    scale_learning_rate(optimizer, 0.5)
+    optimisation.scale_learning_rate(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.005, 0.05]
 
 
@@ -28,7 +23,7 @@ def test_momentum_starts_from_zero():
     """The fused form would leave it uninitialised where a first step of fp16 overflows."""
     trunk = Backbone("test_resnet", 64)
     classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3))
-    optimizer = make_optimizer(classifier, 0.01, 0.1, 0.9, 1e-4)
+    optimizer = optimisation.make_optimizer(classifier, 0.01, 0.1, 0.9, 1e-4)
     for parameter in classifier.parameters():
         assert not optimizer.state[parameter]["momentum_buffer"].any()
 
@@ -37,8 +32,8 @@ def test_an_empty_group_is_refused():
     trunk = Backbone("test_resnet", 64)
     classifier = Classifier(trunk, nn.Identity())
     with pytest.raises(ValueError, match="Expected parameters in Identity"):
-        parameter_groups(classifier, 0.01, 0.1)
+        optimisation.parameter_groups(classifier, 0.01, 0.1)
 
 
 def test_without_warm_up_the_rate_starts_full():
-    assert step_schedule(0, 5)(0) == 1.0
+    assert optimisation.step_schedule(0, 5)(0) == 1.0

@@ -5,10 +5,14 @@ from utils.metrics import average_precision
 from utils.plots import method_styles, precision_recall_curves, rate_curves, training_curves
 
 
-def drawn(history, path):
-    training_curves(history, path)
+def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(int)
+
+
+def drawn(history, path):
+    training_curves(history, path)
+    return pixels(path)
 
 
 def record(epoch, loss, score, rate):
@@ -37,8 +41,7 @@ def test_an_undefined_map_is_left_out(tmp_path):
 def curves(scores, targets, classes, path):
     ap = average_precision(scores, targets)
     precision_recall_curves(scores, targets, classes, ap, path)
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
+    return pixels(path)
 
 
 def test_each_class_has_a_bar_and_a_class_without_positives_none(tmp_path):
@@ -59,8 +62,7 @@ def test_a_name_is_no_formula_and_no_positives_are_no_error(tmp_path):
 
 def compared(methods, path):
     rate_curves(methods, path)
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
+    return pixels(path)
 
 
 def test_no_two_methods_are_drawn_alike():
