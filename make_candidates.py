@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING
 
 from utils.errors import UserError, exit_status
 from utils.files import check_new_file
+from utils.options import groups
 from utils.options.choices import CLEAN_DATASETS
-from utils.options.groups import (
-    CheckpointOptions,
-    DataOptions,
-    NoiseOptions,
-    check_data_options,
-    check_noise_options,
-    data_flag,
-    noise_flag,
-)
 from utils.options.kinds import NATURAL, RATE, Choice
 from utils.options.table import OptionsParser, check_inputs, option, parse
 
@@ -28,28 +20,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(NoiseOptions, DataOptions):
+class Options(groups.NoiseOptions, groups.DataOptions):
     """The options of make_candidates.py."""
 
-    dataset: str = data_flag(None, "files: your own images", Choice(CLEAN_DATASETS), shown="needed")
-    partial_rate: float | None = noise_flag(
+    dataset: str = groups.data_flag(
+        None, "files: your own images", Choice(CLEAN_DATASETS), shown="needed"
+    )
+    partial_rate: float | None = groups.noise_flag(
         None,
         "share of false labels made candidates, 0..0.99; of --noise class, whose rates then lie "
         "evenly between 0 and twice it and are dealt out by the seed, at most 0.5",
         RATE,
         shown="",
     )
-    class_rates: str | None = noise_flag(
+    class_rates: str | None = groups.noise_flag(
         None,
         "of --noise class, instead of --partial_rate: JSON, {class name: rate}",
         metavar="FILE",
         shown="",
         reads="JSON, {class name: rate}",
     )
-    device: str | None = noise_flag(
+    device: str | None = groups.noise_flag(
         None, "of --noise instance: auto, cpu, cuda, ...", shown="default auto: cuda if there"
     )
-    seed: int = noise_flag(0, "fixes the draw", NATURAL)
+    seed: int = groups.noise_flag(0, "fixes the draw", NATURAL)
     output: str | None = option(
         None,
         "the .npy",
@@ -90,12 +84,12 @@ def main() -> None:
 
 def check_options(parser: OptionsParser, options: Options) -> None:
     """Bad usage (exit status 2) where flags do not go together."""
-    check_data_options(parser, options)
+    groups.check_data_options(parser, options)
     if options.class_rates is not None and options.noise != "class":
         parser.error("--class_rates belongs to --noise class")
     if options.device is not None and options.noise != "instance":
         parser.error("--device belongs to --noise instance")
-    check_noise_options(parser, options, options.partial_rate or 0)
+    groups.check_noise_options(parser, options, options.partial_rate or 0)
     if (options.partial_rate is None) == (options.class_rates is None):
         parser.error("give --partial_rate, or instead of it, for --noise class, --class_rates")
 
@@ -135,7 +129,7 @@ def scores_by_classifier(options: Options, data: "LabelledImages") -> "np.ndarra
     """Logits (N, C) of the images of `data` by the classifier stored at --load_from."""
     from pipeline.evaluation import check_classes, load_trained, score
 
-    checkpoint = CheckpointOptions(
+    checkpoint = groups.CheckpointOptions(
         load_from=str(options.load_from), device=options.device or "auto"
     )
     trained = load_trained(checkpoint, options.dataset)

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_new_file, check_output_dir, write_json
+from utils.options import groups
 from utils.options.choices import DATASETS
-from utils.options.groups import (
-    CheckpointOptions,
-    DataOptions,
-    check_data_options,
-    data_flag,
-    output_flag,
-)
 from utils.options.kinds import NATURAL, SWITCH, Choice
 from utils.options.stored import run_options
 from utils.options.table import OptionsParser, check_inputs, parse
@@ -39,35 +33,35 @@ OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(DataOptions, CheckpointOptions):
+class Options(groups.DataOptions, groups.CheckpointOptions):
     """The options of val.py."""
 
-    dataset: str = data_flag(
+    dataset: str = groups.data_flag(
         None, "files: your own images", Choice(DATASETS), shown="default: the run's own"
     )
-    split: "Split" = data_flag("test", "images to judge", Choice(("test", "train")))
-    seed: int | None = data_flag(
+    split: "Split" = groups.data_flag("test", "images to judge", Choice(("test", "train")))
+    seed: int | None = groups.data_flag(
         None, "divides files without a split", NATURAL, shown="default: the run's, or 0"
     )
-    candidates: bool = data_flag(
+    candidates: bool = groups.data_flag(
         False,
         "with --split train, of a run's own data: judge also how the scores rank the candidates it "
         "was trained on, true before false, all classes pooled",
         SWITCH,
     )
-    tune_thresholds: bool = output_flag(
+    tune_thresholds: bool = groups.output_flag(
         False,
         "store, with the checkpoint, the threshold of each class with the highest F1 on --split; "
         "predict.py applies them",
         SWITCH,
     )
-    save_scores: str | None = output_flag(
+    save_scores: str | None = groups.output_flag(
         None,
         ".npz with scores (N, C) before the sigmoid, targets, ids and classes",
         metavar="FILE",
         shown="",
     )
-    output_dir: str | None = output_flag(
+    output_dir: str | None = groups.output_flag(
         None,
         "for evaluation.json and its plot",
         metavar="DIR",
@@ -122,7 +116,7 @@ def check_options(parser: OptionsParser, options: Options) -> None:
     if options.candidates and (options.split != "train" or options.dataset is not None):
         parser.error("--candidates needs --split train and a run's own data, without --dataset")
     if options.dataset is not None:
-        check_data_options(parser, options)
+        groups.check_data_options(parser, options)
     check_inputs(options)
 
 
@@ -139,7 +133,7 @@ def with_data_of_run(parser: OptionsParser, options: Options, stored: Mapping[st
             if not_given(getattr(options, name)) and stored.get(name) is not None
         }
         options = dataclasses.replace(options, dataset=stored["dataset"], **own)
-        check_data_options(parser, options)
+        groups.check_data_options(parser, options)
     if options.seed is None:
         options = dataclasses.replace(options, seed=stored.get("seed", 0))
     return options

@@ -346,12 +346,8 @@ def test_a_released_file_is_used_with_its_seed_unknown(path, data, capsys):
 
 def test_the_genuine_released_file_covers_every_positive(shared, capsys):
     folder = shared / "voc2007-lists"
-    names = sorted(p.name.removesuffix("_trainval.txt") for p in folder.glob("Main/*_trainval.txt"))
-    ids = np.loadtxt(folder / "Main" / "trainval.txt", dtype=str)
-    marks = [np.loadtxt(folder / "Main" / f"{c}_trainval.txt", dtype=int)[:, 1] for c in names]
-    # The lists' 1, 0 (difficult), -1 are the targets' 1, -1, 0.
-    targets = np.select([np.equal(marks, 1), np.equal(marks, 0)], [1, -1], 0).T.astype(np.int8)
-    data = LabelledImages([], names, targets, ids)
+    ids, targets = voc.read_labels(folder / "Main", folder / "Main", "train")
+    data = LabelledImages([], voc.CLASSES, targets, ids)
     candidates = load_or_make(folder / "voc07_0.1.npy", data, rate=0.1)
     assert candidates.shape == (5011, 20)
     assert candidates[targets == 1].all()

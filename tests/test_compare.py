@@ -382,12 +382,6 @@ def test_what_is_in_a_folder_that_is_no_comparison_is_not_touched(
     (tmp_path / "c" / "table.md").write_text("notes")
     assert_refused("c is not empty: give a new or empty --output_dir", *FOUR)
     assert [path.read_text() for path in (tmp_path / "c").iterdir()] == ["notes"]
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").touch()
-    message = "run already holds a run: give a new --output_dir"
-    assert_refused(message, *FOUR, "--output_dir", "run")
-    (tmp_path / "file").touch()
-    assert_refused("file is a file: give a new folder", *FOUR, "--output_dir", "file")
 
 
 @pytest.mark.parametrize(
@@ -551,8 +545,6 @@ def test_a_folder_serves_one_comparison_at_a_time(
         (["--add", "a=main_BCE.py", "--add", "A=main_BCE.py"], "--add A is given twice"),
         (["--jobs", "0"], "of at least 1"),
         (["--budget", "0"], "above 0"),
-        (["--noise", "instance"], "--noise instance and --load_from belong together"),
-        (["--load_from", "run"], "--noise instance and --load_from belong together"),
         (["--noise", "class", "--rates", "0.1", "0.6"], "--noise class needs rates of at most 0.5"),
         (["digits"], "unrecognized arguments: digits"),
     ],

@@ -50,12 +50,3 @@ def test_every_update_is_that_of_a_dense_table_bit_for_bit(seed):
         dense[index] = 0.9 * dense[index] + (1 - 0.9) * disambiguated
         assert torch.equal(update(table, index, disambiguated), dense[index])
     assert torch.equal(table.rows.read(table.values, torch.arange(9)), dense)
-
-
-def test_state_round_trip():
-    candidates = torch.tensor([[1, 1, 0]])
-    table, other = table_of(candidates), table_of(candidates)
-    update(table, torch.tensor([0]), torch.tensor([[0.9, 0.1, 0.0]]))
-    assert table.state_dict()["values"].shape == (2,)
-    other.load_state_dict(table.state_dict())
-    assert torch.equal(other.values, table.values)

@@ -31,20 +31,17 @@ def pixels(stacks):
     return {(16 * image).astype(int).tobytes() for stack in stacks for image in stack}
 
 
-@pytest.mark.parametrize(("split", "count"), [("train", 2000), ("test", 1000)])
-def test_a_split_has_its_size_and_one_value_per_image_and_class(splits, split, count):
-    data = splits[split]
-    assert data.images.shape == (count, 3, 64, 64)
-    assert data.images.dtype == data.images[0].dtype == torch.uint8
-    assert data.targets.shape == (count, 10)
-    assert data.targets.dtype == np.int8
-    assert set(np.unique(data.targets)) == {0, 1}
-    assert len(data) == len(set(data.ids)) == count
-    assert len(set(data.classes)) == 10
-
-
-def test_both_splits_have_the_same_classes_and_no_id_in_common(splits):
+def test_splits_have_their_sizes_and_one_value_per_image_and_class(splits):
+    for split, count in (("train", 2000), ("test", 1000)):
+        data = splits[split]
+        assert data.images.shape == (count, 3, 64, 64)
+        assert data.images.dtype == data.images[0].dtype == torch.uint8
+        assert data.targets.shape == (count, 10)
+        assert data.targets.dtype == np.int8
+        assert set(np.unique(data.targets)) == {0, 1}
+        assert len(data) == len(set(data.ids)) == count
     assert splits["train"].classes == splits["test"].classes
+    assert len(set(data.classes)) == 10
     assert not set(splits["train"].ids) & set(splits["test"].ids)
 
 

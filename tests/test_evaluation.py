@@ -70,14 +70,6 @@ def stored(tmp_path):
     return str(run.path), LabelledImages(pixels, list("abcd"), targets, ids), classifier
 
 
-def test_scores_do_not_depend_on_how_they_are_loaded(stored):
-    path, data, _ = stored
-    trained = load_trained(CheckpointOptions(load_from=path))
-    first = score(trained, data)
-    for batch_size, workers in ((1, 0), (3, 2), (16, 1), (64, 0)):
-        np.testing.assert_array_equal(score(trained, data, workers, batch_size), first)
-
-
 def test_precision_is_the_run_s_unless_given(stored, capsys):
     path, data, classifier = stored
     assert load_trained(CheckpointOptions(load_from=path)).amp_dtype == torch.bfloat16
@@ -86,21 +78,13 @@ def test_precision_is_the_run_s_unless_given(stored, capsys):
     with torch.inference_mode():
         expected = classifier(evaluation_transform(32)(data.images)).logits
     np.testing.assert_allclose(score(full, data), expected, atol=1e-5)
-    assert (
-        np.abs(
-            score(load_trained(CheckpointOptions(load_from=path)), data) - expected.numpy()
-        ).max()
-        > 1e-4
-    )
+    half = score(load_trained(CheckpointOptions(load_from=path)), data)
+    assert np.abs(half - expected.numpy()).max() > 1e-4
     assert "device      cpu in bf16" in capsys.readouterr().out
 
 
 def test_flags_that_agree_with_the_weights_are_admitted(stored):
     path, _, _ = stored
     flags = {"head": "csra", "num_heads": 2, "model": "test_resnet", "img_size": 64}
-    options = CheckpointOptions(load_from=path, **flags)
-    assert load_trained(options, num_cls=4).settings == {
-        "img_size": 64,
-        "normalize": "imagenet",
-        "lam": 0.3,
-    }
+    found = load_trained(CheckpointOptions(load_from=path, **flags), num_cls=4)
+    assert found.settings == {"img_size": 64, "normalize": "imagenet", "lam": 0.3}

@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -432,20 +431,6 @@ def test_the_flag_chooses_what_is_trained(run_script, devkit):
         assert (options["loss"], options["noise_rate"]) == (name, None)
     first, second = (read_records(name)[0]["train_loss"] for name in ("bce", "asl"))
     assert second < first
-
-
-@pytest.mark.parametrize("name", ["bce-forward", "ll-r"])
-def test_a_resumed_run_of_a_loss_that_changes_equals_an_unbroken_one(name, run_script, devkit):
-    flags = ["--loss", name, "--output_dir"]
-    run_script(*train(devkit, *flags, "whole", "--total_epoch", 3))
-    run_script(*train(devkit, *flags, "parts", "--total_epoch", 1))
-    run_script("main_BCE --resume parts --total_epoch 3 --loss", name)
-    whole, parts = (Path(name, "model.safetensors") for name in ("whole", "parts"))
-    assert whole.read_bytes() == parts.read_bytes()
-    if name == "bce-forward":
-        rates = [record["noise_rate"] for record in read_records("parts")]
-        assert len(set(rates)) == 3
-        assert rates == [record["noise_rate"] for record in read_records("whole")]
 
 
 def test_a_given_noise_rate_reaches_the_loss_and_another_is_refused(

@@ -192,12 +192,6 @@ def test_ctrl_c_keeps_what_is_done(assert_refused, trained, photos, monkeypatch)
     assert [row["path"] for row in written("p")[0]] == [str(photos / "a.png")]
 
 
-def test_scores_do_not_depend_on_the_batch(run_script, trained_resnet, photos):
-    for size in (1, 3, 64):
-        run_script(f"predict photos --load_from r --output_dir p{size} --batch_size {size}")
-    assert len({Path(f"p{size}", "predictions.jsonl").read_text() for size in (1, 3, 64)}) == 1
-
-
 def test_scores_that_are_not_finite_leave_nothing(assert_refused, trained, photos, tmp_path):
     state = safetensors.torch.load_file("r/model.safetensors")
     *_, last_bias = (name for name in state if name.endswith(".bias"))

@@ -101,11 +101,3 @@ def test_half_precision_keeps_what_float16_could_not(monkeypatch):
     torch.testing.assert_close(
         memory.rows[:, 0].float(), torch.full((4, 8), 1e6), rtol=4e-3, atol=0
     )
-
-
-def test_state_round_trip():
-    memory, other = PrototypeMemory(2, 3, 4), PrototypeMemory(2, 3, 4)
-    memory.add(torch.rand(2, 3), torch.tensor([True, False]))
-    other.load_state_dict(memory.state_dict())
-    assert torch.equal(memory.rows, other.rows)
-    assert torch.equal(memory.count, other.count)

@@ -369,43 +369,22 @@ def test_a_non_finite_loss_names_epoch_and_step(assert_refused, devkit):
     assert "non-finite in epoch" in err or "scores are not finite" in err
 
 
-def test_sigterm_to_all_processes_stores_the_run(devkit, tmp_path, monkeypatch):
-    """As a scheduler sends it: to the main process and its loader workers alike."""
+@pytest.mark.parametrize(("send", "number"), [(os.kill, "SIGINT"), (os.killpg, "SIGTERM")])
+def test_a_signal_stores_the_run_and_says_how_to_go_on(send, number, devkit, tmp_path, monkeypatch):
+    """Ctrl-C to the main process, or as a scheduler sends it, to the loader workers too.
+
+    In a process of its own, as from a terminal, whose output goes to a file.
+    """
     monkeypatch.chdir(tmp_path)
     flags = "--workers 2 --print_freq 1 --total_epoch 500 --output_dir r".split()
     process = ForkedScript("main_BCE", *voc_flags(devkit, *flags))
     process.wait_for(lambda text: "\nepoch 2 step" in text)
-    os.killpg(process.pid, signal.SIGTERM)
+    send(process.pid, getattr(signal, number))
     status, text = process.wait()
     assert status == 1, text
-    assert "--resume r" in last_line(text)
+    assert "interrupted in epoch" in text
+    assert last_line(text).endswith("python main_BCE.py --resume r")
     assert (tmp_path / "r" / "last.pt").exists()
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_line(assert_refused, devkit, monkeypatch):
-    opened = Path.open
-
-    def full(self, mode="r", *arguments, **keywords):
-        return opened(Path("/dev/full") if self.suffix == ".pt" else self, mode, *arguments)
-
-    monkeypatch.setattr(Path, "open", full)
-    flags = voc_flags(devkit, "--output_dir", "r")
-    assert_refused("no space left on the disk of r/last.pt", "main_BCE", *flags)
-
-
-def test_ctrl_c_stores_the_run_and_says_how_to_go_on(tmp_path, monkeypatch):
-    """In a process of its own, as from a terminal, whose output goes to a file."""
-    monkeypatch.chdir(tmp_path)
-    flags = ["--dataset", "digits", *SMALL, "--output_dir", "r", "--print_freq", "1"]
-    process = ForkedScript("main_CoNeS", *flags)
-    process.wait_for(lambda text: "step 3/" in text)
-    os.kill(process.pid, signal.SIGINT)
-    status, text = process.wait()
-    assert status == 1
-    assert "interrupted in epoch 1 after step" in text
-    assert last_line(text).endswith("python main_CoNeS.py --resume r")
-    assert torch.load(tmp_path / "r" / "last.pt", weights_only=True)["step"] >= 3
 
 
 @pytest.mark.slow

@@ -4,14 +4,21 @@ import json
 
 import pytest
 
-from tests.helpers import read_json
-from utils.errors import UserError
+from tests.helpers import refused
 from utils.options.command_line import parse_options
 from utils.options.stored import read_config, run_options, to_store
 
 
 def parse(*argv, script="main_CoNeS"):
     return parse_options(script, argv)
+
+
+def store(folder, *argv, of="main_CoNeS", without=(), **changes):
+    """A run on digits by a command line, whose options were changed; returns its folder."""
+    options = to_store(parse("--dataset", "digits", *argv, script=of)) | changes
+    kept = {name: value for name, value in options.items() if name not in without}
+    (folder / "config.json").write_text(json.dumps({"options": kept, "data": {}}))
+    return str(folder)
 
 
 @pytest.mark.parametrize(
@@ -32,41 +39,34 @@ def parse(*argv, script="main_CoNeS"):
     ],
 )
 def test_a_stored_option_changed_by_hand_is_refused(name, value, tmp_path):
-    options = to_store(parse("--dataset", "digits", script="main_BCE")) | {name: value}
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    with pytest.raises(UserError, match=f"has no usable {name}"):
-        read_config(str(tmp_path))
+    folder = store(tmp_path, of="main_BCE", **{name: value})
+    with refused(f"has no usable {name}"):
+        read_config(folder)
 
 
 def test_a_run_from_before_a_part_was_renamed_is_read_by_its_new_name(tmp_path):
-    options = to_store(parse("--dataset", "digits", "--recipe", "posterior"))
-    options["ablate"] = ["company", "gain"]
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    stored = read_config(str(tmp_path))["options"]
+    folder = store(tmp_path, "--recipe", "posterior", ablate=["company", "gain"])
+    stored = read_config(folder)["options"]
     assert run_options(stored, tmp_path).ablate == ["context_prior", "variance_weight"]
-    assert parse("--resume", str(tmp_path), "--ablate", "company", "gain")
+    assert parse("--resume", folder, "--ablate", "company", "gain")
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("script", "main"), ("script", []), ("dataset", "mine"), ("dataset", None)]
 )
 def test_a_run_of_another_version_is_read_for_its_weights_alone(name, value, tmp_path):
-    options = to_store(parse("--dataset", "digits")) | {name: value}
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    stored = read_config(str(tmp_path))["options"]
+    stored = read_config(store(tmp_path, **{name: value}))["options"]
     assert stored[name] == value
-    with pytest.raises(UserError, match=f"its config.json has no usable {name}"):
+    with refused(f"its config.json has no usable {name}"):
         run_options(stored, tmp_path)
 
 
 def test_a_run_that_lacks_options_is_reviewed_but_not_resumed(tmp_path):
-    options = to_store(parse("--dataset", "digits", "--lr", "0.2"))
-    del options["sync_bn"]
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    found = run_options(read_config(str(tmp_path))["options"], tmp_path)
+    folder = store(tmp_path, "--lr", "0.2", without=["sync_bn"])
+    found = run_options(read_config(folder)["options"], tmp_path)
     assert (found.sync_bn, found.lr) == (False, 0.2)
-    with pytest.raises(UserError, match="has no usable sync_bn"):
-        parse("--resume", str(tmp_path))
+    with refused("has no usable sync_bn"):
+        parse("--resume", folder)
 
 
 def test_a_run_keeps_the_options_of_its_script_and_no_others():
@@ -79,58 +79,40 @@ def test_a_run_keeps_the_options_of_its_script_and_no_others():
 
 
 def test_a_resumed_run_keeps_the_precision_that_auto_chose(tmp_path):
-    options = to_store(parse("--dataset", "digits")) | {"amp": "bf16"}
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    assert parse("--resume", str(tmp_path), "--amp", "auto").amp == "bf16"
+    assert parse("--resume", store(tmp_path, amp="bf16"), "--amp", "auto").amp == "bf16"
 
 
-@pytest.fixture
-def stored_run(tmp_path):
-    options = to_store(parse("--dataset", "digits", "--lr", "0.05"))
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    return tmp_path
-
-
-def test_resume_takes_the_run_s_options(stored_run):
-    options = parse("--resume", str(stored_run), "--total_epoch", "99", "--lr", "0.05")
+def test_resume_takes_the_run_s_options(tmp_path):
+    folder = store(tmp_path, "--lr", "0.05")
+    options = parse("--resume", folder, "--total_epoch", "99", "--lr", "0.05")
     assert (options.lr, options.total_epoch, options.dataset) == (0.05, 99, "digits")
-    assert options.output_dir == str(stored_run)
+    assert options.output_dir == folder
 
 
-def test_a_run_from_before_randaugment_goes_on_without(stored_run):
-    config = read_json(stored_run / "config.json")
-    del config["options"]["randaugment"]
-    (stored_run / "config.json").write_text(json.dumps(config))
-    assert parse("--resume", str(stored_run)).randaugment is False
-    with pytest.raises(UserError, match="--randaugment True differs from the False"):
-        parse("--resume", str(stored_run), "--randaugment")
+def test_a_run_from_before_randaugment_goes_on_without(tmp_path):
+    folder = store(tmp_path, without=["randaugment"])
+    assert parse("--resume", folder).randaugment is False
+    with refused("--randaugment True differs from the False"):
+        parse("--resume", folder, "--randaugment")
 
 
 def test_a_resumed_run_is_told_where_its_data_have_moved(tmp_path):
-    labels = tmp_path / "l.csv"
-    labels.touch()
-    options = to_store(
-        parse("--dataset", "files", "--labels", str(labels), "--partial_rate", "0.1")
-    )
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    assert parse("--resume", str(tmp_path), "--labels", "b/l.csv").labels == "b/l.csv"
-    assert parse("--resume", str(tmp_path), "--path_images", "photos").path_images == "photos"
-    with pytest.raises(UserError, match="--classes c.txt differs from the None"):
-        parse("--resume", str(tmp_path), "--classes", "c.txt")
+    (tmp_path / "l.csv").touch()
+    labels = ["--dataset", "files", "--labels", str(tmp_path / "l.csv"), "--partial_rate", "0.1"]
+    folder = store(tmp_path, *labels, "--cache", "job1")
+    for name in ("labels", "path_images", "cache"):
+        assert getattr(parse("--resume", folder, f"--{name}", "elsewhere"), name) == "elsewhere"
+    with refused("--classes c.txt differs from the None"):
+        parse("--resume", folder, "--classes", "c.txt")
 
 
-def test_the_cache_of_a_resumed_run_may_lie_elsewhere(tmp_path):
-    options = to_store(parse("--dataset", "digits", "--cache", "job1"))
-    (tmp_path / "config.json").write_text(json.dumps({"options": options, "data": {}}))
-    assert parse("--resume", str(tmp_path), "--cache", "job2").cache == "job2"
-
-
-def test_resume_refuses_other_options_another_script_and_no_run(stored_run, tmp_path):
-    with pytest.raises(UserError, match=r"--lr 0.1 differs from the 0.05"):
-        parse("--resume", str(stored_run), "--lr", "0.1")
-    with pytest.raises(UserError, match=r"--output_dir elsewhere differs from the"):
-        parse("--resume", str(stored_run), "--output_dir", "elsewhere")
-    with pytest.raises(UserError, match=r"a run of main_CoNeS.py"):
-        parse("--resume", str(stored_run), script="main_BCE")
-    with pytest.raises(UserError, match="is no run: expected a readable"):
+def test_resume_refuses_other_options_another_script_and_no_run(tmp_path):
+    folder = store(tmp_path, "--lr", "0.05")
+    with refused(r"--lr 0.1 differs from the 0.05"):
+        parse("--resume", folder, "--lr", "0.1")
+    with refused(r"--output_dir elsewhere differs from the"):
+        parse("--resume", folder, "--output_dir", "elsewhere")
+    with refused(r"a run of main_CoNeS.py"):
+        parse("--resume", folder, script="main_BCE")
+    with refused("is no run: expected a readable"):
         parse("--resume", str(tmp_path / "nothing"))
