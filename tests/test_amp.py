@@ -56,7 +56,6 @@ def test_the_best_of_some_rounds_counts_and_the_warm_up_does_not(monkeypatch):
 
 def test_one_slow_pass_does_not_rule_a_precision_out(classifier, monkeypatch):
     passes = [1.0, 9.0, 0.1, 0.3, 0.1, 0.1, 0.1, 0.3]  # the warm-up of each, then three rounds
-    steps = [1.0, 1.0, 0.4, 0.2, 0.4, 0.2, 0.4, 0.2]
-    seconds = iter(passes + steps)
+    seconds = iter([*passes, 1.0, 1.0, 0.4, 0.2, 0.4, 0.2, 0.4, 0.2])
     monkeypatch.setattr(amp, "timed", lambda function: next(seconds))
     assert choose(classifier) == "bf16"

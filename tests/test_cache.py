@@ -50,8 +50,7 @@ def test_the_test_resize_commutes_with_its_cache(data, tmp_path):
 
 @pytest.mark.parametrize(("size", "expected"), [((40, 60), (20, 30)), ((10, 12), (10, 12))])
 def test_shrinking_keeps_the_aspect_and_never_enlarges(size, expected):
-    image = torch.zeros(3, *size, dtype=torch.uint8)
-    assert shrink(image, 20).shape[1:] == expected
+    assert shrink(torch.zeros(3, *size, dtype=torch.uint8), 20).shape[1:] == expected
 
 
 def count_builds(monkeypatch):

@@ -16,8 +16,7 @@ from pipeline.model.checkpoint import (
 from pipeline.model.classifier import assemble
 from pipeline.model.heads import CSRA_TEMPERATURES
 from pipeline.model.weights import load_strictly
-from tests.helpers import csra_form, released_form
-from utils.errors import UserError
+from tests.helpers import csra_form, refused, released_form
 from utils.options.stored import since_defaults
 
 IMAGES = torch.randint(
@@ -110,46 +109,31 @@ def test_another_trunk_is_not_taken_for_a_resnet(model, tmp_path):
 # What is refused
 
 
-def refused(state, tmp_path):
-    torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(UserError) as caught:
+def head(number):
+    return f"classifier.multi_head.{number}.head.weight"
+
+
+@pytest.mark.parametrize(
+    ("num_heads", "change", "found"),
+    [
+        (1, lambda _: {"fc.weight": torch.ones(1)}, "is no classifier known here.*fc.weight"),
+        (2, lambda s: s | {head(3): s.pop(head(1))}, "expected attention heads 0, 1, ..."),
+        (2, lambda s: s | {head(1): torch.ones(4, 512, 1, 1)}, r"\(4, 512, 1, 1\)"),
+        (4, lambda s: {k: v for k, v in s.items() if k != head(3)}, "1 2 4 6 or 8 of them"),
+        (1, lambda s: s | {head(0): torch.ones(5, 512, 3, 3)}, "channels, 1, 1\\), but found"),
+        (1, lambda s: s | {head(0): torch.ones(5, 512, 0, 0)}, "channels, 1, 1\\), but found"),
+    ],
+    ids=["no form", "not counted through", "classes", "temperatures", "kernels", "no kernels"],
+)
+def test_what_is_no_classifier_is_refused(num_heads, change, found, tmp_path):
+    torch.save(change(csra_form(classifier_of(num_heads=num_heads))), tmp_path / "w.pth")
+    with refused(found):
         read_checkpoint(tmp_path / "w.pth")
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_keys_of_no_known_form_are_named(tmp_path):
-    text = refused({"fc.weight": torch.ones(2, 2), "conv1.weight": torch.ones(1)}, tmp_path)
-    assert "is no classifier known here" in text
-    assert "fc.weight, conv1.weight" in text
-
-
-def test_attention_heads_must_be_counted_through_and_alike(tmp_path):
-    state = csra_form(classifier_of(num_heads=2))
-    moved = dict(state)
-    moved["classifier.multi_head.3.head.weight"] = moved.pop("classifier.multi_head.1.head.weight")
-    assert "expected attention heads 0, 1, ..." in refused(moved, tmp_path)
-    state["classifier.multi_head.1.head.weight"] = torch.ones(4, 512, 1, 1)
-    assert "(4, 512, 1, 1)" in refused(state, tmp_path)
-
-
-def test_a_number_of_heads_without_temperatures_is_refused(tmp_path):
-    state = csra_form(classifier_of(num_heads=4))
-    del state["classifier.multi_head.3.head.weight"]
-    assert "1 2 4 6 or 8 of them" in refused(state, tmp_path)
-
-
-@pytest.mark.parametrize("size", [(3, 3), (0, 0)])
-def test_kernels_of_another_size_are_refused(size, tmp_path):
-    state = csra_form(classifier_of())
-    state["classifier.multi_head.0.head.weight"] = torch.ones(5, 512, *size)
-    assert "(classes, channels, 1, 1), but found" in refused(state, tmp_path)
 
 
 def test_heads_are_ordered_by_their_number(tmp_path):
     original = classifier_of(num_heads=4)
-    state = csra_form(original)
-    torch.save(dict(reversed(state.items())), tmp_path / "w.pth")
+    torch.save(dict(reversed(csra_form(original).items())), tmp_path / "w.pth")
     assert same_logits(original, reload(tmp_path / "w.pth")[0])
 
 
@@ -158,22 +142,24 @@ def test_one_wrong_shape_in_the_trunk_is_named(tmp_path):
     state["layer3.0.bn2.weight"] = torch.ones(7)
     torch.save(state, tmp_path / "w.pth")
     found = read_checkpoint(tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"layer3.0.bn2.weight \(7,\) instead of \(256,\)"):
+    with refused(r"layer3.0.bn2.weight \(7,\) instead of \(256,\)"):
         load_strictly(classifier_of(), found.state, "file")
 
 
 # Runs
 
 
+def write_config(folder, classes, **options):
+    config = {"options": options, "data": {"classes": list(classes)}}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A run's folder of five classes."""
-    path = tmp_path / "r"
-    path.mkdir()
-    safetensors.torch.save_file(classifier_of().state_dict(), path / "model.safetensors")
-    config = {"options": {"model": "resnet18"}, "data": {"classes": list("abcde")}}
-    (path / "config.json").write_text(json.dumps(config))
-    return path
+    safetensors.torch.save_file(classifier_of().state_dict(), tmp_path / "model.safetensors")
+    write_config(tmp_path, "abcde", model="resnet18")
+    return tmp_path
 
 
 @pytest.mark.parametrize("name", ["", "model.safetensors"])
@@ -189,19 +175,15 @@ def test_a_config_beside_another_file_is_not_its_own(folder):
 
 
 def test_a_run_whose_config_names_other_classes_is_refused(folder):
-    config = {"options": {}, "data": {"classes": list("abc")}}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"scores 5 classes, but the config.json .* names 3"):
+    write_config(folder, "abc")
+    with refused(r"scores 5 classes, but the config.json .* names 3"):
         read_checkpoint(folder)
 
 
-def test_what_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no weight file .*nowhere: give a .pth or"):
+def test_what_holds_no_weights_is_refused(tmp_path):
+    with refused("no weight file .*nowhere: give a .pth or"):
         read_checkpoint(tmp_path / "nowhere")
-
-
-def test_a_folder_without_weights_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds neither model.safetensors nor last.pt"):
+    with refused("holds neither model.safetensors nor last.pt"):
         read_checkpoint(tmp_path)
 
 
@@ -220,18 +202,19 @@ def test_thresholds_lie_in_the_run_or_beside_the_file(tmp_path):
     assert read_thresholds(run, ["a", "b"]) is None
 
 
+OF_TEST = '"split": "test", "dataset": "coco"}'
+
+
 @pytest.mark.parametrize(
     "content",
     [
-        "",
-        "[]",
-        '{"thresholds": {"a": 0.5}, "split": "test", "dataset": "coco"}',
-        '{"thresholds": {"a": 0.5, "b": "x"}, "split": "test", "dataset": "coco"}',
-        '{"thresholds": {"a": 0.5, "b": 0.1, "c": 0.1}, "split": "test", "dataset": "coco"}',
-        '{"thresholds": {"a": 0.5, "b": 0.1}}',
+        *("", "[]", '{"thresholds": {"a": 0.5, "b": 0.1}}'),
+        '{"thresholds": {"a": 0.5}, ' + OF_TEST,
+        '{"thresholds": {"a": 0.5, "b": "x"}, ' + OF_TEST,
+        '{"thresholds": {"a": 0.5, "b": 0.1, "c": 0.1}, ' + OF_TEST,
     ],
 )
 def test_thresholds_that_do_not_fit_are_refused(content, tmp_path):
     (tmp_path / "w.pth.thresholds.json").write_text(content)
-    with pytest.raises(UserError, match="a threshold for each of the 2 classes"):
+    with refused("a threshold for each of the 2 classes"):
         read_thresholds(checkpoint(tmp_path / "w.pth", {}), ["a", "b"])

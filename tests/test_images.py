@@ -71,8 +71,7 @@ def test_palette_and_transparency_become_rgb():
     transparent = PHOTO.copy()
     transparent.putalpha(Image.fromarray(GREY))
     np.testing.assert_array_equal(channels(decode(encoded(transparent, "PNG"))), PIXELS)
-    bits = decode(encoded(PHOTO.convert("1"), "PNG"))
-    assert set(bits.unique().tolist()) == {0, 255}
+    assert set(decode(encoded(PHOTO.convert("1"), "PNG")).unique().tolist()) == {0, 255}
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
@@ -154,9 +153,6 @@ def test_opened_images_are_decoded_when_asked_for(folder):
     assert list(data.ids) == ["sub/b.png", "a.png"]
     assert data.images.path(0) == str(folder / "sub" / "b.png")
     np.testing.assert_array_equal(channels(data.images[1]), PIXELS)
-
-
-def test_absolute_names_and_ids_of_their_own(folder):
     data = open_images("/", [str(folder / "a.png")], ["x", "y"], TARGETS[:1], ids=["7"])
     assert (list(data.ids), data.images[0].shape) == (["7"], (3, 6, 5))
 
@@ -169,16 +165,8 @@ def test_missing_images_are_counted_and_named(folder):
 
 
 def test_missing_images_may_be_left_out_with_their_rows(folder, capsys):
-    names = ["c.png", "sub/b.png", "a.png"]
-    data = open_images(
-        folder,
-        names,
-        ["x", "y"],
-        TARGETS,
-        ids=["0", "1", "2"],
-        true_targets=TARGETS[::-1],
-        allow_missing=True,
-    )
+    names, more = ["c.png", "sub/b.png", "a.png"], {"allow_missing": True, "ids": ["0", "1", "2"]}
+    data = open_images(folder, names, ["x", "y"], TARGETS, true_targets=TARGETS[::-1], **more)
     assert list(data.ids) == ["1", "2"]
     np.testing.assert_array_equal(data.targets, TARGETS[1:])
     np.testing.assert_array_equal(data.true_targets, TARGETS[::-1][1:])

@@ -340,8 +340,7 @@ def test_the_rarest_label_and_exclusive_labels_divide_to_within_one(seed, size, 
     targets, (rows, classes) = (generator.random(size) < density).astype(np.int8), size
     before = targets.copy()
     exclusive = np.eye(classes, dtype=np.int8)[generator.integers(0, classes, rows)]
-    counts = targets.sum(axis=0)
-    rarest = [int(counts.argmin())]
+    rarest = [int(targets.sum(axis=0).argmin())]
     for matrix, columns in ((targets, rarest), (exclusive, range(classes))):
         chosen = label_file.stratified_split(matrix, share, seed)
         for has in (matrix[:, columns] == 1).T:

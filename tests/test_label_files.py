@@ -15,6 +15,7 @@ PATHS = ["a/1.jpg", "+2.jpg", "ä, 3.jpg", "4.jpg", "5.jpg"]
 LABELS = [["=sea", "sky"], ["sand", "=sea"], ["sky"], ["sand"], ["=sea"]]
 SPLITS = ["train", "train", "train", "test", ""]
 TRUE = [["sky"], None, [], ["sky"], None]
+BOX = [1, 2, 3, 4]
 
 
 def write(folder, form):
@@ -40,12 +41,7 @@ def write(folder, form):
         ]
         pairs = [(i, name) for i, labels in enumerate(LABELS) for name in labels]
         annotations = [
-            {
-                "id": k or "zero",
-                "image_id": i,
-                "category_id": CLASSES.index(name),
-                "bbox": [1, 2, 3, 4],
-            }
+            {"id": k or "zero", "image_id": i, "category_id": CLASSES.index(name), "bbox": BOX}
             for k, (i, name) in enumerate(pairs)
         ]
         categories = [{"id": c, "name": name} for c, name in enumerate(CLASSES)]
@@ -62,15 +58,8 @@ def test_a_label_file_keeps_its_form_and_all_but_the_training_labels(form, tmp_p
     targets = before.targets[train]
     ids = [before.paths[row] for row in train]
     data = LabelledImages([None] * len(ids), before.classes, targets, ids)
-    options = TrainingOptions(
-        script="main_real",
-        dataset="files",
-        labels=str(source),
-        classes=None,
-        seed=3,
-        partial_rate=0.0,
-        noise_file=None,
-    )
+    of_run = {"script": "main_real", "dataset": "files", "partial_rate": 0.0}
+    options = TrainingOptions(labels=str(source), seed=3, **of_run)
     kept = targets.copy().astype(np.uint8)
     kept[0] = [0, 1, 0]  # a dropped label and one that was added as noise
     kept[1] = 0
@@ -89,10 +78,8 @@ def test_a_label_file_keeps_its_form_and_all_but_the_training_labels(form, tmp_p
     else:
         content = json.loads(path.read_text())
         assert content["info"] == {"year": 2026}
-        assert (
-            sum(item["bbox"] == [1, 2, 3, 4] for item in content["annotations"])
-            == sum(after.targets[row].sum() for row in range(5)) - 1
-        )
+        boxes = sum(item["bbox"] == BOX for item in content["annotations"])
+        assert boxes == after.targets.sum() - 1
     assert array.name == "cleaned.npy"
 
 

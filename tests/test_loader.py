@@ -73,9 +73,8 @@ def test_a_last_batch_of_one_image_is_left_out():
 
 
 def test_test_images_come_in_order_and_square(images):
-    resized = torch.cat(
-        list(evaluation_loader(EvaluationImages(images, evaluation_transform(8)), 4, 0, False))
-    )
+    test_images = EvaluationImages(images, evaluation_transform(8))
+    resized = torch.cat(list(evaluation_loader(test_images, 4, 0, False)))
     assert resized.shape == (11, 3, 8, 8)
     assert torch.equal(resized[3], evaluation_transform(8)(images[3]))
 

@@ -20,8 +20,7 @@ R = st.floats(1.05, 50)
 def random_batch(seed, images=4, classes=6):
     generator = torch.Generator().manual_seed(seed)
     logits = 4 * torch.randn(images, classes, generator=generator)
-    candidates = (torch.rand(images, classes, generator=generator) < 0.4).float()
-    return logits, candidates
+    return logits, (torch.rand(images, classes, generator=generator) < 0.4).float()
 
 
 @given(st.integers(0, 1000), R)
@@ -125,11 +124,8 @@ def test_no_gradient_flows_through_the_weights():
 def test_pseudo_labels_are_above_uniform_and_a_lone_candidate_is_true():
     candidates = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
     confidence = torch.tensor([[0.5, 0.3, 0.2, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0] * 4])
-    assert select_pseudo_labels(confidence, candidates).tolist() == [
-        [1, 0, 0, 0],
-        [0, 0, 1, 0],
-        [0, 0, 0, 0],
-    ]
+    expected = [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert select_pseudo_labels(confidence, candidates).tolist() == expected
     # The released code asks for strictly more than 1/1 of a lone candidate.
     assert released.select_pseudo_labels(confidence, candidates)[1].sum() == 0
 

@@ -231,8 +231,7 @@ def test_no_threshold_has_a_higher_f1(labels):
 
 
 def test_probabilities_are_the_sigmoid_and_keep_the_order_of_scores():
-    logits = np.float32([-1000, -600, -90, -2, 0, 2, 30])
-    found = probabilities(logits)
+    found = probabilities(np.float32([-1000, -600, -90, -2, 0, 2, 30]))
     np.testing.assert_allclose(found[3:6], [0.11920292, 0.5, 0.88079708])
     assert found[0] == 0
     assert (np.diff(found) > 0).all()

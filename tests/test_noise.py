@@ -126,8 +126,7 @@ def test_score_weights_are_the_sigmoid_in_thousandths():
     scores = np.array([[-1000.0, -1, 0, 1, 1000], [-20, -7, 2, 7, 20]], np.float32)
     with np.errstate(all="raise"):
         weights = noise.score_weights(scores)
-    expected = [[0, 0.269, 0.5, 0.731, 1], [0, 0.001, 0.881, 0.999, 1]]
-    assert weights.tolist() == expected
+    assert weights.tolist() == [[0, 0.269, 0.5, 0.731, 1], [0, 0.001, 0.881, 0.999, 1]]
 
 
 @given(arrays(np.float32, st.integers(1, 30), elements=st.floats(-1000, 1000, width=32)))

@@ -101,8 +101,7 @@ def test_images_may_lie_in_the_folder_itself_or_below(root):
     for entry in (root / "images").iterdir():
         entry.rename(root / entry.name)
     (root / "images").rmdir()
-    data = nuswide.load(root, "test")
-    assert data.images.path(0) == str(root / "a" / "0_1_m.jpg")
+    assert nuswide.load(root, "test").images.path(0) == str(root / "a" / "0_1_m.jpg")
 
 
 def test_the_list_may_lie_in_data_nuswide(root, monkeypatch):

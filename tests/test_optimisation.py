@@ -29,8 +29,7 @@ def test_momentum_starts_from_zero():
 
 
 def test_an_empty_group_is_refused():
-    trunk = Backbone("test_resnet", 64)
-    classifier = Classifier(trunk, nn.Identity())
+    classifier = Classifier(Backbone("test_resnet", 64), nn.Identity())
     with pytest.raises(ValueError, match="Expected parameters in Identity"):
         optimisation.parameter_groups(classifier, 0.01, 0.1)
 

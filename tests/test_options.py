@@ -107,14 +107,8 @@ def test_the_loss_of_a_baseline_is_bce_unless_it_is_said(places):
     [
         ("--recipe posterior --tau 0.2", "--tau is for --recipe paper and released"),
         ("--noise_rate 0.2", "--noise_rate is for --recipe posterior"),
-        (
-            "--ablate variance_weight",
-            "--ablate variance_weight: --recipe paper can ablate screen_pixels, ",
-        ),
-        (
-            "--recipe posterior --ablate variance_weight scale",
-            "--ablate scale: --recipe posterior can",
-        ),
+        ("--ablate offset", "--ablate offset: --recipe paper can ablate screen_pixels, "),
+        ("--recipe posterior --ablate offset scale", "--ablate scale: --recipe posterior can"),
         ("--recipe released --ablate scale", "--recipe released has nothing to ablate"),
     ],
 )

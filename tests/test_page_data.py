@@ -71,37 +71,32 @@ def test_an_error_leaves_an_older_page_as_it_was(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
 
 
+def probabilities_to(*last):
+    return np.array([*PAGE_PROBABILITIES[: -len(last)], *last])
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"paths": PAGE_PATHS[1:]},
-        {"kept": np.ones(3, bool)},
-        {"starts": np.arange(len(PAGE_PATHS) + 1)},
+        ({"paths": PAGE_PATHS[1:]}, "expected .* but got"),
+        ({"kept": np.ones(3, bool)}, "expected .* but got"),
+        ({"starts": np.arange(len(PAGE_PATHS) + 1)}, "expected .* but got"),
+        *(
+            ({"probability": probabilities_to(wrong)}, "expected probabilities in .* but got")
+            for wrong in (float("nan"), -0.1, 1.1, float("inf"))
+        ),
+        ({"classes": ["dog"] * 65_536}, "expected at most 65535 classes, but got 65536"),
     ],
 )
-def test_lengths_that_disagree_are_refused(tmp_path, changes):
-    with pytest.raises(ValueError, match="expected .* but got"):
+def test_what_is_no_page_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
         write_page(tmp_path, small_page(**changes))
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.1, float("inf")])
-def test_probabilities_outside_0_to_1_are_refused(tmp_path, wrong):
-    probability = np.array([*PAGE_PROBABILITIES[:-1], wrong])
-    with pytest.raises(ValueError, match="expected probabilities in .* but got"):
-        write_page(tmp_path, small_page(probability=probability))
-
-
 def test_a_probability_may_leave_0_to_1_by_an_error_of_rounding(tmp_path):
-    write_page(
-        tmp_path, small_page(probability=np.array([*PAGE_PROBABILITIES[:-2], -1e-7, 1 + 1e-7]))
-    )
+    write_page(tmp_path, small_page(probability=probabilities_to(-1e-7, 1 + 1e-7)))
     stored = numbers(read_data(tmp_path)["probability"], "<u2")
     assert stored[-2:].tolist() == [0, module.PROBABILITY_STEPS]
-
-
-def test_more_classes_than_two_bytes_number_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="expected at most 65535 classes, but got 65536"):
-        write_page(tmp_path, small_page(classes=["dog"] * 65_536))
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,7 @@ def test_the_calls_above_would_run_under_a_trusting_reader(tmp_path):
 def test_bytes_forged_as_pointers_are_not_followed():
     # numpy trusts the flags of a pickled object type: where they are cleared, its arrays take
     # bytes for their content, which then are pointers; np.load and print end in a crash.
-    content = pickle.dumps(np.array([[None, None]], object), 3)
-    head, _ = content.split(b"]")
+    head, _ = pickle.dumps(np.array([[None, None]], object), 3).split(b"]")
     forged = head.replace(b"K?", b"K\x00") + b"C\x10" + b"A" * 16 + b"tb."
     opcodes = [opcode.name for opcode, _, _ in pickletools.genops(forged)]
     assert opcodes[-4:] == ["SHORT_BINBYTES", "TUPLE", "BUILD", "STOP"]

@@ -128,8 +128,7 @@ def test_noise_that_was_added_is_found_in_the_form_it_had(run_script, devkit, tm
     flags = ["--dataset", "voc07", "--path_images", devkit, "--partial_rate", 0.4, *SMALL]
     run_script("main_CoNeS", *flags, "--recipe", "posterior", "--output_dir", "r")
     run_script("review --load_from r --precision 0.5")
-    summary = read_json(tmp_path / "r" / "review" / "summary.json")
-    assert summary["recall"] is not None
+    assert read_json(tmp_path / "r" / "review" / "summary.json")["recall"] is not None
     noise = ["--noise_file", "r/review/cleaned.npy", "--output_dir", "again"]
     run_script("main_CoNeS", *flags, *noise)
     assert not (tmp_path / "r" / "review" / "cleaned.csv").exists()
@@ -137,8 +136,7 @@ def test_noise_that_was_added_is_found_in_the_form_it_had(run_script, devkit, tm
 
 def exported(folder, flip):
     """review.json of the page in `folder`, with the decisions on some candidates turned."""
-    text = (folder / "review-data.js").read_text()
-    key = text.split('"key":')[1].split('"')[1]
+    key = (folder / "review-data.js").read_text().split('"key":')[1].split('"')[1]
     decisions = [
         [row["path"], row["candidate"].lstrip("'"), (row["decision"] == "kept") != (i in flip)]
         for i, row in enumerate(rows(folder / "labels.csv"))

@@ -32,8 +32,7 @@ def test_images_without_the_candidate_neither_give_pixels_nor_raise_the_bar():
 
 
 def test_a_class_without_positive_activation_keeps_nothing():
-    cams = -torch.ones(2, 3, 2, 2)
-    assert not screen_pixels(cams, torch.ones(2, 3)).any()
+    assert not screen_pixels(-torch.ones(2, 3, 2, 2), torch.ones(2, 3)).any()
 
 
 def test_arguments_stay_as_they_were():

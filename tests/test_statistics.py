@@ -81,8 +81,7 @@ def test_p_is_that_of_the_paired_t_test():
 
 
 def test_of_several_rates_a_seed_counts_once_and_only_if_it_has_all():
-    both = paired_difference(SCORES, "paper", "bce", [0.1, 0.4], SEEDS)
-    assert both[::2] == (2.0, 2)
+    assert paired_difference(SCORES, "paper", "bce", [0.1, 0.4], SEEDS)[::2] == (2.0, 2)
     assert paired_difference(SCORES, "clean", "bce", [0.1, 0.4], SEEDS)[::2] == (54 / 6, 3)
 
 
