@@ -251,11 +251,8 @@ def write_outputs(
             ids, names = np.array(list(images.ids)), np.array(classes)
             np.savez(temporary, scores=scores, targets=targets, ids=ids, classes=names)
         print(f"scores      {options.save_scores}")
-    named = {
-        "checkpoint": str(trained.checkpoint.path),
-        "dataset": options.dataset,
-        "split": options.split,
-    }
+    named = {"checkpoint": str(trained.checkpoint.path)}
+    named |= {"dataset": options.dataset, "split": options.split}
     write_json(folder / "evaluation.json", named | trained.settings | evaluation)
     with atomic_path(folder / "precision_recall.png") as temporary:
         ap = np.array([value["AP"] for value in evaluation["by_class"].values()], float)

@@ -59,10 +59,7 @@ def read_results(path: Path) -> Results:
     with path.open(encoding="utf-8", newline="") as file:
         records = list(csv.DictReader(file))
     runs = [
-        Run(
-            record["method"], float(record["rate"]) if record["rate"] else None, int(record["seed"])
-        )
-        for record in records
+        Run(r["method"], float(r["rate"]) if r["rate"] else None, int(r["seed"])) for r in records
     ]
     rates = sorted({run.rate for run in runs if run.rate is not None})
     methods = list(dict.fromkeys(run.method for run in runs))
@@ -114,9 +111,8 @@ def seeds(results: Results) -> str:
     columns = {f"{r['trunk']}, {r['rate']}": (r["trunk"], r["rate"]) for r in results.records}
 
     def cell(method: str, column: tuple[str, str]) -> str:
-        chosen = [
-            r for r in results.records if (r["method"], r["trunk"], r["rate"]) == (method, *column)
-        ]
+        at = (method, *column)
+        chosen = [r for r in results.records if (r["method"], r["trunk"], r["rate"]) == at]
         return ", ".join(r["mAP"] for r in sorted(chosen, key=lambda r: int(r["seed"])))
 
     return table(results.methods, columns, cell)
@@ -124,10 +120,8 @@ def seeds(results: Results) -> str:
 
 def lines(results: Results) -> str:
     """The CSV as it is."""
-    names = list(results.records[0])
-    first, *rest = (
-        f"| {' | '.join(line)} |" for line in [names, *(r.values() for r in results.records)]
-    )
+    names, *rows = (list(results.records[0]), *(r.values() for r in results.records))
+    first, *rest = (f"| {' | '.join(line)} |" for line in [names, *rows])
     return "\n".join([first, "|" + "---|" * len(names), *rest])
 
 
@@ -146,9 +140,7 @@ def options_table() -> str:
     for name, (field, flag) in flags_of(TrainingOptions).items():
         default = describe_default(default_of(field), flag, cases)
         default = re.sub("^default:? ", "", default).replace("<", "&lt;")
-        having = [
-            script for script in SCRIPTS if not flag.trait or flag.trait in SCRIPTS[script].traits
-        ]
+        having = [s for s in SCRIPTS if not flag.trait or flag.trait in SCRIPTS[s].traits]
         scripts = "all" if len(having) == len(SCRIPTS) else ", ".join(f"{s}.py" for s in having)
         rows.append(f"| `--{name}` | {flag.help} | {default} | {scripts} |")
     return "\n".join(["| flag | meaning | default | scripts |", "|---|---|---|---|", *rows])

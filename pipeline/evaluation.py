@@ -71,14 +71,8 @@ def load_trained(
     """
     found = read_checkpoint(options.load_from)
     model = options.model or found.options.get("model") or found.model
-    check_flags(
-        found,
-        model=options.model,
-        head=options.head,
-        num_heads=options.num_heads,
-        num_cls=num_cls,
-        lam=options.lam,
-    )
+    asked = {name: getattr(options, name) for name in ("model", "head", "num_heads", "lam")}
+    check_flags(found, num_cls=num_cls, **asked)
     if model is None:
         raise UserError(
             f"the keys of {found.path} do not tell its trunk, and no config.json of a run "
@@ -231,13 +225,9 @@ def tune(
 
     Logits, not probabilities, of which many scores share the last one below 1.
     """
-    limits = best_thresholds(scores, targets)
-    return {
-        "dataset": dataset,
-        "split": split,
-        "images": len(targets),
-        "thresholds": dict(zip(classes, limits.tolist())),
-    }
+    limits = dict(zip(classes, best_thresholds(scores, targets).tolist()))
+    images = len(targets)
+    return {"dataset": dataset, "split": split, "images": images, "thresholds": limits}
 
 
 def format_table(evaluation: dict[str, Any]) -> str:

@@ -54,25 +54,29 @@ def test_a_finished_script_has_status_0():
     assert exit_status(lambda: None)() == 0
 
 
-@pytest.mark.parametrize("lines", [1, 100_000])
-def test_a_reader_that_has_seen_enough_gets_no_traceback(lines):
-    script = (
-        "import sys; from utils.errors import exit_status\n"
-        "def main():\n"
-        "    input()\n"
-        f"    for _ in range({lines}): print('a line')\n"
-        "sys.exit(exit_status(main)())"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdin=subprocess.PIPE,
+def start(folder, *lines, stdin=None):
+    """A process whose main, between exit_status and the imports it needs, has these lines."""
+    program = ["import sys, time", "from utils.errors import exit_status"]
+    program += ["from utils.files import atomic_path", "def main():"]
+    program += [f"    {line}" for line in lines] + ["sys.exit(exit_status(main)())"]
+    return subprocess.Popen(
+        [sys.executable, "-c", "\n".join(program)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=Path(__file__).parents[1],
+        text=True,
     )
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_has_seen_enough_gets_no_traceback(lines, tmp_path):
+    lines = ["input()", f"for _ in range({lines}): print('a line')"]
+    process = start(tmp_path, *lines, stdin=subprocess.PIPE)
     process.stdout.close()
-    _, err = process.communicate(b"go on\n", timeout=60)
-    assert (process.returncode, err) == (1, b"")
+    _, err = process.communicate("go on\n", timeout=60)
+    assert (process.returncode, err) == (1, "")
 
 
 def test_another_broken_pipe_keeps_its_traceback():
@@ -96,24 +100,12 @@ def test_a_second_process_shows_its_traceback_after_the_first_has_had_its_say(ca
 
 
 def test_a_terminated_script_leaves_no_half_of_a_file(tmp_path):
-    script = (
-        "import sys, time\n"
-        "from utils.errors import exit_status\n"
-        "from utils.files import atomic_path\n"
-        "def main():\n"
-        "    with atomic_path('new/file.npy') as temporary:\n"
-        "        temporary.write_text('half')\n"
-        "        print('begun', flush=True)\n"
-        "        time.sleep(60)\n"
-        "sys.exit(exit_status(main)())"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = start(
+        tmp_path,
+        "with atomic_path('new/file.npy') as temporary:",
+        "    temporary.write_text('half')",
+        "    print('begun', flush=True)",
+        "    time.sleep(60)",
     )
     assert process.stdout.readline() == "begun\n"
     process.terminate()

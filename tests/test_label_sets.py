@@ -222,12 +222,6 @@ def test_the_posterior_of_rows_is_that_of_the_batch(nonempty):
     torch.testing.assert_close(found, posterior(p, rates, candidates, nonempty)[chosen])
 
 
-def test_permuting_classes_permutes_the_rates():
-    candidates = noisy(torch.tensor([0.05, 0.4] * 4))[1]
-    order = torch.tensor([3, 0, 7, 1, 2, 6, 5, 4])
-    torch.testing.assert_close(fit(candidates[:, order]).rates, fit(candidates).rates[order])
-
-
 @pytest.mark.parametrize(
     "candidates",
     [torch.ones(5, 3), torch.zeros(5, 3), torch.ones(4, 1), torch.tensor([[1, 0, 1]])],

@@ -36,42 +36,32 @@ def test_what_lies_in_a_folder_of_others_is_not_said_to_be_missing(monkeypatch):
         check_inputs(DataOptions(labels="a.csv"))
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("", "--dataset is needed"),
-        ("--dataset files", "--labels is needed"),
-        ("--dataset voc07", "--path_images is needed: the folder that holds voc07"),
-        ("--dataset digits --classes names.txt", "--classes is for --dataset files"),
-        ("--dataset imagenet", "expected one of voc07, coco, nuswide, "),
-        ("--data digits", "unrecognized arguments: --data digits"),
-    ],
-)
-def test_data_that_are_needed_or_would_do_nothing_are_bad_usage(flags, message, capsys):
-    def check():
-        parser = OptionsParser()
-        check_data_options(parser, parse(DataOptions, parser, flags.split()))
+def check_data(flags):
+    parser = OptionsParser()
+    check_data_options(parser, parse(DataOptions, parser, flags.split()))
 
-    with pytest.raises(SystemExit) as stopped:
-        check()
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+
+def check_noise(flags):
+    parser = OptionsParser()
+    check_noise_options(parser, parse(NoiseOptions, parser, flags.split()), 0.6)
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("check", "flags", "message"),
     [
-        ("--noise instance", "--noise instance and --load_from belong together"),
-        ("--noise class", "--noise class needs rates of at most 0.5"),
-        ("--load_from run", "--noise instance and --load_from belong together"),
+        (check_data, "", "--dataset is needed"),
+        (check_data, "--dataset files", "--labels is needed"),
+        (check_data, "--dataset voc07", "--path_images is needed: the folder that holds voc07"),
+        (check_data, "--dataset digits --classes n.txt", "--classes is for --dataset files"),
+        (check_data, "--dataset imagenet", "expected one of voc07, coco, nuswide, "),
+        (check_data, "--data digits", "unrecognized arguments: --data digits"),
+        (check_noise, "--noise instance", "--noise instance and --load_from belong together"),
+        (check_noise, "--noise class", "--noise class needs rates of at most 0.5"),
+        (check_noise, "--load_from run", "--noise instance and --load_from belong together"),
     ],
 )
-def test_noise_that_does_not_go_together_is_bad_usage(flags, message, capsys):
-    def check():
-        parser = OptionsParser()
-        check_noise_options(parser, parse(NoiseOptions, parser, flags.split()), 0.6)
-
+def test_options_that_are_needed_or_would_do_nothing_are_bad_usage(check, flags, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        check()
+        check(flags)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err

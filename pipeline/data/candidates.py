@@ -131,12 +131,8 @@ def write_candidates(
         UserError: the JSON would replace another file.
     """
     check_metadata_path(path)
-    metadata = {
-        "dataset": origin.dataset,
+    metadata = origin._asdict() | {
         "split": "train",
-        "rate": origin.rate,
-        "seed": origin.seed,
-        "model": origin.model,
         "classes": list(data.classes),
         "ids_sha256": ids_sha256(data.ids),
         "realised_rate": realised_rate(candidates, data.targets),
