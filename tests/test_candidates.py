@@ -188,9 +188,7 @@ def test_a_corrupt_file_gives_zeros_and_ones_or_a_user_error(path, data):
     ("content", "found"),
     [
         (b"", "no .npy file, it begins with b''"),
-        (b"one two three\n" * 50, "no .npy file, it begins with b'one two '"),
         (npy_header("|u1", (10**9, 10**9)), "0 bytes for shape (1000000000, 1000000000)"),
-        (npy_header("|u1", (-2, -2)) + bytes(4), "shape (-2, -2)"),
         (npy_header("|u1", (2, 2)) + bytes(5), "5 bytes for shape (2, 2)"),
         (npy_header("|u1", (4,)) + bytes(4), "shape (4,)"),
         (npy_header("<f4", (2, 2)) + bytes(16), "shape (2, 2) of float32"),
@@ -207,7 +205,6 @@ def test_a_corrupt_file_gives_zeros_and_ones_or_a_user_error(path, data):
         (released(CANDIDATES.astype(object)), "values of type"),
         (released(CANDIDATES.tolist()), "something else"),
         (object_npy({"labels": CANDIDATES}), "something else"),
-        (object_npy([CANDIDATES]), "something else"),
         (object_npy(print), "asks for"),
         (npy_header("|O", ()) + b"\x80\x04" + b"(" * 1000 + b".", "too intricate"),
         (npy_header("|O", ()) + pickle.dumps({"partial_labels": CANDIDATES}), "something else"),

@@ -157,12 +157,10 @@ def test_filters_changed_beside_the_classes_lay_out_the_grid_when_it_shows(open_
     scroll(tab, 500)
     tab.get_by_role("tab", name="Classes").click()
     tab.select_option("#decision", "kept")
-    card_width = (
-        "() => parseFloat(document.getElementById('grid').style.getPropertyValue('--card'))"
-    )
-    assert tab.evaluate(card_width) > 0
+    width = "() => parseFloat(document.getElementById('grid').style.getPropertyValue('--card'))"
+    assert tab.evaluate(width) > 0
     tab.get_by_role("tab", name="Photos").click()
-    assert tab.evaluate(card_width) > 0
+    assert tab.evaluate(width) > 0
     assert scroll_top(tab) == 0
     assert cards(tab)[0] == SUSPICIOUS_FIRST[0]
     assert tab.locator("#count").inner_text() == "10 of 12 photos"
@@ -183,11 +181,10 @@ SCROLL = """async (share) => {
 
 def large_page(candidates=3):
     generator = np.random.default_rng(0)
-    classes = [f"class {column}" for column in range(80)]
     columns = generator.integers(0, 80, (PHOTOS, candidates))
     probability = generator.beta(0.5, 0.5, columns.size)
     return small_page(
-        classes=classes,
+        classes=[f"class {column}" for column in range(80)],
         paths=[f"train2014/COCO_train2014_{index:012}.jpg" for index in range(PHOTOS)],
         starts=np.arange(PHOTOS + 1) * candidates,
         columns=columns.reshape(-1),

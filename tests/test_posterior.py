@@ -115,11 +115,9 @@ def test_a_part_left_out_leaves_the_others(part):
     def targets_of(log_odds):
         return posterior(log_odds.sigmoid(), whole.rates, CANDIDATES, part != "nonempty")
 
-    weight = (
-        torch.ones(5)
-        if part == "variance_weight"
-        else variance_weights(targets_of(start + prior)[CHOSEN], ROWS)
-    )
+    weight = variance_weights(targets_of(start + prior)[CHOSEN], ROWS)
+    if part == "variance_weight":
+        weight = torch.ones(5)
     targets = targets_of(shifted + prior)
     expected = F.binary_cross_entropy_with_logits(shifted, targets, reduction="none")
     torch.testing.assert_close(loss, (weight * expected).mean())

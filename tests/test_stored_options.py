@@ -25,13 +25,11 @@ def store(folder, *argv, of="main_CoNeS", without=(), **changes):
     ("name", "value"),
     [
         ("loss", "mse"),
-        ("noise_rate", "x"),
         ("noise_rate", 1),
         ("recipe", "best"),
         ("ablate", [1]),
         ("batch_size", -1),
         ("batch_size", True),
-        ("lr", float("nan")),
         ("lr", 10**400),
         ("seed", None),
         ("labels", 3),
