@@ -111,18 +111,6 @@ def test_what_was_written_is_read(tmp_path, labels):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set_0.1", "set_0.1.json"]
 
 
-def test_a_large_plain_file_is_mapped_and_read_alike(path, data, monkeypatch):
-    write(path, data)
-    read, _ = read_candidates(path)
-    monkeypatch.setattr("pipeline.data.arrays.MAPPED_BYTES", 0)
-    mapped, _ = read_candidates(path)
-    np.testing.assert_array_equal(mapped, read)
-    assert isinstance(mapped.base, memoryview | np.ndarray)
-    assert read.base is None
-    mapped[0] = 1  # in memory alone
-    np.testing.assert_array_equal(read_candidates(path)[0], read)
-
-
 def test_a_crash_between_both_files_leaves_no_json_of_another_array(path, data, monkeypatch):
     sidecar = write(path, data, seed=3)
     monkeypatch.setattr(module, "write_json", lambda *_: 1 / 0)
@@ -137,23 +125,16 @@ KINDS = st.sampled_from(["?", "u1", "i1", "<i2", ">i4", "<i8", "<u8"])
 
 @given(label_arrays, KINDS, st.sampled_from("CF"), st.integers(0, 5))
 @fuzz
-def test_the_released_form_is_read_whatever_protocol_and_type(path, labels, dtype, order, protocol):
+def test_both_forms_are_read_whatever_protocol_and_type(path, labels, dtype, order, protocol):
     array = labels.astype(dtype, order=order)
     # numpy 1 names the same functions numpy.core; lengths count in protocols 4 and up.
     by_numpy_1 = released(array, min(protocol, 3)).replace(b"._core.", b".core.")
-    for content in (released(array, protocol), by_numpy_1):
+    for content in (plain(array), released(array, protocol), by_numpy_1):
         path.write_bytes(content)
         candidates, metadata = read_candidates(path)
         assert candidates.dtype == np.uint8
         assert metadata is None
         np.testing.assert_array_equal(candidates, labels)
-
-
-@given(label_arrays, st.sampled_from("CF"), st.booleans())
-@fuzz
-def test_plain_arrays_of_other_integers_are_read(path, labels, order, as_bool):
-    np.save(path, labels.astype(bool if as_bool else ">i8", order=order))
-    np.testing.assert_array_equal(read_candidates(path)[0], labels)
 
 
 # Malformed files

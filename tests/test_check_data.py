@@ -104,29 +104,15 @@ def test_a_missing_file_is_wrong_unless_allowed(check, photos):
     assert out[3].split() == ["images", "2", "2"]
 
 
-def test_without_any_file_there_is_nothing_to_check(check, photos):
-    shutil.rmtree(photos / "test")
-    status, out, err = check("--allow_missing")
-    assert (status, out) == (1, [])
-    assert "lacks 2, first test/d.png" in err[-1]
-
-
 def copy(source, target):
     return lambda photos: shutil.copy(photos / source, photos / target)
 
 
-def relist(name, labels, split):
-    rows = [(name, labels, split) if row[0] == name else row for row in LISTED]
-    return lambda photos: write_list(rows)
-
-
-def call_all_cats(photos):
-    rows = [(*row, "cat") for row in LISTED]
-    write_list(rows, ("path", "labels", "split", "true_labels"))
+def unlabel_first(photos):
+    write_list([(LISTED[0][0], "", "train"), *LISTED[1:]])
 
 
 SAME = "images with the same bytes in training and in test"
-TRAINING_SAME = "note   1 training images with the same bytes"
 UNLISTED, UNLABELLED = "note   1 images that no list names", "training images without a label"
 
 
@@ -134,7 +120,6 @@ UNLISTED, UNLABELLED = "note   1 images that no list names", "training images wi
     ("change", "found", "item"),
     [
         (copy("test/d.png", "train/a.png"), f"WRONG  1 {SAME}", "./train/a.png = ./test/d.png"),
-        (copy("train/c.png", "train/a.png"), TRAINING_SAME, "./train/a.png = ./train/c.png"),
         (copy("test/d.png", "test/f.PNG"), UNLISTED, "test/f.PNG"),
         # What such a file holds is not looked at, its name need not be UTF-8.
         pytest.param(
@@ -143,9 +128,7 @@ UNLISTED, UNLABELLED = "note   1 images that no list names", "training images wi
             "test/caf\\udce9.png",
             marks=pytest.mark.skipif(sys.platform != "linux", reason="not every system has such"),
         ),
-        (relist("train/a.png", "", "train"), f"note   1 {UNLABELLED}", "train/a.png"),
-        (relist("test/d.png", "dog", "test"), "note   1 classes without a test image", "cat"),
-        (call_all_cats, "WRONG  1 training images whose labels miss a true one", "train/c.png"),
+        (unlabel_first, f"note   1 {UNLABELLED}", "train/a.png"),
     ],
 )
 def test_each_finding_names_its_items_and_only_what_is_wrong_fails(

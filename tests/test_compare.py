@@ -612,15 +612,6 @@ def test_rates_that_are_written_alike_are_one():
     assert compare.parse_options("--rates 0.1 0.10000001 0".split()).rates == [0.1, 0.0]
 
 
-def assert_judged(line, folder):
-    """A line of the table says what the scripts have left in the folder of its run."""
-    assert float(line["mAP"]) == read_json(folder, "result.json")["mAP"]
-    if line["method"] != "clean":
-        judged = read_json(folder, "train", "evaluation.json")
-        assert 0 < judged["true_candidates"] < judged["candidates"]
-        assert float(line["candidate_AP"]) == judged["candidate_AP"]
-
-
 def test_a_run_and_its_judging_by_the_scripts_themselves(call, tmp_path):
     make_photos(tmp_path / "photos")
     flags = (
@@ -630,32 +621,8 @@ def test_a_run_and_its_judging_by_the_scripts_themselves(call, tmp_path):
     status, _, err = call(*flags.split())
     assert status == 0, err
     [line] = records(tmp_path)
-    assert_judged(line, tmp_path / "c" / "bce-rate0.4-seed1")
-
-
-@pytest.mark.slow
-def test_the_scripts_themselves(call, tmp_path):
-    flags = "--methods clean bce --seeds 1 --rates 0.4".split()
-    flags += ["--add", "paper-gap=main_CoNeS.py --recipe paper --head gap", "--"]
-    flags += "--model test_resnet --total_epoch 1 --batch_size 64 --img_size 32".split()
-    status, _, err = call(*flags)
-    assert status == 0, err
-    lines = {line["method"]: line for line in records(tmp_path)}
-    assert list(lines) == ["clean", "bce", "paper-gap"]
-    for name, line in lines.items():
-        assert_judged(line, tmp_path / "c" / f"{name}{'-rate0.4' * (name != 'clean')}-seed1")
-    options = read_json(tmp_path, "c", "paper-gap-rate0.4-seed1", "config.json")["options"]
-    assert (options["recipe"], options["head"]) == ("paper", "gap")
-    model = tmp_path / "c" / "bce-rate0.4-seed1" / "model.safetensors"
-    changed = model.stat().st_mtime_ns
-    assert call(*flags)[0] == 0
-    assert model.stat().st_mtime_ns == changed
-
-
-@pytest.mark.slow
-def test_a_run_that_fails_names_its_place(call):
-    flags = "--dataset coco --methods clean bce --seeds 1 --rates 0.4 -- --path_images ."
-    status, _, err = call(*flags.split())
-    assert status == 1
-    assert "instances_train2014.json" in err
-    assert "clean-seed1, see above; when that is mended, the same command goes on" in err
+    folder = tmp_path / "c" / "bce-rate0.4-seed1"
+    assert float(line["mAP"]) == read_json(folder, "result.json")["mAP"]
+    judged = read_json(folder, "train", "evaluation.json")
+    assert 0 < judged["true_candidates"] < judged["candidates"]
+    assert float(line["candidate_AP"]) == judged["candidate_AP"]

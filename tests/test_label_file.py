@@ -578,12 +578,6 @@ def test_any_values_in_json_lines_are_refused_or_load(write, changes):
     load_or_refuse(write(lines, "any.jsonl"))
 
 
-@fuzz
-@given(value=json_values, suffix=st.sampled_from([".jsonl", ".json"]))
-def test_any_json_is_refused_or_loads(write, value, suffix):
-    load_or_refuse(write(json.dumps(value), f"any{suffix}"))
-
-
 LISTS = {
     "images": ["id", "file_name", "split"],
     "annotations": ["id", "image_id", "category_id"],

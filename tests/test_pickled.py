@@ -32,14 +32,6 @@ def refusal(content):
     return pytest.fail("it was read")
 
 
-def test_labels_come_out_as_they_went_in():
-    for protocol in range(6):
-        for labels in (CANDIDATES, np.asfortranarray(CANDIDATES.astype(">i8"))):
-            found = unpickle_labels(pickled({"partial_labels": labels}, protocol))
-            np.testing.assert_array_equal(found, labels)
-            assert found.dtype == labels.dtype
-
-
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("nested", [False, True])
 def test_no_code_runs(tmp_path, protocol, nested):

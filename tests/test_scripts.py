@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from pipeline import experiment, methods
 from pipeline.cones import released
-from pipeline.data import digits, label_file
+from pipeline.data import label_file
 from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
 from tests.helpers import (
@@ -416,11 +416,3 @@ def test_a_few_epochs_on_patches_of_colour_beat_chance(recipe, run_script, tmp_p
     run_script("main_CoNeS", *SMALL, *flags.split(), "--recipe", recipe)
     chance = 100 * label_file.load("photos/labels.csv")["test"].targets.mean()
     assert read_json("r/result.json")["mAP"] > chance + 10
-
-
-@pytest.mark.slow
-def test_one_short_epoch_on_digits_beats_chance(run_script):
-    flags = "--dataset digits --model test_resnet --total_epoch 3 --output_dir r".split()
-    run_script("main_CoNeS", *flags)
-    chance = 100 * digits.load("test").targets.mean()
-    assert read_json("r/result.json")["mAP"] > chance + 2

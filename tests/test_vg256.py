@@ -368,22 +368,6 @@ def test_formatted_files_damaged_anyhow_are_refused_or_load(formatted, name, dam
         assert_loads_or_refuses(vg256.load, formatted)
 
 
-headers = st.builds(
-    lambda descr, shape, order: repr({"descr": descr, "fortran_order": order, "shape": shape}),
-    st.sampled_from(["<f8", ">f8", "|u1", "|b1", "<U13", ">U2", "<U0", "|O", "|V8", "<M8[s]", "f"]),
-    st.lists(st.sampled_from([-1, 0, 1, 2, 3, 2**31, 2**61, 2**64]), max_size=3).map(tuple),
-    st.booleans(),
-)
-
-
-@fuzz
-@given(name=st.sampled_from(FILES[:2]), header=headers, content=st.binary(max_size=200))
-def test_forged_arrays_are_refused_or_load(formatted, name, header, content):
-    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
-    with replaced(formatted / name, lambda _: start + content):
-        assert_loads_or_refuses(vg256.load, formatted)
-
-
 @fuzz
 @given(name=st.sampled_from(["objects.json", "vg256.json"]), damage=cuts)
 def test_json_damaged_anyhow_is_refused_or_loads(root, name, damage):
