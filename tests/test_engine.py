@@ -24,11 +24,11 @@ from utils.run_folder import RunFolder
 DATA = {"fingerprint": "x"}
 
 
-def make_data(images=20, classes=4):
+def make_data():
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    targets = (torch.rand(images, classes, generator=generator) < 0.5).numpy().astype(np.int8)
-    return LabelledImages(pixels, list("abcd"), targets, np.arange(images).astype(str))
+    pixels = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    targets = (torch.rand(20, 4, generator=generator) < 0.5).numpy().astype(np.int8)
+    return LabelledImages(pixels, list("abcd"), targets, np.arange(20).astype(str))
 
 
 def make_training(method="cones", lr=0.05, seed=3):

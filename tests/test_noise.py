@@ -108,20 +108,6 @@ def test_cooccurrence_weights_agree_with_a_slow_loop(targets):
     assert (weights <= 1 + 1e-12).all()
 
 
-def test_cooccurrence_noise_prefers_classes_that_appear_together():
-    pairs = np.repeat(np.array([[1, 1, 0, 0], [0, 0, 1, 1]], np.int8), 1000, axis=0)
-    alone = np.repeat(np.array([[1, 0, 0, 0], [0, 0, 1, 0]], np.int8), 300, axis=0)
-    mixed = np.repeat(np.array([[1, 0, 1, 0]], np.int8), 30, axis=0)
-    targets = np.concatenate([pairs, alone, mixed])
-    probability = noise.scale_to_rate(noise.cooccurrence_weights(targets), targets, 0.1)
-    candidates = noise.draw(targets, probability, 0)
-    assert realised_rate(candidates, targets) == pytest.approx(0.1, abs=0.01)
-    # In images of the first class alone: the others' weights are 0.75, 0.02 and 0.
-    _, partner, stranger, far = candidates[2000:2300].mean(axis=0)
-    assert partner > 10 * stranger > 0
-    assert far == 0
-
-
 def test_score_weights_are_the_sigmoid_in_thousandths():
     scores = np.array([[-1000.0, -1, 0, 1, 1000], [-20, -7, 2, 7, 20]], np.float32)
     with np.errstate(all="raise"):

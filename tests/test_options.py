@@ -62,8 +62,6 @@ def test_cutmix_means_weights(places):
 @pytest.mark.parametrize(
     "argv",
     [
-        [],
-        ["--dataset", "imagenet"],
         ["--dataset", "files", "--partial_rate", "0.1"],
         ["--dataset", "files", "--labels", "a.csv"],
         ["--dataset", "voc07", "--labels", "a.csv"],

@@ -4,28 +4,15 @@ import numpy as np
 import pytest
 
 from pipeline.review.page import write_page
-from tests.helpers import (
-    PAGE_CANDIDATES,
-    PAGE_CLASSES,
-    PAGE_PATHS,
-    SUSPICIOUS_FIRST,
-    card,
-    cards,
-    chip,
-    is_kept,
-    page_opener,
-    progress,
-    small_page,
-    wait_for_cards,
-)
+from tests import helpers
 
 
 def test_opens_with_photos_thumbnails_and_summary(tab):
-    assert cards(tab) == SUSPICIOUS_FIRST
+    assert helpers.cards(tab) == helpers.SUSPICIOUS_FIRST
     tab.wait_for_function("() => document.querySelectorAll('.card.ready').length === 12")
     assert tab.title() == "Review · runs/<i>a & b</i> ?"
     assert tab.locator("#summary dt").all_text_contents() == ["threshold", "<u>note</u>"]
-    assert progress(tab) == "0 of 12 photos looked at · 0 decisions changed"
+    assert helpers.progress(tab) == "0 of 12 photos looked at · 0 decisions changed"
 
 
 def test_names_are_text_everywhere(tab):
@@ -34,14 +21,17 @@ def test_names_are_text_everywhere(tab):
         return [card.getAttribute('aria-label'), name.title, name.textContent]
             .every((text) => text === path) && !name.querySelector(':not(span)');
     }"""
-    for image, path in enumerate(PAGE_PATHS):
-        assert card(tab, image).evaluate(is_text, image)
+    for image, path in enumerate(helpers.PAGE_PATHS):
+        assert helpers.card(tab, image).evaluate(is_text, image)
         if "\udcff" not in path:  # the browser's connection has no lone surrogates
             assert tab.evaluate("i => reviewData.paths[i]", image) == path
-    labels = {chip(tab, i, c).locator(".label").text_content() for i, c, _ in PAGE_CANDIDATES}
-    assert labels == set(PAGE_CLASSES)
+    labels = {
+        helpers.chip(tab, i, c).locator(".label").text_content()
+        for i, c, _ in helpers.PAGE_CANDIDATES
+    }
+    assert labels == set(helpers.PAGE_CLASSES)
     tab.get_by_role("tab", name="Classes").click()
-    assert set(tab.locator("#class-rows .link").all_text_contents()) == set(PAGE_CLASSES)
+    assert set(tab.locator("#class-rows .link").all_text_contents()) == set(helpers.PAGE_CLASSES)
     assert tab.locator("b, i, u, img[src=x]").count() == 0
 
 
@@ -57,14 +47,14 @@ def test_a_script_added_to_the_page_cannot_run(open_page):
 
 
 def test_without_maps_and_thumbnails_all_else_works(open_page, tmp_path):
-    path = write_page(tmp_path, small_page(correlation=None, history=[]))
+    path = write_page(tmp_path, helpers.small_page(correlation=None, history=[]))
     tab = open_page(path, ignore_console=True)
     tab.wait_for_selector(".card.missing")
-    chip(tab, 2, 0).hover()
-    chip(tab, 2, 0).click()
+    helpers.chip(tab, 2, 0).hover()
+    helpers.chip(tab, 2, 0).click()
     tab.wait_for_timeout(200)
     assert tab.locator(".map.shown").count() == 0
-    assert not is_kept(tab, 2, 0)
+    assert not helpers.is_kept(tab, 2, 0)
     tab.get_by_role("tab", name="Classes").click()
     assert not tab.locator("#history").is_visible()
     assert not tab.locator("#correlation").is_visible()
@@ -73,14 +63,14 @@ def test_without_maps_and_thumbnails_all_else_works(open_page, tmp_path):
 def test_no_photos_at_all_is_a_page_too(open_page, tmp_path):
     empty = {"paths": [], "starts": np.zeros(1, int)}
     empty |= {name: np.zeros(0, int) for name in ("columns", "probability", "kept")}
-    tab = open_page(write_page(tmp_path, small_page(**empty)))
+    tab = open_page(write_page(tmp_path, helpers.small_page(**empty)))
     for key in ("ArrowDown", "End", "1", "d", "u"):
         tab.keyboard.press(key)
     tab.get_by_role("tab", name="Classes").click()
 
 
 def test_missing_data_are_said(open_page, tmp_path):
-    path = write_page(tmp_path, small_page())
+    path = write_page(tmp_path, helpers.small_page())
     (tmp_path / "review-data.js").unlink()
     tab = open_page(path, ignore_console=True)
     assert "review-data.js is missing" in tab.locator("#warning").inner_text()
@@ -114,7 +104,7 @@ def test_light_and_dark_differ_and_both_are_readable(open_page):
     grounds = []
     for scheme in ("light", "dark"):
         tab = open_page(color_scheme=scheme)
-        chip(tab, 0, 0).click()
+        helpers.chip(tab, 0, 0).click()
         assert tab.evaluate(CONTRAST) == []
         tab.get_by_role("tab", name="Classes").click()
         assert tab.evaluate(CONTRAST) == []
@@ -128,7 +118,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(open_page):
         + '#overview')].filter((element) => element.scrollWidth > element.clientWidth + 1
         || element.getBoundingClientRect().right > 375).map((element) => element.outerHTML)"""
     assert tab.evaluate(wide) == []
-    lefts = {box["x"] for box in (card(tab, i).bounding_box() for i in cards(tab))}
+    lefts = {box["x"] for box in (helpers.card(tab, i).bounding_box() for i in helpers.cards(tab))}
     assert len(lefts) == 2
     tab.locator("summary").tap()
     assert tab.locator("#sort").is_visible()
@@ -144,17 +134,17 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(open_page):
 @pytest.fixture(scope="module")
 def filter_tab(browser, small_page_path):
     """One page for tests that only filter and order: each sets the order, and resets filters."""
-    with page_opener(browser, small_page_path) as open_page:
+    with helpers.page_opener(browser, small_page_path) as open_page:
         yield open_page()
 
 
-UTF_16 = [path.encode("utf-16-be", "surrogatepass") for path in PAGE_PATHS]
+UTF_16 = [path.encode("utf-16-be", "surrogatepass") for path in helpers.PAGE_PATHS]
 
 
 @pytest.mark.parametrize(
     ("order", "images"),
     [
-        ("suspicious", SUSPICIOUS_FIRST),
+        ("suspicious", helpers.SUSPICIOUS_FIRST),
         ("trusted", [11, 1, 7, 3, 10, 4, 6, 5, 0, 9, 8, 2]),
         ("border", [2, 4, 6, 10, 3, 5, 9, 0, 7, 8, 1, 11]),
         ("name", sorted(range(12), key=UTF_16.__getitem__)),
@@ -163,14 +153,14 @@ UTF_16 = [path.encode("utf-16-be", "surrogatepass") for path in PAGE_PATHS]
 )
 def test_orders(filter_tab, order, images):
     filter_tab.select_option("#sort", order)
-    wait_for_cards(filter_tab, images)
+    helpers.wait_for_cards(filter_tab, images)
 
 
 def test_the_threshold_of_a_summary_orders_by_distance_from_it(open_page, tmp_path):
-    path = write_page(tmp_path, small_page(summary={"threshold": "0.700"}))
+    path = write_page(tmp_path, helpers.small_page(summary={"threshold": "0.700"}))
     tab = open_page(path, ignore_console=True)
     tab.select_option("#sort", "border")
-    wait_for_cards(tab, [3, 9, 10, 4, 2, 7, 0, 1, 8, 6, 5, 11])
+    helpers.wait_for_cards(tab, [3, 9, 10, 4, 2, 7, 0, 1, 8, 6, 5, 11])
 
 
 @pytest.mark.parametrize(
@@ -201,19 +191,19 @@ def test_filters(filter_tab, fields, images):
         else:
             tab.fill(selector, value)
             tab.dispatch_event(selector, "change")
-    wait_for_cards(tab, images)
+    helpers.wait_for_cards(tab, images)
     assert tab.locator("#empty").is_visible() == (not images)
     tab.locator("#reset-filters").click()
-    wait_for_cards(tab, SUSPICIOUS_FIRST)
+    helpers.wait_for_cards(tab, helpers.SUSPICIOUS_FIRST)
 
 
 def test_changed_and_unseen_filters_follow_decisions(tab):
-    chip(tab, 3, 0).click()
+    helpers.chip(tab, 3, 0).click()
     tab.select_option("#decision", "changed")
-    wait_for_cards(tab, [3])
+    helpers.wait_for_cards(tab, [3])
     tab.locator("#reset-filters").click()
     tab.check("#unseen")
-    wait_for_cards(tab, [image for image in SUSPICIOUS_FIRST if image != 3])
+    helpers.wait_for_cards(tab, [image for image in helpers.SUSPICIOUS_FIRST if image != 3])
 
 
 def test_a_class_filters_the_photos_once(tab):
@@ -224,6 +214,6 @@ def test_a_class_filters_the_photos_once(tab):
             .observe(document.getElementById('count'), {childList: true});
     }""")
     tab.get_by_role("button", name="=1+1").click()
-    wait_for_cards(tab, [2, 8, 4])
+    helpers.wait_for_cards(tab, [2, 8, 4])
     tab.wait_for_timeout(50)
     assert tab.evaluate("times") == 1

@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.review.page import write_page
-from tests.helpers import (
-    PAGE_CANDIDATES,
-    PAGE_CLASSES,
-    card,
-    chip,
-    is_kept,
-    small_page,
-    wait_for_cards,
-)
+from tests import helpers
 
 # ---------------------------------------------------------------- class maps
 
@@ -32,7 +24,7 @@ MAP_IS_DRAWN = """() => {
 @pytest.mark.parametrize("how", ["hover", "focus"])
 def test_a_chip_lays_its_map_over_the_photo(tab, how):
     tab.wait_for_function("() => document.querySelectorAll('.card.ready').length === 12")
-    getattr(chip(tab, 2, 0), how)()
+    getattr(helpers.chip(tab, 2, 0), how)()
     drawn = tab.wait_for_function(MAP_IS_DRAWN).json_value()
     assert drawn["image"] == "2"
     assert drawn["middle"] > 150
@@ -47,9 +39,9 @@ def test_a_chip_lays_its_map_over_the_photo(tab, how):
 
 def test_a_map_fits_a_photo_that_loads_after_it(tab):
     tab.wait_for_function("() => document.querySelectorAll('.card.ready').length === 12")
-    photo = card(tab, 2).locator("img")
+    photo = helpers.card(tab, 2).locator("img")
     photo.evaluate("photo => photo.removeAttribute('src')")
-    chip(tab, 2, 0).hover()
+    helpers.chip(tab, 2, 0).hover()
     tab.wait_for_selector(".map.shown")
     photo.evaluate("""(photo) => new Promise((resolve) => {
         const canvas = document.createElement('canvas');
@@ -57,13 +49,13 @@ def test_a_map_fits_a_photo_that_loads_after_it(tab):
         photo.addEventListener('load', resolve);
         photo.src = canvas.toDataURL();
     })""")
-    box = card(tab, 2).locator(".map").bounding_box()
+    box = helpers.card(tab, 2).locator(".map").bounding_box()
     assert box["width"] / box["height"] == pytest.approx(1 / 2, abs=0.02)
 
 
 def test_a_finger_held_on_a_chip_shows_its_map_and_flips_nothing(open_page):
     tab = open_page(viewport={"width": 375, "height": 700}, is_mobile=True, has_touch=True)
-    box = chip(tab, 2, 0).bounding_box()
+    box = helpers.chip(tab, 2, 0).bounding_box()
     protocol = tab.context.new_cdp_session(tab)
     points = [{"x": box["x"] + 40, "y": box["y"] + 10}]
     protocol.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points})
@@ -72,16 +64,16 @@ def test_a_finger_held_on_a_chip_shows_its_map_and_flips_nothing(open_page):
     assert tab.locator(".map.shown").count() == 1
     protocol.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     tab.wait_for_timeout(100)
-    assert is_kept(tab, 2, 0)
+    assert helpers.is_kept(tab, 2, 0)
     # Some browsers click in the end all the same.
-    chip(tab, 2, 0).evaluate("""async (chip) => {
+    helpers.chip(tab, 2, 0).evaluate("""async (chip) => {
         chip.dispatchEvent(new PointerEvent('pointerdown', {pointerType: 'touch', bubbles: true}));
         await new Promise((resolve) => setTimeout(resolve, 600));
         chip.dispatchEvent(new PointerEvent('click', {detail: 1, bubbles: true}));
     }""")
-    assert is_kept(tab, 2, 0)
-    chip(tab, 2, 0).tap()
-    assert not is_kept(tab, 2, 0)
+    assert helpers.is_kept(tab, 2, 0)
+    helpers.chip(tab, 2, 0).tap()
+    assert not helpers.is_kept(tab, 2, 0)
 
 
 # ---------------------------------------------------------------- the table of classes
@@ -95,18 +87,18 @@ def class_numbers(tab):
 
 
 def test_class_overview_follows_decisions_and_filters(tab):
-    chip(tab, 3, 0).click()
+    helpers.chip(tab, 3, 0).click()
     tab.get_by_role("tab", name="Classes").click()
     expected = {}
-    for column, name in enumerate(PAGE_CLASSES):
-        mine = [(i, p) for i, c, p in PAGE_CANDIDATES if c == column]
+    for column, name in enumerate(helpers.PAGE_CLASSES):
+        mine = [(i, p) for i, c, p in helpers.PAGE_CANDIDATES if c == column]
         kept = sum((p >= 0.5) != ((i, column) == (3, 0)) for i, p in mine)
         expected[name] = [kept, len(mine) - kept, int(column == 0)]
     assert class_numbers(tab) == expected
     tab.keyboard.press("u")
     assert class_numbers(tab)["dog"] == [expected["dog"][0] + 1, expected["dog"][1] - 1, 0]
     tab.get_by_role("button", name="=1+1").click()
-    wait_for_cards(tab, [2, 8, 4])
+    helpers.wait_for_cards(tab, [2, 8, 4])
 
 
 # ---------------------------------------------------------------- charts and correlation
@@ -123,7 +115,7 @@ def test_correlation_and_confidence_have_names(tab):
         tab.keyboard.press(key)
     cell = tab.locator("#heat-cell").inner_text()
     assert cell == "\u2068=1+1\u2069 and \u2068<b>cat</b>\u2069: 0.458"
-    assert tab.locator("#pairs li").first.inner_text().startswith(PAGE_CLASSES[4])
+    assert tab.locator("#pairs li").first.inner_text().startswith(helpers.PAGE_CLASSES[4])
 
 
 HEAT_PIXELS = """() => {
@@ -138,8 +130,10 @@ HEAT_PIXELS = """() => {
 
 def test_cells_are_coloured_by_sign_and_strength(open_page, tmp_path):
     correlation = np.array([[1, 0.8], [-0.4, 1]])
-    page = small_page(
-        classes=["dog", "cat"], columns=np.zeros(len(PAGE_CANDIDATES), int), correlation=correlation
+    page = helpers.small_page(
+        classes=["dog", "cat"],
+        columns=np.zeros(len(helpers.PAGE_CANDIDATES), int),
+        correlation=correlation,
     )
     tab = open_page(write_page(tmp_path, page), ignore_console=True, color_scheme="light")
     tab.get_by_role("tab", name="Classes").click()
@@ -169,7 +163,7 @@ def test_a_thousand_classes_cost_no_work_by_cell(open_page, tmp_path):
             owner[name] = function (...all) { count(this); return own.apply(this, all); };
         }
     """
-    path = write_page(tmp_path, small_page(classes=classes, correlation=correlation))
+    path = write_page(tmp_path, helpers.small_page(classes=classes, correlation=correlation))
     tab = open_page(path, ignore_console=True, init_script=count_calls)
     tab.get_by_role("tab", name="Classes").click()
     assert tab.evaluate("sorted") <= count

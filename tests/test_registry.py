@@ -64,18 +64,15 @@ def write_coco(folder, labels):
 
 
 def write_csv(folder, labels):
+    cells = [(f"{n}.jpg", "|".join(labels[n]), "train" if n in TRAIN else "val") for n in labels]
     with (folder / "photos" / "labels.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "labels", "split"])
-        for name in TRAIN + TEST:
-            split = "train" if name in TRAIN else "val"
-            table.writerow([f"{name}.jpg", "|".join(labels[name]), split])
+        csv.writer(file).writerows([("path", "labels", "split"), *cells])
     return files_flags(folder, "labels.csv")
 
 
 def write_json_lines(folder, labels):
     with (folder / "photos" / "labels.jsonl").open("w") as file:
-        for name in TRAIN + TEST:
+        for name in labels:
             row = {"path": f"{name}.jpg", "labels": labels[name]}
             print(json.dumps(row | {"split": "train" if name in TRAIN else "test"}), file=file)
     return files_flags(folder, "labels.jsonl")
@@ -91,8 +88,8 @@ def write_coco_file(folder, labels):
 
 def files_flags(folder, name):
     (folder / "classes.txt").write_text("\n".join(voc.CLASSES))
-    path = folder / "photos" / name
-    return ["--dataset", "files", "--labels", str(path), "--classes", str(folder / "classes.txt")]
+    classes = ["--classes", str(folder / "classes.txt")]
+    return ["--dataset", "files", "--labels", str(folder / "photos" / name), *classes]
 
 
 def test_every_road_gives_the_same_training_number_for_number(run_script, photos, tmp_path):
@@ -157,8 +154,8 @@ def test_vg256_trains(run_script, photos, tmp_path):
         np.save(root / f"formatted_{split}_images.npy", [f"VG_100K/{n}.jpg" for n in names])
         labels = (generator.random((len(names), 256)) < 0.05).astype(np.float64)
         np.save(root / f"formatted_{split}_labels.npy", labels)
-    flags = ["--dataset", "vg256", "--num_cls", "256", "--path_images", str(root), *SMALL]
-    run_script("main_CoNeS", *flags, "--partial_rate", "0.1")
+    flags = "--dataset vg256 --num_cls 256 --path_images VG --partial_rate 0.1"
+    run_script(f"main_CoNeS {flags}", *SMALL)
     assert (tmp_path / "pre-processed-data" / "vg256_0.1.npy").exists()
 
 
@@ -166,19 +163,19 @@ def test_cub200_trains(run_script, photos, tmp_path):
     root = tmp_path / "CUB_200_2011"
     shutil.copytree(tmp_path / "photos", root / "images" / "001.Albatross")
     (root / "attributes").mkdir()
-    names = enumerate(TRAIN + TEST, 1)
-    (root / "images.txt").write_text(
-        "".join(f"{i} 001.Albatross/{name}.jpg\n" for i, name in names)
-    )
-    splits = [f"{i} {int(name in TRAIN)}\n" for i, name in enumerate(TRAIN + TEST, 1)]
-    (root / "train_test_split.txt").write_text("".join(splits))
-    attributes = [f"{i} has_part_{i}::value\n" for i in range(1, 313)]
-    (root / "attributes" / "attributes.txt").write_text("".join(attributes))
-    marks = [f"{i} {a} {(i * a) % 7 == 0:d} 3 1.5\n" for i in range(1, 17) for a in range(1, 313)]
-    (root / "attributes" / "image_attribute_labels.txt").write_text("".join(marks))
+    images = list(enumerate(TRAIN + TEST, 1))
+    for name, lines in {
+        "images.txt": [f"{i} 001.Albatross/{name}.jpg" for i, name in images],
+        "train_test_split.txt": [f"{i} {int(name in TRAIN)}" for i, name in images],
+        "attributes/attributes.txt": [f"{a} has_part_{a}::value" for a in range(1, 313)],
+        "attributes/image_attribute_labels.txt": [
+            f"{i} {a} {(i * a) % 7 == 0:d} 3 1.5" for i, _ in images for a in range(1, 313)
+        ],
+    }.items():
+        (root / name).write_text("\n".join(lines))
     assert len(cub200.load(root, "train").classes) == 312
-    flags = ["--dataset", "cub200", "--num_cls", "312", "--path_images", str(root), *SMALL]
-    run_script("main_CoNeS", *flags, "--partial_rate", "0.1")
+    flags = "--dataset cub200 --num_cls 312 --path_images CUB_200_2011 --partial_rate 0.1"
+    run_script(f"main_CoNeS {flags}", *SMALL)
 
 
 @pytest.mark.slow

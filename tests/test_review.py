@@ -194,14 +194,13 @@ def test_folds_judge_images_by_models_that_did_not_see_them(
     run_script("review --load_from r --output_dir whole")
     flags = ["--load_from", "r", "--output_dir", "f", "--folds", 2]
     calls = []
-    for owner, name in ((scan.Scan, "add"), (folds, "train_on")):
+
+    def spy(owner, name):
         original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a: calls.append((name, a)) or original(*a))
 
-        def spied(*arguments, name=name, original=original):
-            calls.append((name, arguments))
-            return original(*arguments)
-
-        monkeypatch.setattr(owner, name, spied)
+    spy(scan.Scan, "add")
+    spy(folds, "train_on")
     run_script("review", *flags)
     for (fitted, (_, train, test, *_)), (added, (_, _, held, *_)) in zip(calls[::2], calls[1::2]):
         assert (fitted, added) == ("train_on", "add")

@@ -18,30 +18,21 @@ from pipeline.cones import released
 from pipeline.data import label_file
 from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
-from tests.helpers import (
-    SMALL,
-    ForkedScript,
-    call_in,
-    last_line,
-    read_json,
-    read_records,
-    remove,
-    write_devkit,
-)
+from tests import helpers
 from tests.kept_runs.make import make_photos
 from utils import files
 from utils.run_folder import RunFolder
 
 
 def voc_flags(devkit, *more):
-    return ["--dataset", "voc07", "--path_images", devkit, *SMALL, *more]
+    return ["--dataset", "voc07", "--path_images", devkit, *helpers.SMALL, *more]
 
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    write_devkit(folder / "VOCdevkit")
-    call_in(folder, "main_BCE", *voc_flags("VOCdevkit", "--output_dir", "r"))
+    helpers.write_devkit(folder / "VOCdevkit")
+    helpers.call_in(folder, "main_BCE", *voc_flags("VOCdevkit", "--output_dir", "r"))
     return folder
 
 
@@ -63,8 +54,8 @@ def trained(trained_once, tmp_path):
 )
 def test_a_command_leaves_a_complete_run(script, flags, run_script, devkit):
     out, _ = run_script(script, *voc_flags(devkit, "--output_dir", "r", *flags.split()))
-    assert last_line(out) == "run: r"
-    records, result = read_records("r"), read_json("r/result.json")
+    assert helpers.last_line(out) == "run: r"
+    records, result = helpers.read_records("r"), helpers.read_json("r/result.json")
     assert [record["epoch"] for record in records] == [1, 2]
     assert result["mAP"] == records[-1]["mAP"]
     assert f"epoch   2/2  loss {result['train_loss']:.4f}  mAP {result['mAP']:6.2f}" in out
@@ -82,7 +73,7 @@ def test_the_same_command_gives_the_same_numbers(run_script, devkit):
     for name, workers in (("a", 0), ("b", 2)):
         flags = ["--output_dir", name, "--workers", workers, "--randaugment"]
         run_script("main_CoNeS", *voc_flags(devkit, *flags))
-    assert read_records("a") == read_records("b")
+    assert helpers.read_records("a") == helpers.read_records("b")
 
 
 @pytest.mark.parametrize("recipe", ["paper", "posterior"])
@@ -97,7 +88,7 @@ def test_a_longer_resumed_run_equals_one_that_was_never_stopped(recipe, run_scri
 
 
 def test_a_finished_run_resumed_only_prints_its_result(run_script, assert_refused, trained):
-    assert last_line(run_script("main_BCE --resume r")[0]) == "run: r"
+    assert helpers.last_line(run_script("main_BCE --resume r")[0]) == "run: r"
     message = "r has trained 2 epochs, more than --total_epoch 1"
     assert_refused(message, "main_BCE --resume r --total_epoch 1")
 
@@ -144,7 +135,7 @@ def test_a_run_that_another_process_trains_is_not_resumed(
 def test_what_changes_on_resume_is_kept_for_the_next(run_script, trained):
     run_script("main_BCE --resume r --total_epoch 3 --print_freq 7")
     run_script("main_BCE --resume r")
-    options = read_json("r/config.json")["options"]
+    options = helpers.read_json("r/config.json")["options"]
     assert (options["total_epoch"], options["print_freq"]) == (3, 7)
 
 
@@ -186,7 +177,7 @@ def test_the_flags_reach_what_they_are_for(run_script, devkit, monkeypatch):
     groups = made["SGD"].param_groups
     assert [group["base_lr"] for group in groups] == [0.02, 0.03]
     assert {(group["momentum"], group["weight_decay"]) for group in groups} == {(0.8, 0.01)}
-    options = read_json("r/config.json")["options"]
+    options = helpers.read_json("r/config.json")["options"]
     assert "RandAugment" in made
     assert (options["amp"], options["device"], options["workers"]) == ("bf16", "cpu", 2)
     assert options["noise_file"] == "pre-processed-data/voc07_0.1.npy"
@@ -256,10 +247,10 @@ PHOTO, TEST_LIST = "VOC2007/JPEGImages/000003.jpg", "VOC2007/ImageSets/Main/test
         (None, "--output_dir VOCdevkit", "VOCdevkit is not empty"),
         (None, "--noise_file VOCdevkit", "VOCdevkit cannot be read: Is a directory"),
         (None, "--resume nowhere", "nowhere is no run: expected a readable"),
-        (remove(PHOTO), "", "lacks 1, first 000003.jpg"),
+        (helpers.remove(PHOTO), "", "lacks 1, first 000003.jpg"),
         (lambda kit: truncate(kit / PHOTO), "", "cannot decode image VOCdevkit/" + PHOTO),
         (lambda kit: (kit / PHOTO).write_text("hi"), "--workers 1", "VOCdevkit/" + PHOTO),
-        (remove(TEST_LIST), "", f"expected the image list VOCdevkit/{TEST_LIST}"),
+        (helpers.remove(TEST_LIST), "", f"expected the image list VOCdevkit/{TEST_LIST}"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -328,7 +319,7 @@ def test_a_run_that_fails_before_its_first_checkpoint_does_not_bar_the_way(
 
 @pytest.mark.parametrize(("name", "value"), [("head", None), ("total_epoch", "x"), ("lr", [1])])
 def test_a_config_changed_by_hand_is_one_line(name, value, assert_refused, trained):
-    config = read_json("r/config.json")
+    config = helpers.read_json("r/config.json")
     config["options"][name] = value
     if value is None:
         del config["options"][name]
@@ -339,14 +330,14 @@ def test_a_config_changed_by_hand_is_one_line(name, value, assert_refused, train
 def list_photos(devkit, header, lines):
     path = devkit / "VOC2007" / "JPEGImages" / "labels.csv"
     path.write_text("\n".join([header, *lines]))
-    return ["--dataset", "files", "--labels", path, *SMALL]
+    return ["--dataset", "files", "--labels", path, *helpers.SMALL]
 
 
 def test_a_test_set_without_any_label_still_ends_well(run_script, devkit):
     lines = [f"{i:06}.jpg,sky,train" for i in range(1, 5)] + ["000011.jpg,,test"]
     flags = list_photos(devkit, "path,labels,split", lines)
     assert "mAP   none" in run_script("main_real", *flags, "--output_dir", "r")[0]
-    assert read_json("r/result.json")["mAP"] is None
+    assert helpers.read_json("r/result.json")["mAP"] is None
 
 
 def test_labels_that_miss_a_true_one_are_warned_of(run_script, devkit):
@@ -377,13 +368,13 @@ def test_a_signal_stores_the_run_and_says_how_to_go_on(send, number, devkit, tmp
     """
     monkeypatch.chdir(tmp_path)
     flags = "--workers 2 --print_freq 1 --total_epoch 500 --output_dir r".split()
-    process = ForkedScript("main_BCE", *voc_flags(devkit, *flags))
+    process = helpers.ForkedScript("main_BCE", *voc_flags(devkit, *flags))
     process.wait_for(lambda text: "\nepoch 2 step" in text)
     send(process.pid, getattr(signal, number))
     status, text = process.wait()
     assert status == 1, text
     assert "interrupted in epoch" in text
-    assert last_line(text).endswith("python main_BCE.py --resume r")
+    assert helpers.last_line(text).endswith("python main_BCE.py --resume r")
     assert (tmp_path / "r" / "last.pt").exists()
 
 
@@ -403,7 +394,7 @@ def test_the_authors_commands_run_on_real_photos(script, flags, run_script, shar
     run_script(
         script, *flags, "--path_images", shared / folder, *small.split(), "--output_dir", "r"
     )
-    assert read_json("r/result.json")["mAP"] > 0
+    assert helpers.read_json("r/result.json")["mAP"] > 0
 
 
 @pytest.mark.parametrize("recipe", ["posterior", "paper"])
@@ -413,6 +404,6 @@ def test_a_few_epochs_on_patches_of_colour_beat_chance(recipe, run_script, tmp_p
         "--dataset files --labels photos/labels.csv --partial_rate 0.3 --output_dir r --seed 3 "
         "--img_size 16 --batch_size 6 --lr 0.05 --warmup_epoch 1 --total_epoch 10"
     )
-    run_script("main_CoNeS", *SMALL, *flags.split(), "--recipe", recipe)
+    run_script("main_CoNeS", *helpers.SMALL, *flags.split(), "--recipe", recipe)
     chance = 100 * label_file.load("photos/labels.csv")["test"].targets.mean()
-    assert read_json("r/result.json")["mAP"] > chance + 10
+    assert helpers.read_json("r/result.json")["mAP"] > chance + 10

@@ -16,8 +16,8 @@ DATA = LabelledImages([None, None], ["a", "b", "c"], TRUTH, ["x", "y"])
 
 
 def summary(truth):
-    kept = KEPT[CANDIDATES == 1] == 1
-    return summarise(DATA, truth, CANDIDATES, BELIEVED, KEPT, Decision(kept, 0.3, 0.85))
+    decision = Decision(KEPT[CANDIDATES == 1] == 1, 0.3, 0.85)
+    return summarise(DATA, truth, CANDIDATES, BELIEVED, KEPT, decision)
 
 
 def test_counts_and_rates_of_classes():
