@@ -217,12 +217,6 @@ def checked(data, path, rate=0.1, dataset="voc07"):
     check_candidates(*read_candidates(path), data, path, rate, dataset)
 
 
-def test_matching_files_pass(path, data):
-    write(path, data)
-    checked(data, path)
-    checked(data, path, rate=None, dataset=None)
-
-
 @pytest.mark.parametrize(
     ("candidates", "found"),
     [

@@ -39,11 +39,6 @@ def folder(tmp_path):
 # Labels
 
 
-def test_labels_without_fault_give_no_finding():
-    train = labels(np.eye(3), ["1", "2", "3"], np.eye(3))
-    assert check_labels(train, labels(np.eye(3), ["4", "5", "6"])) == []
-
-
 def test_images_and_classes_without_a_label_are_noted_by_split_and_difficult_is_none():
     train = labels([[1, 0, 0], [0, -1, 0], [1, 1, 0]], ["1", "2", "3"])
     test = labels([[1, 1, 1], [0, 0, 0]], ["4", "5"])
@@ -69,10 +64,6 @@ def test_an_id_in_both_splits_is_wrong():
 
 
 # Files
-
-
-def test_files_without_fault_give_no_finding(folder):
-    assert check_files(files(folder, "a.png", "b.png"), files(folder, "c.png", "d.png"), 2) == []
 
 
 def test_findings_do_not_depend_on_the_number_of_threads(folder):

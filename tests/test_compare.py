@@ -450,6 +450,8 @@ def test_a_trained_run_draws_the_noise_of_instances(ok, assert_refused, trained,
     assert made[made.index("--noise") + 1] == "instance"
     assert made[made.index("--load_from") + 1] == str(trained)
     assert "--device" not in made
+    ok(*BY_RUN, "--output_dir", "d", "--", "--device", "cpu")
+    assert read_json(tmp_path, "d", "made.txt")[-2:] == ["--device", "cpu"]
     (trained / "model.safetensors").write_text("trained further")
     ok(*BY_RUN)  # the folder held no weights
     (trained / "model.safetensors").write_text("and further")
@@ -481,11 +483,6 @@ def test_the_budget_may_end_while_candidates_are_made(ok, scripts, monkeypatch):
     assert making == "making candidates-rate0.2-seed0.npy"
     left = "2 of 2 runs are left; the same command goes on with them"
     assert over == f"the budget of 0.02 minutes is over: {left}"
-
-
-def test_the_noise_of_instances_is_drawn_on_the_device_asked_for(ok, trained, scripts, tmp_path):
-    ok(*BY_RUN, "--", "--device", "cpu")
-    assert read_json(tmp_path, "c", "made.txt")[-2:] == ["--device", "cpu"]
 
 
 def test_candidates_that_cannot_be_made_are_said_before_any_run(call, scripts, tmp_path):

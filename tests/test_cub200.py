@@ -76,18 +76,13 @@ def test_the_test_split_holds_the_other_images(root):
     assert data.classes == cub200.load(root, "train").classes
 
 
-@pytest.mark.parametrize("place", ["attributes", "."])
-def test_attributes_may_lie_in_the_folder_too(root, place):
+@pytest.mark.parametrize("place", ["attributes", ".", ".."])
+def test_attributes_may_lie_in_the_folder_and_root_be_the_one_around(root, place, monkeypatch):
     expected = shown(cub200.load(root, "train"))
     shutil.move(root.parent / "attributes.txt", root / place / "attributes.txt")
-    assert shown(cub200.load(root, "train")) == expected
-
-
-def test_the_folder_around_and_the_working_folder_will_do(root, monkeypatch):
-    expected = shown(cub200.load(root, "train"))
-    assert shown(cub200.load(root.parent, "train")) == expected
     monkeypatch.chdir(root)
-    assert shown(cub200.load(".", "train")) == expected
+    for start in (root, root.parent, "."):
+        assert shown(cub200.load(start, "train")) == expected
 
 
 def test_only_the_first_three_fields_of_a_label_matter(root):

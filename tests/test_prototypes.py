@@ -13,13 +13,7 @@ def test_prototype_is_the_mean_over_the_class_s_pixels():
     prototypes, seen = batch_prototypes(features, pixels)
     assert seen.tolist() == [True, True, False, True, True]
     for c in (0, 1, 3, 4):
-        chosen = [
-            features[b, :, y, x]
-            for b in range(3)
-            for y in range(2)
-            for x in range(4)
-            if pixels[b, c, y, x]
-        ]
+        chosen = [features[b, :, y, x] for b, y, x in pixels[:, c].nonzero().tolist()]
         torch.testing.assert_close(prototypes[c], torch.stack(chosen).mean(dim=0))
     assert torch.equal(prototypes[2], torch.zeros(6))
 

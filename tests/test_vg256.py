@@ -31,8 +31,6 @@ EXPECTED = {
     "VG_100K/33.jpg": {"dog"},
     "VG_100K/101.jpg": {"cat"},
 }
-# Of numpy.random.RandomState(1).permutation(5), 2 1 4 0 3, the last round(1.5) = 2 are val.
-VAL = ["VG_100K/2.jpg", "VG_100K/33.jpg"]
 FILES = [f"formatted_{p}_{kind}.npy" for p in ("train", "val") for kind in ("images", "labels")]
 
 
@@ -78,25 +76,13 @@ def test_formatted_files_give_rows_and_columns_in_their_order(formatted):
     assert data.targets.tolist() == [[0, 1, 0], [0, 1, 0], [1, 0, 1]]
     assert data.targets.dtype == np.int8
     assert [data.images.path(row) for row in range(3)] == [str(formatted / name) for name in rows]
-
-
-def test_the_test_split_is_val(formatted):
-    assert shown(vg256.load(formatted, "test")) == {
-        "VG_100K/101.jpg": {"cat"},
-        "VG_100K/10.jpg": {"table", "dog"},
-    }
+    expected = {"VG_100K/101.jpg": {"cat"}, "VG_100K/10.jpg": {"table", "dog"}}
+    assert shown(vg256.load(formatted, "test")) == expected  # of the files called val
 
 
 def test_without_vg256_json_classes_are_numbered(formatted):
     (formatted / "vg256.json").unlink()
     assert vg256.load(formatted, "train").classes == ["class_000", "class_001", "class_002"]
-
-
-def test_missing_formatted_files_are_made_from_the_objects(root):
-    train, test = vg256.load(root, "train"), vg256.load(root, "test")
-    assert list(test.ids) == VAL
-    assert list(train.ids) == [name for name in EXPECTED if name not in VAL]
-    assert shown(train) | shown(test) == EXPECTED
 
 
 def test_of_ten_images_the_draw_gives_three_to_val(root):
@@ -160,17 +146,13 @@ def test_a_failure_midway_leaves_no_formatted_file(root, monkeypatch):
     ("name", "cleaned"),
     [
         (" Dog ", "dog"),
-        ("dog.", "dog"),
         ("dog . ", "dog"),
         ("dog..", "dog."),
-        ("black dog", "dog"),
         ("LARGE Dark grey dog.", "dog"),
         ("large  dark\tdog", "dog"),
-        ("hot dog", "hot dog"),
         ("hot dog .", "hot dog"),
         ("black hot dog", "black hot dog"),
         ("dog black", "dog black"),
-        ("orange", "orange"),
         ("small orange", "orange"),
         ("white. dog", "white. dog"),
         ("", ""),
