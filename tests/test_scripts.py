@@ -291,13 +291,9 @@ def test_what_is_not_there_is_said_before_torch_is_loaded(command, tmp_path):
         f"import sys, {name}; sys.argv = {[name, *flags]}; status = {name}.main()\n"
         "sys.exit(3 if 'torch' in sys.modules else status)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = [sys.executable, "-c", program]
+    done = subprocess.run(process, cwd=tmp_path, env=environment, capture_output=True, text=True)
     flag = flags[flags.index("no.where") - 1]
     assert done.stderr.startswith(f"error: {flag} no.where does not exist: give ")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)

@@ -171,7 +171,10 @@ def test_names_lose_case_one_dot_and_adjectives_alone(name, cleaned):
     ],
 )
 def test_an_image_shows_the_first_names_of_the_objects_of_all_its_entries(root, entries, classes):
-    entries = [{"image_id": i, "objects": [{"names": n} for n in all_]} for i, all_ in entries]
+    entries = [
+        {"image_id": image, "objects": [{"names": names} for names in objects]}
+        for image, objects in entries
+    ]
     (root / "objects.json").write_text(json.dumps(entries))
     found = shown(vg256.load(root, "train")) | shown(vg256.load(root, "test"))
     assert found == {"VG_100K/2.jpg": classes, "VG_100K/9.jpg": {"cat"}}

@@ -120,7 +120,7 @@ def test_images_are_checked_by_one_listing(root, monkeypatch):
     listings, stats = [], []
     scandir, stat = os.scandir, os.stat
     monkeypatch.setattr("os.scandir", lambda path: listings.append(str(path)) or scandir(path))
-    monkeypatch.setattr("os.stat", lambda path, **_: stats.append(str(path)) or stat(path, **_))
+    monkeypatch.setattr("os.stat", lambda path, **kw: stats.append(str(path)) or stat(path, **kw))
     voc.load(root, "train")
     assert listings == [folder]
     assert not [path for path in stats if path.startswith(folder)]
