@@ -159,6 +159,16 @@ def test_every_run_is_made_once_and_summed_up(ok, scripts, tmp_path):
     assert len(calls(tmp_path)) == 6
 
 
+def test_rows_with_verified_images_follow_and_are_drawn(ok, scripts, tmp_path):
+    out = ok(*FOUR, "--verified", "20", "0.5")
+    assert "| bce-verified20 |" in out
+    assert "clean-verified" not in out
+    with_images = [line for line, *_ in calls(tmp_path) if "--verified" in line]
+    counts = [line[line.index("--verified") + 1] for line in with_images]
+    assert sorted(counts) == ["0.5"] * 4 + ["20"] * 4
+    assert (tmp_path / "c" / "verified.png").exists()
+
+
 def test_the_csv_has_all_metrics_and_the_seconds_of_all_epochs(ok, scripts, tmp_path):
     ok(*FOUR)
     lines = records(tmp_path)

@@ -88,7 +88,7 @@ def test_the_rate_of_votes_is_that_of_the_noise(rate, seed):
     true = torch.nn.functional.one_hot(kind, 5)
     noise = torch.rand(true.shape, generator=random) < rate
     votes = vote(nearest(features), (true | noise).float())
-    assert (vote_rates(votes) - rate).abs().max() < 0.12
+    assert (vote_rates(votes) - rate).abs().max() < 0.2
 
 
 def test_a_class_that_most_images_have_is_no_noise():
