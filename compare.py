@@ -119,6 +119,7 @@ class CompareOptions(NoiseOptions):
 def main() -> None:
     options = parse_options(sys.argv[1:])
     kind = "" if options.noise == "uniform" else f"-{options.noise}"
+    kind += f"-missing{options.missing:g}" if options.missing else ""
     folder = Path(options.output_dir or f"runs/compare-{options.dataset}{kind}").resolve()
     added = dict(options.add)
     grid = Grid(
@@ -129,6 +130,7 @@ def main() -> None:
         jobs=options.jobs,
         noise=options.noise,
         scorer=options.load_from and str(Path(options.load_from).resolve()),
+        missing=options.missing,
     )
     runs = grid.runs(options.methods, options.rates, options.seeds)
     if any(grid.making_command(run) for run in runs if grid.result(run) is None):

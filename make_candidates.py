@@ -68,14 +68,15 @@ def main() -> None:
     check_inputs(options)
 
     from pipeline.data import candidates as candidate_files
-    from pipeline.data.noise import draw
+    from pipeline.data.noise import draw, leave_out
     from pipeline.data.registry import load_data
 
     candidate_files.check_metadata_path(path)
     data, _ = load_data(options, options.seed)
     candidates = draw(data.targets, probability(options, data), options.seed)
+    candidates = leave_out(candidates, data.targets, options.missing, options.seed)
     origin = candidate_files.Origin(
-        options.dataset, options.partial_rate, options.seed, options.noise
+        options.dataset, options.partial_rate, options.seed, options.noise, options.missing
     )
     candidate_files.write_candidates(path, candidates, data, origin)
     print_rates(candidates, data)
@@ -101,6 +102,8 @@ def file_name(options: Options) -> str:
         parts.append(options.noise)
     if options.partial_rate is not None:
         parts.append(f"{options.partial_rate:g}")
+    if options.missing:
+        parts.append(f"missing_{options.missing:g}")
     return "_".join(parts) + ".npy"
 
 

@@ -242,6 +242,14 @@ def test_other_noise_is_made_once_for_all_methods(ok, assert_refused, scripts, t
     assert_refused("holds runs with", *flags[2:], "--", "--num_cls=10")
 
 
+def test_labels_may_be_missing_too(ok, assert_refused, scripts, tmp_path):
+    flags = "--methods clean bce --rates 0.2 --seeds 0".split()
+    ok(*flags, "--missing", "0.25")
+    made = json.loads((tmp_path / "c" / "made.txt").read_text())
+    assert made[-2:] == ["--missing", "0.25"]
+    assert_refused("--missing 0.25", *flags)
+
+
 def test_a_partial_table_is_there_when_a_run_fails(call, scripts, tmp_path):
     status, _, err = call(*FOUR, "--add", WORSE)
     assert status == 1

@@ -286,3 +286,16 @@ def test_an_existing_file_is_never_overwritten(run_script, assert_refused, photo
     message = "--output a.npy exists: give another name, or move it away"
     assert_refused(message, f"{command} --seed 5")
     assert (tmp_path / "a.npy").read_bytes() == before
+
+
+def test_a_share_of_the_true_labels_may_be_left_out(run_script, photos):
+    run_script(make(photos, "--partial_rate 0.2 --missing 0.5"))
+    name = "pre-processed-data/files_0.2_missing_0.5.npy"
+    candidates, metadata = read_candidates(name)
+    data = label_file.load(photos / "photos.csv")["train"]
+    check_candidates(candidates, metadata, data, name, 0.2, "files")
+    true = data.targets == 1
+    assert 0.6 < candidates[true].mean() < 0.95  # no image's last is
+    assert (candidates.max(axis=1) >= true.any(axis=1)).all()
+    flags = f"{files(photos)} --noise_file {name} --output_dir r {' '.join(SMALL)}"
+    run_script(f"main_BCE {flags}")

@@ -169,3 +169,20 @@ def test_without_false_labels_only_a_rate_of_zero_can_be_had():
     assert noise.scale_to_rate(np.ones((2, 3)), every, 0.0).shape == (2, 3)
     with pytest.raises(ValueError, match="at most 0.0000"):
         noise.scale_to_rate(np.ones((2, 3)), every, 0.1)
+
+
+@given(target_arrays, st.floats(0, 0.99), seeds)
+def test_labels_are_left_out_but_never_an_images_last(targets, share, seed):
+    candidates = noise.uniform_noise(targets, 0.3, seed)
+    left = noise.leave_out(candidates, targets, share, seed)
+    true = targets == 1
+    assert (left[~true] == candidates[~true]).all()
+    assert (left.max(axis=1, initial=0) >= true.any(axis=1)).all()
+    assert share > 0 or (left == candidates).all()
+
+
+def test_the_share_left_out_is_the_one_asked_for_and_the_seeds():
+    targets = np.ones((500, 20), np.int8)
+    left = noise.leave_out(np.ones((500, 20), np.uint8), targets, 0.2, 0)
+    assert abs(1 - left.mean() - 0.2) < 0.01
+    assert (left != noise.leave_out(np.ones((500, 20), np.uint8), targets, 0.2, 1)).any()

@@ -107,13 +107,14 @@ class Origin(NamedTuple):
     """The origin of candidates, as the JSON beside them keeps it.
 
     dataset: its name. rate: of the noise, where one number says it. seed: of the draw. model: of
-    the noise, e.g. "uniform".
+    the noise, e.g. "uniform". missing: share of true labels left out.
     """
 
     dataset: str
     rate: float | None
     seed: int
     model: str
+    missing: float = 0.0
 
 
 def write_candidates(
@@ -131,7 +132,8 @@ def write_candidates(
         UserError: the JSON would replace another file.
     """
     check_metadata_path(path)
-    metadata = origin._asdict() | {
+    known = {name: value for name, value in origin._asdict().items() if name != "missing" or value}
+    metadata = known | {
         "split": "train",
         "classes": list(data.classes),
         "ids_sha256": ids_sha256(data.ids),
@@ -222,7 +224,7 @@ def check_candidates(
     Raises:
         UserError: other shape; values other than 0 and 1; metadata of another data set, class
             list, image list or rate; or a row that leaves out a true label of its image, which
-            only reviewed labels may.
+            only reviewed labels may, and those that were made so.
     """
     if candidates.shape != data.targets.shape:
         raise UserError(
@@ -233,7 +235,8 @@ def check_candidates(
     if metadata is not None:
         _check_metadata(metadata, data, metadata_path(path), rate, dataset)
     missed = (data.targets == 1) & (candidates == 0)
-    if missed.any() and (metadata or {}).get("model") != REVIEWED:
+    meant = metadata is not None and (metadata.get("model") == REVIEWED or metadata.get("missing"))
+    if missed.any() and not meant:
         row, column = np.argwhere(missed)[0]
         raise UserError(
             f"{path} must hold every true label, but leaves out {missed.sum()} of "

@@ -33,6 +33,29 @@ def uniform_noise(targets: np.ndarray, rate: float, seed: int) -> np.ndarray:
     return draw(targets, rate, seed)
 
 
+def leave_out(candidates: np.ndarray, targets: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Candidates without a `share` of the true labels, drawn at random.
+
+    Each true label is drawn with the same probability; an image that would lose all of them keeps
+    the one that was drawn last.
+
+    Args:
+        candidates: (N, C) in {0, 1}.
+        targets: (N, C) int8, as in `draw`.
+        share: in [0, 1).
+        seed: fixes the draw, apart from what it fixes in `draw`.
+
+    Returns:
+        (N, C) uint8 in {0, 1}.
+    """
+    true = targets == 1
+    chance = np.random.Generator(np.random.PCG64([seed, 3])).random(targets.shape)
+    gone = true & (chance < share)
+    last = np.where(true, chance, -1).argmax(axis=1)
+    gone[np.arange(len(gone)), last] = False
+    return np.where(gone, 0, candidates).astype(np.uint8)
+
+
 def class_rates(mean: float, classes: int, seed: int) -> np.ndarray:
     """A rate for each class: evenly spaced between 0 and twice the `mean`, dealt out by the seed.
 

@@ -17,7 +17,7 @@ def keep(folder: Path, asked: dict[str, Any], added: dict[str, list[str]]) -> No
 
     Args:
         folder: of the runs.
-        asked: dataset, flags, noise and, where there are any, load_from, labels_sha256 and
+        asked: dataset, flags, noise and, where there are any, missing, load_from, labels_sha256 and
             load_from_sha256.
         added: definitions of methods that are not built in; later calls may bring others.
 
@@ -103,6 +103,8 @@ def as_flags(settings: dict[str, Any]) -> dict[str, list[str]]:
     noise = [settings.get("noise", "uniform")]
     if "load_from" in settings:
         noise += ["--load_from", settings["load_from"]]
+    if "missing" in settings:
+        noise += ["--missing", f"{settings['missing']:g}"]
     return {"--dataset": [settings["dataset"]], "--noise": noise} | by_flag(settings["flags"])
 
 

@@ -38,6 +38,7 @@ class Grid:
         jobs: runs at a time, which share the cores; above 1 their output goes to <run>.log.
         noise: uniform, which the training scripts add, or another of make_candidates.py.
         scorer: run or weight file that draws the noise "instance".
+        missing: share of true labels that are no candidates.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Grid:
     jobs: int = 1
     noise: str = "uniform"
     scorer: str | None = None
+    missing: float = 0.0
 
     def runs(self, methods: list[str], rates: list[float], seeds: list[int]) -> list[Run]:
         """Each once, seed by seed and rate by rate: what is cut short has whole columns."""
@@ -60,9 +62,16 @@ class Grid:
         traits = training.SCRIPTS[script.removesuffix(".py")].traits
         return training.ADDS_NOISE in traits and "--partial_rate" not in flags
 
+    @property
+    def own_noise(self) -> bool:
+        """Tell whether make_candidates.py draws the noise, and not the training scripts."""
+        return self.noise != "uniform" or self.missing > 0
+
     def shared(self) -> dict[str, Any]:
         """Settings that all runs have in common, for `compare_settings.keep`."""
         shared: dict[str, Any] = {"dataset": self.dataset, "flags": self.flags, "noise": self.noise}
+        if self.missing:
+            shared["missing"] = self.missing
         inputs = {"labels": [*by_flag(self.flags).get("--labels", []), ""][0]}
         if self.scorer is not None:
             shared["load_from"] = self.scorer
@@ -187,7 +196,7 @@ class Grid:
             own = [flag.replace("{rate}", f"{run.rate:g}") for flag in own]
             flags += ["--partial_rate", f"{run.rate:g}"]
             # Uniform noise of digits is made anew by every run.
-            if self.dataset != "digits" or self.noise != "uniform":
+            if self.dataset != "digits" or self.own_noise:
                 flags += ["--noise_file", str(self.noise_file(run))]
         return [*flags, *own]
 
@@ -205,11 +214,13 @@ class Grid:
 
     def making_command(self, run: Run) -> list[str]:
         """The command line that makes a run's candidates; empty where its training does."""
-        if self.noise == "uniform" or run.rate is None or self.noise_file(run).exists():
+        if not self.own_noise or run.rate is None or self.noise_file(run).exists():
             return []
         command = [sys.executable, str(SCRIPTS / "make_candidates.py"), "--dataset", self.dataset]
         command += ["--noise", self.noise, "--partial_rate", f"{run.rate:g}"]
         command += ["--seed", str(run.seed), "--output", str(self.noise_file(run))]
+        if self.missing:
+            command += ["--missing", f"{self.missing:g}"]
         named = {"--path_images", "--labels", "--classes", "--num_cls", "--allow_missing"}
         if self.scorer is not None:
             command += ["--load_from", self.scorer]

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 
 from utils.options.choices import DATASETS
-from utils.options.kinds import COUNT, NATURAL, NOT_NEGATIVE, SIDE, SWITCH, Choice
+from utils.options.kinds import COUNT, NATURAL, NOT_NEGATIVE, RATE, SIDE, SWITCH, Choice
 from utils.options.table import OptionsParser, option
 
 NORMALIZE = Choice(("none", "imagenet", "trunk"))
@@ -143,6 +143,11 @@ class NoiseOptions:
         "how false labels are drawn: all alike; by a rate a class; by how often they appear with "
         "the image's true ones; by a trained run's scores",
         Choice(("uniform", "class", "cooccurrence", "instance")),
+    )
+    missing: float = noise_flag(
+        0.0,
+        "share of true labels that are no candidates, drawn at random, but never an image's last",
+        RATE,
     )
     load_from: str | None = noise_flag(
         None,
