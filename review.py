@@ -232,8 +232,9 @@ def apply(path: str, run: RunToReview, folder: Path, own: bool) -> None:
 
 def review(options: Options, run: RunToReview, folder: Path) -> None:
     """Score all images, decide on their candidates and write everything to `folder`."""
-    from pipeline.data.training_data import truth_of
-    from pipeline.review.candidate_posterior import decide, run_posterior
+    from pipeline.data.training_data import find_verified, shown, truth_of
+    from pipeline.data.verified import describe_noise, format_noise
+    from pipeline.review.candidate_posterior import decide, run_posterior, stored_targets
     from pipeline.review.label_files import write_kept, write_table
     from pipeline.review.scan import Scan, entries_of
     from pipeline.review.summary import summarise
@@ -243,7 +244,16 @@ def review(options: Options, run: RunToReview, folder: Path) -> None:
     truth, entries = truth_of(run.options, data), entries_of(candidates)
     scan = Scan(data, entries, folder)
     scan_images(scan, options, run, folder / "folds" / run.key[:8])
-    probabilities = run_posterior(scan.logits, candidates, run.options, scan.parts)
+    verified, targets = find_verified(run.options, data), None
+    if run.options.method == "posterior" and run.options.targets == "neighbours":
+        targets = stored_targets(run.path, shown(candidates, verified))
+    probabilities = run_posterior(scan.logits, candidates, run.options, scan.parts, targets)
+    if verified is not None:
+        probabilities[verified.rows] = verified.truth * candidates[verified.rows]
+        if truth is not None:  # judged are those that the run did not know
+            truth = truth.copy()
+            truth[verified.rows] = -1
+            truth = truth if (truth >= 0).any() else None
     probability = probabilities[entries.rows, entries.columns]
     decision = decide(
         probability,
@@ -255,6 +265,9 @@ def review(options: Options, run: RunToReview, folder: Path) -> None:
     kept = entries.matrix(decision.kept, candidates.shape)
     summary = summarise(data, truth, candidates, probabilities, kept, decision)
     lines = headlines(summary)
+    if verified is not None:
+        summary["noise"] = describe_noise(candidates, verified, data.classes)
+        print("\n".join(format_noise(summary["noise"])))
 
     write_table(folder / "labels.csv", data, entries, probability, decision.kept)
     files = write_kept(folder / "cleaned", run.options, data, kept)

@@ -316,8 +316,9 @@ def print_start(
     candidates = len(training.rows.columns) / len(train_data)
     print(
         f"{len(train_data)} training and {len(test_data)} test images, {len(train_data.classes)} "
-        f"classes, {candidates:.2f} candidates an image; {options.model} on "
-        f"{training.device}{'' if processes == 1 else f' in {processes} processes'}"
+        f"classes, {candidates:.2f} candidates an image; {options.model}"
+        f"{', frozen,' if options.freeze else ''} on {training.device}"
+        f"{'' if processes == 1 else f' in {processes} processes'}"
         f"{'' if training.amp_dtype is None else f' in {training.amp_dtype}'}; run {run.path}",
         flush=True,
     )

@@ -140,3 +140,19 @@ def test_the_threshold_is_where_dropping_ends():
     assert (kept.tolist(), threshold) == ([False, True, False, False, True], 0.7)
     assert expected == pytest.approx(1 - (0.1 + 0.3 + 0.5) / 3)
     assert decide(probability, rows, budget=0)[1:] == (0.1, None)
+
+
+def test_targets_made_before_training_say_how_many_and_the_classifier_which():
+    random = np.random.default_rng(0)
+    labels = (random.random((30, 5)) < 0.6).astype(np.uint8)
+    logits = random.normal(size=(30, 5)).astype(np.float32)
+    targets = random.random((30, 5)).astype(np.float32) * labels
+    run = TrainingOptions(dataset="digits", recipe="posterior", targets="neighbours")
+    parts = [np.arange(0, 30, 2), np.arange(1, 30, 2)]
+    probability = run_posterior(logits, labels, run, parts, targets)
+    assert (probability[labels == 0] == 0).all()
+    for part in parts:
+        inside = labels[part] == 1
+        assert (np.sort(probability[part][inside]) == np.sort(targets[part][inside])).all()
+        order = np.argsort(logits[part][inside])
+        assert (np.diff(probability[part][inside][order]) >= 0).all()

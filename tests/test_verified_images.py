@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.data import label_file
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.training_data import describe_data, find_verified, read_prior, shown
-from pipeline.data.verified import Verified
+from pipeline.data.verified import Verified, describe_noise, format_noise
 from utils.errors import UserError
 from utils.options.training import TrainingOptions
 
@@ -146,3 +147,32 @@ def test_a_prior_that_is_no_probabilities_of_these_images_is_refused(tmp_path, c
         read_prior(path, (4, 2))
     np.save(path, np.full((4, 2), 0.5))
     assert (read_prior(path, (4, 2)) == 0.5).all()
+
+
+def test_the_noise_of_verified_images_is_described_in_all_and_by_class():
+    candidates = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 1]], np.uint8)
+    known = Verified(np.array([0, 1, 2]), np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], np.uint8))
+    noise = describe_noise(candidates, known, ["a", "b", "c"])
+    assert noise["false_candidates"][0] == noise["false_candidates"][3] / 12 == 0.5
+    assert noise["missing_labels"][0::3] == [0.25, 4]
+    assert noise["by_class"]["b"]["false_candidates"][0::3] == [0.5, 2]
+    assert noise["by_class"]["c"] == {
+        "false_candidates": [1.0, pytest.approx(0.2065, abs=1e-3), 1.0, 1],
+        "missing_labels": None,
+    }
+    lines = format_noise(noise)
+    assert lines[0].startswith("3 verified images")
+    assert "50% (19 to 81) of 6" in lines[2]
+    assert len(lines) == 2 + 4
+
+
+def test_check_data_says_what_verified_images_tell(run_script, tmp_path):
+    rows = []
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,a|b,{'test,,' if number == 3 else 'train,a,yes'}")
+    (tmp_path / "list.csv").write_text(HEADER + "\n".join(rows))
+    out, _ = run_script("check_data --dataset files --labels list.csv")
+    assert "3 verified images" in out
+    assert "50% (19 to 81) of 6" in out

@@ -35,6 +35,8 @@ def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
         )
     if train.true_targets is not None:
         uncovered = ((train.true_targets == 1) & (train.targets != 1)).any(axis=1)
+        if train.verified is not None:  # of which training learns what is missing
+            uncovered &= ~train.verified
         rows = pick(train.ids, np.flatnonzero(uncovered))
         findings.append(Finding("training images whose labels miss a true one", rows, True))
     shared = sorted(set(train.ids) & set(test.ids))

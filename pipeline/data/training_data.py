@@ -179,8 +179,10 @@ def describe_data(
 def warn_of_uncovered(data: LabelledImages) -> None:
     """Say how many images lack a label that is known to be true: the method cannot find it."""
     if data.true_targets is not None:
-        missed = ((data.true_targets == 1) & (data.targets != 1)).any(axis=1).sum()
-        if missed:
+        uncovered = ((data.true_targets == 1) & (data.targets != 1)).any(axis=1)
+        if data.verified is not None:  # of which training learns what is missing
+            uncovered &= ~data.verified
+        if missed := uncovered.sum():
             print(
                 f"warning: the labels of {missed} training images miss a true one, which no "
                 "method for candidates can learn; check_data.py names them",

@@ -1,6 +1,6 @@
 """Images whose labels somebody has checked, every one of them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,3 +13,68 @@ class Verified(NamedTuple):
 
     rows: np.ndarray
     truth: np.ndarray
+
+
+def describe_noise(
+    candidates: np.ndarray, verified: Verified, classes: list[str]
+) -> dict[str, Any]:
+    """What verified images say of the noise, in all and by class.
+
+    Args:
+        candidates: (N, C) in {0, 1}, as found.
+        verified: of these images.
+        classes: C names.
+
+    Returns:
+        JSON-ready: false_candidates, the share of candidates that are false, and missing_labels,
+        that of true labels that are no candidates, each as [share, low, high, number] with its
+        95% interval (Wilson 1927), or None without any; by_class the same.
+    """
+    found, true = candidates[verified.rows] == 1, verified.truth == 1
+
+    def shares(columns: slice) -> dict[str, list[float] | None]:
+        wrong, missing = found & ~true, true & ~found
+        pairs = {"false_candidates": (wrong, found), "missing_labels": (missing, true)}
+        return {
+            name: share_of(int(part[:, columns].sum()), int(whole[:, columns].sum()))
+            for name, (part, whole) in pairs.items()
+        }
+
+    by_class = {name: shares(slice(k, k + 1)) for k, name in enumerate(classes)}
+    return {"verified": len(verified.rows)} | shares(slice(None)) | {"by_class": by_class}
+
+
+def share_of(part: int, whole: int) -> list[float] | None:
+    """[share, low, high, whole], with its 95% interval; None of nothing.
+
+    >>> share_of(5, 20)
+    [0.25, 0.1119, 0.4687, 20]
+    """
+    if not whole:
+        return None
+    from scipy.stats import binomtest  # slow to import
+
+    test = binomtest(part, whole)
+    interval = test.proportion_ci(method="wilson")
+    return [round(float(x), 4) for x in (test.statistic, interval.low, interval.high)] + [whole]
+
+
+def format_noise(noise: dict[str, Any]) -> list[str]:
+    """Lines that say what `describe_noise` found; of classes, those with candidates or labels."""
+
+    def percent(found: list[float] | None) -> str:
+        if found is None:
+            return "-"
+        share, low, high, whole = found
+        return f"{100 * share:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of {whole}"
+
+    rows = {"all classes": noise} | noise["by_class"]
+    width = max(map(len, rows))
+    lines = [f"{noise['verified']} verified images, with 95% intervals:"]
+    lines.append(f"{'':<{width}}  {'false candidates':<24}missing labels")
+    lines += [
+        f"{name:<{width}}  {percent(row['false_candidates']):<24}{percent(row['missing_labels'])}"
+        for name, row in rows.items()
+        if row["false_candidates"] or row["missing_labels"]
+    ]
+    return lines

@@ -1,6 +1,7 @@
 """How likely each candidate is true, and which candidates to drop."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from pipeline.data.rows import CandidateRows
 from pipeline.posterior.label_sets import fit_label_sets, posterior
 from utils.options.choices import PREDICT_TRUTH
 from utils.options.training import TrainingOptions
+from utils.run_folder import CHECKPOINT
 
 Tensor = torch.Tensor
 STEPS = 40  # of a bisection: 30 logits are halved to less than 1e-10
@@ -65,28 +67,65 @@ def run_posterior(
     candidates: np.ndarray,
     run: TrainingOptions,
     parts: Sequence[np.ndarray] | None = None,
+    targets: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`candidate_posterior` with a run's noise rates, as given or estimated from its candidates.
+    """How likely each candidate of a run is true.
+
+    It is `candidate_posterior` with the run's noise rates, as given or estimated from its
+    candidates. Of a run whose targets were made before training, these tell how many candidates
+    are how likely true, and the classifier, which ranks better than they do, which ones.
 
     Args:
         logits: (N, C) float32.
         candidates: (N, C) uint8 in {0, 1}, what the run was trained on.
         run: its options.
         parts: rows that one classifier scored each, judged by themselves; None: all.
+        targets: (N, C) float32 in [0, 1], of a run that made them before training.
 
     Returns:
         (N, C) float32 in [0, 1].
     """
+    parts = [np.arange(len(candidates))] if parts is None else parts
+    probability = np.zeros(candidates.shape, np.float32)
+    if targets is not None:
+        for part in parts:
+            inside = candidates[part] == 1
+            order = np.argsort(logits[part][inside], kind="stable")
+            ranked = np.empty(len(order), np.float32)
+            ranked[order] = np.sort(targets[part][inside])
+            probability[part[:, None], np.arange(candidates.shape[1])] = spread(inside, ranked)
+        return probability
     given = torch.from_numpy(candidates)
     rows = CandidateRows.from_dense(candidates)
     rates = fit_label_sets(rows, run.noise_rate).rates
-    probability = np.zeros(candidates.shape, np.float32)
-    for part in [np.arange(len(given))] if parts is None else parts:
+    for part in parts:
         scores = torch.from_numpy(logits[part])
         probability[part] = candidate_posterior(
             scores, given[part], rates, run.method not in PREDICT_TRUTH
         ).numpy()
     return probability
+
+
+def spread(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`values` where `inside`, (B, C) bool, and 0 elsewhere."""
+    result = np.zeros(inside.shape, np.float32)
+    result[inside] = values
+    return result
+
+
+def stored_targets(run: Path, candidates: np.ndarray) -> np.ndarray | None:
+    """The targets (N, C) that a run made before training; None where it has none any more.
+
+    Args:
+        run: its folder.
+        candidates: (N, C) uint8, with the truth of verified images in place of theirs.
+    """
+    try:
+        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
+        values = state["method"]["confidence"]["values"].numpy()
+        return spread(candidates == 1, values)
+    except Exception:  # no last.pt, a damaged one, or one of other candidates
+        return None
 
 
 class Decision(NamedTuple):

@@ -122,15 +122,26 @@ def cases_of(script: str, given: dict[str, Any]) -> list[str]:
 
 
 def fit_to_machine(options: TrainingOptions, given: dict[str, Any]) -> TrainingOptions:
-    """The options of a new run on a user's own photos, with a small trunk where there is no GPU."""
-    if OWN_PHOTOS not in cases_of(options.script, given) or {"model", "load_from"} & given.keys():
-        return options
-    import torch  # slow to import
+    """The options of a new run on a user's own photos, with a small trunk where there is no GPU.
 
-    if torch.cuda.is_available() and options.device != "cpu":
+    Prints what it takes where nothing of it was asked for.
+    """
+    if OWN_PHOTOS not in cases_of(options.script, given):
         return options
-    small = {name: defaults(NO_GPU)[name] for name in ("model", "img_size") if name not in given}
-    return dataclasses.replace(options, **small)
+    if not {"model", "load_from"} & given.keys():
+        import torch  # slow to import
+
+        if options.device == "cpu" or not torch.cuda.is_available():
+            small = defaults(NO_GPU)
+            chosen = {name: small[name] for name in ("model", "img_size") if name not in given}
+            options = dataclasses.replace(options, **chosen)
+    if options.freeze and not {"recipe", "freeze"} & given.keys():
+        print(
+            f"recipe {options.recipe} on a frozen {options.model} at {options.img_size} px, unless "
+            "--recipe, --no-freeze, --model or --img_size say otherwise",
+            flush=True,
+        )
+    return options
 
 
 def check_noise(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
