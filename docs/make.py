@@ -10,10 +10,11 @@ or a CSV of docs/ as compare.py writes it, a line a run, with a kind of table, a
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from utils.comparison.definitions import verified_name
 from utils.comparison.statistics import (
     BCE,
     CLEAN,
@@ -29,9 +30,13 @@ from utils.options.choices import DATASETS, RECIPES
 from utils.options.table import default_of, describe_default, flags_of
 from utils.options.training import FROZEN, NO_GPU, OWN_PHOTOS, SCRIPTS, TrainingOptions
 
+T = TypeVar("T")
 DOCS = Path(__file__).resolve().parent
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
-PLOTS = {DOCS / "digits.png": DOCS / "results" / "digits.csv"}
+PLOTS = {
+    DOCS / "digits.png": DOCS / "results" / "digits.csv",
+    DOCS / "verified.png": DOCS / "results" / "verified.csv",
+}
 STAMP = "made from SHA-256"  # in a plot's metadata, of its CSV
 REFERENCE = "posterior"
 BLOCK = re.compile(r"(?P<begin><!-- made from (?P<source>.+?) -->\n).*?(?P<end><!-- end -->)", re.S)
@@ -125,12 +130,49 @@ def lines(results: Results) -> str:
     return "\n".join([first, "|" + "---|" * len(names), *rest])
 
 
+def by_noise(results: Results) -> dict[str, Results]:
+    """The runs of each noise, by its name and rate."""
+    runs: dict[str, list[int]] = {}
+    for number, record in enumerate(results.records):
+        runs.setdefault(record["noise"], []).append(number)
+    found = {}
+    for noise, chosen in runs.items():
+        records = [results.records[k] for k in chosen]
+        of_noise = results._replace(records=records, runs=[results.runs[k] for k in chosen])
+        (rate,) = {run.rate for run in of_noise.runs} - {None}
+        found[noise] = of_noise._replace(rates=[rate])
+    return found
+
+
+def numbers_verified(results: Results) -> list[int]:
+    found = {int(name.partition("-verified")[2] or 0) for name in results.methods}
+    return sorted(found)
+
+
+def verified(results: Results) -> str:
+    """What noise costs, and the share of it recovered by number of verified images."""
+    counts, asked = numbers_verified(results), len(results.seeds)
+    columns: dict[str, str] = {CLEAN: CLEAN, BCE: BCE}
+    columns |= {str(count): verified_name(REFERENCE, count) for count in counts}
+    columns |= {f"{BCE}, {counts[-1]}": verified_name(BCE, counts[-1])}
+    groups = by_noise(results)
+
+    def cell(noise: str, method: str) -> str:
+        scores, rate = groups[noise].scores("mAP"), groups[noise].rates[0]
+        if method in (CLEAN, BCE):
+            return format_spread(spread(scores, method, rate, results.seeds), asked)
+        return format_share(noise_recovered(scores, method, rate, results.seeds), asked)
+
+    return table(list(groups), columns, cell).replace("| method |", "| noise |", 1)
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "summary": summary,
     "candidate AP": candidate_ap,
     "differences": differences,
     "seeds": seeds,
     "lines": lines,
+    "verified": verified,
 }
 
 
@@ -170,29 +212,47 @@ def fill(text: str) -> str:
 
 
 def draw(path: Path, source: Path) -> None:
-    """Draw mAP over the rate, and stamp the plot with the CSV it is made from."""
+    """Draw a plot, and stamp it with the CSV that it is made from."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    from utils.plots import rate_curves  # slow to import
-
     results = read_results(source)
-    scores = results.scores("mAP")
-    curves = {
-        method: [
-            (rate, found.mean, found.deviation)
-            for rate in results.rates
-            if (found := spread(scores, method, rate, results.seeds))
-        ]
-        for method in results.methods
-    }
     stamp = PngInfo()
     stamp.add_text(STAMP, sha256(source))
     with atomic_path(path) as temporary:
-        rate_curves(curves, temporary)
+        draw_curves(results, temporary)
         with Image.open(temporary) as image:
             image.load()
         image.save(temporary, format="PNG", pnginfo=stamp, optimize=True)
+
+
+def draw_curves(results: Results, path: Path) -> None:
+    """Draw mAP over the rate, or, a panel a noise, over the number of verified images."""
+    from utils.plots import rate_curves, verified_curves  # slow to import
+
+    def points(part: Results, methods: Mapping[T, tuple[str, float]]) -> list[Any]:
+        scores = part.scores("mAP")
+        found = {at: spread(scores, *cell, results.seeds) for at, cell in methods.items()}
+        return [(at, each.mean, each.deviation) for at, each in found.items() if each]
+
+    if "noise" not in results.records[0]:
+        lines = {
+            method: points(results, {rate: (method, rate) for rate in results.rates})
+            for method in results.methods
+        }
+        rate_curves(lines, path)
+        return
+    counts = numbers_verified(results)
+    names = {name: [verified_name(name, count) for count in counts] for name in (BCE, REFERENCE)}
+    names[CLEAN] = [CLEAN] * len(counts)
+    panels = {
+        noise: {
+            name: points(part, {str(c): (row, part.rates[0]) for c, row in zip(counts, rows)})
+            for name, rows in names.items()
+        }
+        for noise, part in by_noise(results).items()
+    }
+    verified_curves(panels, path)
 
 
 def is_drawn(path: Path, source: Path) -> bool:

@@ -72,6 +72,21 @@ def test_a_disk_too_small_is_refused_before_anything_is_written(
     assert not (tmp_path / "trunk").exists()
 
 
+@pytest.mark.parametrize("which", ["*.hashes.npy", "*[0-9a-f].npy"])
+def test_a_damaged_part_is_computed_again(tmp_path, hashes, features, which):
+    store = FeatureStore(tmp_path, "trunk")
+    store.add(hashes, batches(features))
+    (path,) = [
+        each for each in store.path.glob(which) if which[1] == "." or "hash" not in each.name
+    ]
+    content = path.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"x" * 200):
+        path.write_bytes(damaged)
+        assert len(store.find(hashes)[1]) == 10
+    store.add(hashes, batches(features))
+    assert (store.find(hashes)[0].take(range(10)).numpy() == features).all()
+
+
 def photo_files(folder, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (3, 8, 8, 3), np.uint8)
     for number, each in enumerate(pixels):

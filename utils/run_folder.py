@@ -44,6 +44,7 @@ class RunFolder:
     def __init__(self, path: Path, history: list[dict[str, Any]]) -> None:
         self.path, self.history = path, history
         self._events: Any = None
+        self._told = len(history)  # epochs whose events are written
 
     @classmethod
     def create(cls, path: Path, options: dict[str, Any], data: dict) -> "RunFolder":
@@ -121,7 +122,7 @@ class RunFolder:
         with atomic_path(self.path / "metrics.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in self.history), "utf-8")
         self.save_checkpoint(training)
-        self._write_events(record)
+        self._write_events()
 
     def save_checkpoint(self, training: dict[str, Any]) -> None:
         """Write last.pt."""
@@ -156,16 +157,20 @@ class RunFolder:
             self._events.close()
         return result
 
-    def _write_events(self, record: dict[str, Any]) -> None:
-        """Add to the TensorBoard events; a failure is said and forgotten, all else is stored."""
+    def _write_events(self) -> None:
+        """Add what is new to the TensorBoard events; a failure is said and forgotten, all else is
+        stored.
+        """
+        new, self._told = self.history[self._told :], len(self.history)
         try:
             if self._events is None:
                 from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-                self._events = SummaryWriter(str(self.path), purge_step=record["epoch"])
-            for name, value in record.items():
-                if name != "epoch" and value is not None:
-                    self._events.add_scalar(name, value, record["epoch"])
+                self._events = SummaryWriter(str(self.path), purge_step=new[0]["epoch"])
+            for record in new:
+                for name, value in record.items():
+                    if name != "epoch" and value is not None:
+                        self._events.add_scalar(name, value, record["epoch"])
             self._events.flush()
         except OSError as error:
             print(f"warning: no TensorBoard events of this epoch: {error}", file=sys.stderr)

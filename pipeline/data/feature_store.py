@@ -68,12 +68,17 @@ class FeatureStore:
     def find(self, hashes: np.ndarray) -> tuple[Features, np.ndarray]:
         """The features of images with these hashes (N, 32), and the rows that lack them."""
         place: dict[bytes, tuple[int, int]] = {}
-        parts = []
-        for number, names in enumerate(sorted(self.path.glob("*.hashes.npy"))):
-            own = np.load(names)
+        parts: list[np.ndarray] = []
+        for names in sorted(self.path.glob("*.hashes.npy")):
             file = names.with_name(names.name.replace(".hashes", ""))
-            parts.append(np.load(file, mmap_mode="r"))
-            place.update((each.tobytes(), (number, row)) for row, each in enumerate(own))
+            try:
+                own, part = np.load(names), np.load(file, mmap_mode="r")
+            except (OSError, ValueError, EOFError):
+                continue  # damaged: what it held is computed again
+            if own.shape == (len(part), 32) and part.dtype == np.float16:
+                known = ((each.tobytes(), (len(parts), row)) for row, each in enumerate(own))
+                place.update(known)
+                parts.append(part)
         found = [place.get(each.tobytes(), (-1, -1)) for each in hashes]
         places = np.array(found, np.int64).reshape(-1, 2)
         return Features(parts, places), np.flatnonzero(places[:, 0] < 0)
