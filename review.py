@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.errors import UserError, exit_status
 from utils.options.groups import CheckpointOptions, MachineOptions
-from utils.options.kinds import NATURAL, SHARE, Number
+from utils.options.kinds import COUNT, NATURAL, SHARE, Number
 from utils.options.table import OptionsParser, check_inputs, option, parse
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ class ReviewOptions:
         metavar="FILE",
         shown="",
         reads="review.json, as exported by the page",
+    )
+    verify: int | None = option(
+        None,
+        "write your list again with so many photos first, drawn at random, for you to verify, and "
+        "nothing else",
+        COUNT,
+        metavar="N",
+        shown="",
     )
     output_dir: str | None = option(
         None, "folder to write to", metavar="DIR", shown="default: review in the run's folder"
@@ -124,7 +132,17 @@ def main() -> None:
     run = load_run(options)
     folder = Path(options.output_dir or run.path / "review")
     own = folder == run.path / "review"
-    if options.apply is None:
+    if options.verify is not None:
+        from pipeline.review.label_files import write_to_verify
+
+        path = folder / f"verify{Path(str(run.options.labels)).suffix.lower()}"
+        write_to_verify(path, run.options, run.data, options.verify)
+        print(
+            f"to verify           {path}: of its first {options.verify} photos correct true_labels "
+            "and set verified to yes; then train with this list as --labels, and --path_images "
+            f"{run.options.path_images or Path(str(run.options.labels)).parent}"
+        )
+    elif options.apply is None:
         check_folds(options.folds, run)
         open_folder(folder, run.key, own)
         review(options, run, folder)
@@ -139,6 +157,8 @@ def check_options(parser: OptionsParser, options: Options) -> None:
     given = [name for name, value in decision.items() if value is not None]
     if len(given) > 1:
         parser.error(f"argument --{given[1]}: not allowed with argument --{given[0]}")
+    if options.apply is not None and options.verify is not None:
+        parser.error("argument --verify: not allowed with argument --apply")
     if options.apply is not None and (given or options.folds is not None):
         parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
 

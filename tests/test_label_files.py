@@ -1,12 +1,13 @@
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pipeline.data import label_file
 from pipeline.data.labelled import LabelledImages
-from pipeline.review.label_files import as_text, write_kept, write_table
+from pipeline.review.label_files import as_text, relabel_coco, write_kept, write_table
 from pipeline.review.scan import entries_of
 from utils.options.training import TrainingOptions
 
@@ -101,3 +102,24 @@ def test_no_cell_of_the_table_is_a_formula(tmp_path):
 def test_an_apostrophe_defuses(cell):
     assert as_text(cell) == f"'{cell}"
     assert as_text(f"x{cell}") == f"x{cell}"
+
+
+def test_of_a_verified_image_of_coco_the_candidates_change_and_the_truth_stays():
+    names = ("sea", "sky", "sun")
+    content = {
+        "categories": [{"id": k, "name": name} for k, name in enumerate(names, 1)],
+        "images": [
+            {"id": 1, "file_name": "a.jpg", "verified": True, "candidates": [1, 3]},
+            {"id": 2, "file_name": "b.jpg"},
+        ],
+        "annotations": [
+            {"id": k, "image_id": image, "category_id": category}
+            for k, (image, category) in enumerate([(1, 1), (1, 2), (2, 1), (2, 3)])
+        ],
+    }
+    table = SimpleNamespace(classes=list(names))
+    kept = {"a.jpg": ["sea"], "b.jpg": ["sun"]}
+    found = relabel_coco(content, table, {"a.jpg": "train", "b.jpg": "train"}, kept)
+    assert found["images"][0] == content["images"][0] | {"candidates": [1], "split": "train"}
+    pairs = [(item["image_id"], item["category_id"]) for item in found["annotations"]]
+    assert pairs == [(1, 1), (1, 2), (2, 3)]

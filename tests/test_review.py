@@ -320,3 +320,47 @@ def test_moved_photos_are_found(run_script, assert_refused, trained):
 )
 def test_bad_usage(flags, message, assert_refused):
     assert_refused(message, f"review {flags}", status=2)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_photos_to_verify_are_drawn_verified_and_trained_with(run_script, trained, tmp_path, form):
+    if form == "jsonl":
+        with open("p/labels.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        fields = [{"path": r["path"], "labels": r["labels"].split("|")} for r in rows]
+        parts = [row | {"split": r["split"]} for row, r in zip(fields, rows)]
+        (tmp_path / "p/list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in parts))
+        flags = ["--dataset", "files", "--labels", "p/list.jsonl", *SMALL, "--output_dir", "j"]
+        run_script("main_real", *flags)
+    run = "r" if form == "csv" else "j"
+    out, _ = run_script(f"review --load_from {run} --verify 5")
+    path = tmp_path / run / "review" / f"verify.{form}"
+    assert str(path.relative_to(tmp_path)) in out
+    lines = path.read_text().splitlines()
+    first = lines[1:6] if form == "csv" else lines[:5]
+    assert all("no" in line for line in first)
+    assert path.read_text().count("no") == 5 + 0
+    path.write_text(path.read_text().replace(",no", ",yes").replace('"no"', "true"))
+    flags = ["--dataset", "files", "--labels", path, "--path_images", "p", *SMALL]
+    run_script("main_real", *flags, "--output_dir", "again")
+    config = json.loads((tmp_path / "again/config.json").read_text())
+    assert config["data"]["verified"] == 5
+    run_script("review --load_from again")
+    summary = json.loads((tmp_path / "again/review/summary.json").read_text())
+    assert summary["noise"]["verified"] == 5
+    cleaned = label_file.read_table(tmp_path / f"again/review/cleaned.{form}")
+    assert cleaned.verified.sum() == 5  # and stays so
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        ("--verify 31", 1, "30 training images are not verified yet"),
+        ("--verify 5 --apply review.json", 2, "--verify: not allowed with argument --apply"),
+        ("--verify 0", 2, "a whole number of at least 1"),
+    ],
+)
+def test_a_list_to_verify_that_cannot_be_made_is_refused(
+    flags, status, message, assert_refused, trained
+):
+    assert_refused(message, f"review --load_from r {flags}", status=status)

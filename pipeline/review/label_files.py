@@ -114,12 +114,7 @@ def write_labels(
         elif path.suffix == ".csv":
             write_csv(file, relabelled(label_file.read_csv(source), splits, kept))
         else:
-            for row in relabelled(label_file.read_json_lines(source), splits, kept):
-                record: dict[str, Any] = {"path": row.path, "labels": row.labels}
-                record["split"] = row.split
-                if row.true_labels is not None:
-                    record["true_labels"] = row.true_labels
-                file.write(json.dumps(record) + "\n")
+            write_json_lines(file, relabelled(label_file.read_json_lines(source), splits, kept))
 
 
 def relabelled(
@@ -131,11 +126,71 @@ def relabelled(
 
 
 def write_csv(file: Any, rows: Iterable[label_file.Row]) -> None:
+    """Rows as CSV, with a column verified where one of them says something."""
+    rows = list(rows)
     table = csv.writer(file)
-    table.writerow(["path", "labels", "split", "true_labels"])
+    names = ["path", "labels", "split", "true_labels", "verified"]
+    columns = len(names) if any(row.verified for row in rows) else len(names) - 1
+    table.writerow(names[:columns])
     for row in rows:
         true = "" if row.true_labels is None else "|".join(row.true_labels) or "|"
-        table.writerow([row.path, "|".join(row.labels), row.split, true])
+        cells = [row.path, "|".join(row.labels), row.split, true, row.verified]
+        table.writerow(cells[:columns])
+
+
+def write_json_lines(file: Any, rows: Iterable[label_file.Row]) -> None:
+    for row in rows:
+        record: dict[str, Any] = {"path": row.path, "labels": row.labels, "split": row.split}
+        if row.true_labels is not None:
+            record["true_labels"] = row.true_labels
+        if row.verified:
+            record["verified"] = row.verified
+        file.write(json.dumps(record) + "\n")
+
+
+def write_to_verify(
+    path: Path, options: TrainingOptions, data: LabelledImages, number: int
+) -> None:
+    """A run's label file with `number` training images first, for a person to verify.
+
+    They are drawn at random: any choice by what the program believes would tell the noise of the
+    chosen alone. Their true_labels begin as their labels, and verified as no.
+
+    Args:
+        path: to write to.
+        options: of the run.
+        data: its training images.
+        number: of images; those that are verified already are none of them.
+
+    Raises:
+        UserError: there are fewer, or the list is a COCO file.
+    """
+    source = Path(str(options.labels))
+    if options.dataset != "files" or source.suffix.lower() == ".json":
+        raise UserError(
+            "--verify writes a list of your own images, as CSV or JSON lines: the run was trained "
+            f"on {'a COCO file' if options.dataset == 'files' else options.dataset}"
+        )
+    done = np.zeros(len(data), bool) if data.verified is None else data.verified
+    left = np.flatnonzero(~done)
+    if number > len(left):
+        raise UserError(f"--verify {number}: {len(left)} training images are not verified yet")
+    chosen = np.random.default_rng([options.seed, 2]).permutation(left)[:number]
+    asked = {data.ids[row] for row in chosen.tolist()}
+    names = None if options.classes is None else label_file.read_classes(options.classes)
+    table = label_file.read_table(source, names)
+    test = label_file.divide(table, options.seed)
+    splits = dict(zip(table.paths, np.where(test, "test", "train").tolist()))
+    is_csv = source.suffix.lower() == ".csv"
+    read = label_file.read_csv if is_csv else label_file.read_json_lines
+    first, rest = [], []
+    for row in relabelled(read(source), splits, {}):
+        if label_file.normalised(row.path) in asked:
+            first.append(row._replace(true_labels=row.true_labels or row.labels, verified="no"))
+        else:
+            rest.append(row)
+    with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
+        (write_csv if is_csv else write_json_lines)(file, [*first, *rest])
 
 
 def relabel_coco(
@@ -151,6 +206,10 @@ def relabel_coco(
     names = {
         image["id"]: label_file.normalised(str(image["file_name"])) for image in content["images"]
     }
+    # Of these the annotations are the truth.
+    known = {names[image["id"]] for image in content["images"] if "candidates" in image}
+    of_known = {name: labels for name, labels in kept.items() if name in known}
+    kept = {name: labels for name, labels in kept.items() if name not in known}
     categories = {item["id"]: str(item["name"]).strip() for item in content["categories"]}
     new = [name for name in table.classes if name not in categories.values()]
     categories |= dict(enumerate(new, max(categories, default=0) + 1))
@@ -168,6 +227,9 @@ def relabel_coco(
         ids = {"id": number, "image_id": image_ids[name], "category_id": category_ids[label]}
         annotations.append(ids | {"bbox": [0, 0, 0, 0], "area": 0, "iscrowd": 0})
     images = [image | {"split": splits[names[image["id"]]]} for image in content["images"]]
+    for image in images:
+        if names[image["id"]] in of_known:
+            image["candidates"] = [category_ids[label] for label in of_known[names[image["id"]]]]
     added = [{"id": number, "name": name} for number, name in categories.items() if name in new]
     parts = {"images": images, "annotations": annotations}
     return content | parts | {"categories": [*content["categories"], *added]}
