@@ -111,13 +111,14 @@ class CompareOptions(NoiseOptions):
     output_dir: str | None = option(
         None, "of all runs", metavar="DIR", shown="default runs/compare-<dataset>"
     )
-    # What follows "--".
-    flags: list[str] = dataclasses.field(default_factory=list)
+    flags: list[str] = option(
+        [], "after --, for every training script", metavar="FLAGS", shown="", many="*"
+    )
 
 
 @exit_status
 def main() -> None:
-    options = parse_options(sys.argv[1:])
+    options = parse_options()
     kind = "" if options.noise == "uniform" else f"-{options.noise}"
     kind += f"-missing{options.missing:g}" if options.missing else ""
     folder = Path(options.output_dir or f"runs/compare-{options.dataset}{kind}").resolve()
@@ -144,7 +145,7 @@ def main() -> None:
         finish(grid, runs, options)
 
 
-def parse_options(argv: list[str]) -> CompareOptions:
+def parse_options(argv: Sequence[str] | None = None) -> CompareOptions:
     """Options, with all that needs more than one of them checked and resolved."""
     parser = OptionsParser(
         prog="compare.py",
@@ -152,8 +153,9 @@ def parse_options(argv: list[str]) -> CompareOptions:
         epilog="Flags for every training script follow '--', e.g. -- --total_epoch 5. "
         "A method's own flags win over them.",
     )
-    cut = argv.index("--") if "--" in argv else len(argv)
-    options = dataclasses.replace(parse(CompareOptions, parser, argv[:cut]), flags=argv[cut + 1 :])
+    options = parse(CompareOptions, parser, argv)
+    if options.flags and not options.flags[0].startswith("-"):
+        parser.error(f"unrecognized arguments: {options.flags[0]}")
     if taken := own_flags(options.flags, OWN_FLAGS | METHOD_FLAGS):
         parser.error(f"{taken} is set for every run: it cannot follow '--'")
     methods = check_methods(parser, options)
