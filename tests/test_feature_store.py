@@ -51,7 +51,7 @@ def test_only_what_is_missing_is_asked_for_again(tmp_path, hashes, features):
 
 
 def test_what_a_killed_run_has_stored_counts(tmp_path, hashes, features, monkeypatch):
-    monkeypatch.setattr(feature_store, "PART_BYTES", 1)
+    monkeypatch.setattr(feature_store, "PART_IMAGES", 3)
 
     def killed():
         yield from list(batches(features))[:2]

@@ -19,7 +19,8 @@ from utils.errors import UserError
 from utils.files import atomic_path
 from utils.progress import progress_bar
 
-PART_BYTES = 2**28  # of features in one file; what is lost when their making is killed
+# Of features in one file: what is lost when their making is killed.
+PART_BYTES, PART_IMAGES = 2**28, 2000
 
 
 class Features:
@@ -96,7 +97,7 @@ class FeatureStore:
                 self._check_room(batch[0].nbytes * len(hashes))
             batches.append(batch)
             size += batch.nbytes
-            if size >= PART_BYTES:
+            if size >= PART_BYTES or sum(map(len, batches)) >= PART_IMAGES:
                 first, batches, size = self._write(hashes, first, batches), [], 0
         if batches:
             self._write(hashes, first, batches)
