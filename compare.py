@@ -171,6 +171,7 @@ def parse_options(argv: Sequence[str] | None = None) -> CompareOptions:
         methods=methods,
         reference=reference,
         seeds=list(dict.fromkeys(options.seeds)),
+        verified=list(dict.fromkeys(options.verified)),
         rates=rates,
     )
 
@@ -190,7 +191,7 @@ def check_methods(parser: OptionsParser, options: CompareOptions) -> list[str]:
     rows = list(dict.fromkeys([*options.methods, *names]))
     return rows + [
         verified_name(name, count)
-        for count in options.verified
+        for count in dict.fromkeys(options.verified)
         for name in rows
         if name != CLEAN  # whose labels are all known
     ]

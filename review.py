@@ -136,6 +136,9 @@ def main() -> None:
         from pipeline.review.label_files import write_to_verify
 
         path = folder / f"verify{Path(str(run.options.labels)).suffix.lower()}"
+        if path.exists():
+            raise UserError(f"{path} exists: move it away, to keep what you have verified there")
+        open_folder(folder, run.key, own)
         write_to_verify(path, run.options, run.data, options.verify)
         print(
             f"to verify           {path}: of its first {options.verify} photos correct true_labels "
@@ -157,8 +160,8 @@ def check_options(parser: OptionsParser, options: Options) -> None:
     given = [name for name, value in decision.items() if value is not None]
     if len(given) > 1:
         parser.error(f"argument --{given[1]}: not allowed with argument --{given[0]}")
-    if options.apply is not None and options.verify is not None:
-        parser.error("argument --verify: not allowed with argument --apply")
+    if options.verify is not None and (given or options.apply or options.folds):
+        parser.error("--verify decides nothing: leave --apply, --threshold and the like out")
     if options.apply is not None and (given or options.folds is not None):
         parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
 
@@ -208,6 +211,8 @@ def check_folds(folds: int | None, run: RunToReview) -> None:
             f"--folds needs models that have not seen the images, but {run.path} was started from "
             f"{run.options.load_from}, which may have: leave --folds out"
         )
+    if run.options.prior is not None:
+        raise UserError("--folds cannot divide the --prior of the run: leave --folds out")
     if folds > len(run.data) // 2:
         raise UserError(
             f"--folds {folds}: expected {len(run.data) // 2} at most, so that each of the "
@@ -252,8 +257,10 @@ def apply(path: str, run: RunToReview, folder: Path, own: bool) -> None:
 
 def review(options: Options, run: RunToReview, folder: Path) -> None:
     """Score all images, decide on their candidates and write everything to `folder`."""
-    from pipeline.data.training_data import find_verified, shown, truth_of
-    from pipeline.data.verified import describe_noise, format_noise
+    import numpy as np
+
+    from pipeline.data.training_data import find_verified, truth_of
+    from pipeline.data.verified import describe_noise, format_noise, shown
     from pipeline.review.candidate_posterior import decide, run_posterior, stored_targets
     from pipeline.review.label_files import write_kept, write_table
     from pipeline.review.scan import Scan, entries_of
@@ -267,6 +274,8 @@ def review(options: Options, run: RunToReview, folder: Path) -> None:
     verified, targets = find_verified(run.options, data), None
     if run.options.method == "posterior" and run.options.targets == "neighbours":
         targets = stored_targets(run.path, shown(candidates, verified))
+    if targets is not None and verified is not None:
+        targets[verified.rows] = -1  # their certainty is not others'
     probabilities = run_posterior(scan.logits, candidates, run.options, scan.parts, targets)
     if verified is not None:
         probabilities[verified.rows] = verified.truth * candidates[verified.rows]
@@ -282,6 +291,9 @@ def review(options: Options, run: RunToReview, folder: Path) -> None:
         precision=options.precision,
         budget=options.budget,
     )
+    if verified is not None:  # also where none of an image's candidates is true
+        known = np.isin(entries.rows, verified.rows)
+        decision.kept[known] = probability[known] > 0
     kept = entries.matrix(decision.kept, candidates.shape)
     summary = summarise(data, truth, candidates, probabilities, kept, decision)
     lines = headlines(summary)

@@ -32,7 +32,7 @@ from pipeline.data.loader import (
 from pipeline.data.registry import AUGMENTATION, load_data
 from pipeline.data.rows import CandidateRows
 from pipeline.data.transforms import evaluation_transform, train_transform, uncropped_side
-from pipeline.data.verified import Verified
+from pipeline.data.verified import Verified, shown
 from pipeline.engine import Training, fit
 from pipeline.features import feature_folder, features_of
 from pipeline.inference import evaluate, evaluation_shard
@@ -209,7 +209,7 @@ def make_training(
         if options.prior is not None:
             prior = training_data.read_prior(options.prior, candidates.shape)
         evidence = Evidence(means, candidates, verified, prior)
-    candidates = training_data.shown(candidates, verified)
+    candidates = shown(candidates, verified)
     rows = CandidateRows.from_dense(candidates).to(device)
     training = Training(
         classifier=classifier,
@@ -341,8 +341,10 @@ def enough_values(options: TrainingOptions) -> Iterator[None]:
 def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
     """Trunk and head with their starting weights."""
     checkpoint = Path(options.resume or ".") / CHECKPOINT
-    begun = checkpoint if options.resume is not None and checkpoint.exists() else None
-    stored = None if options.load_from is None or begun else read_checkpoint(options.load_from)
+    begun = options.resume is not None and checkpoint.exists()
+    stored = None
+    if begun or options.load_from is not None:
+        stored = read_checkpoint(checkpoint if begun else str(options.load_from))
     classifier = assemble(
         model=options.model,
         img_size=options.img_size,
@@ -355,7 +357,8 @@ def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
     )
     if begun:
         if options.freeze:  # features come before the checkpoint
-            load_strictly(classifier, read_checkpoint(begun).state, str(begun))
+            assert stored is not None
+            load_strictly(classifier, stored.state, str(checkpoint))
         return classifier  # the checkpoint replaces all weights
     if stored is not None:
         print_ignored(stored)

@@ -22,7 +22,7 @@ from utils.progress import progress_bar
 
 def feature_folder(cache: str | None, run: Path) -> Path:
     """The folder of the stores: --cache, or one that all runs beside `run` find."""
-    return run.parent / "features" if cache is None else Path(cache)
+    return run.absolute().parent / "features" if cache is None else Path(cache)
 
 
 def features_of(
@@ -55,6 +55,7 @@ def features_of(
         hashes = image_hashes(data.images, folder)
     store = FeatureStore(folder, store_key(classifier, img_size, pooled, amp_dtype))
     found, missing = store.find(hashes)
+    missing = distributed.broadcast(missing)  # before any process has stored what another lacks
     if not len(missing):
         print(f"features    {len(data)} images found in {store.path}", flush=True)
         return found
@@ -69,7 +70,7 @@ def features_of(
         store.add(hashes[mine], extract(classifier, loader, len(mine), pooled, amp_dtype))
     finally:
         end_workers(loader)
-    distributed.broadcast(None)  # all have stored theirs
+    distributed.any_rank(lambda: False)()  # when all have stored theirs
     found, missing = store.find(hashes)
     if len(missing):
         raise UserError(f"{folder} is not shared by all machines: give a folder that is as --cache")
@@ -106,6 +107,8 @@ def extract(
         for batch in rebatch(loader, IMAGES_A_PASS):  # type: ignore[arg-type]
             with autocast(device, amp_dtype):
                 features = classifier.features(batch.to(device, non_blocking=True)).float()
+            if not torch.isfinite(features).all():
+                raise UserError("the trunk's features are not finite: give --amp off")
             if pooled:
                 features = features.mean(dim=(2, 3), keepdim=True)
             yield features.clamp(-limit, limit).half().contiguous().cpu().numpy()

@@ -323,7 +323,9 @@ def test_bad_usage(flags, message, assert_refused):
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_photos_to_verify_are_drawn_verified_and_trained_with(run_script, trained, tmp_path, form):
+def test_photos_to_verify_are_drawn_verified_and_trained_with(
+    run_script, assert_refused, trained, tmp_path, form
+):
     if form == "jsonl":
         with open("p/labels.csv", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -339,6 +341,10 @@ def test_photos_to_verify_are_drawn_verified_and_trained_with(run_script, traine
     lines = path.read_text().splitlines()
     first = lines[1:6] if form == "csv" else lines[:5]
     assert all("no" in line for line in first)
+    run_script(f"review --load_from {run}")  # in the same folder
+    before = path.read_text()
+    assert_refused("move it away, to keep", f"review --load_from {run} --verify 5")
+    assert path.read_text() == before
     assert path.read_text().count("no") == 5 + 0
     path.write_text(path.read_text().replace(",no", ",yes").replace('"no"', "true"))
     flags = ["--dataset", "files", "--labels", path, "--path_images", "p", *SMALL]
@@ -356,7 +362,8 @@ def test_photos_to_verify_are_drawn_verified_and_trained_with(run_script, traine
     ("flags", "status", "message"),
     [
         ("--verify 31", 1, "30 training images are not verified yet"),
-        ("--verify 5 --apply review.json", 2, "--verify: not allowed with argument --apply"),
+        ("--verify 5 --apply review.json", 2, "--verify decides nothing"),
+        ("--verify 5 --folds 2", 2, "--verify decides nothing"),
         ("--verify 0", 2, "a whole number of at least 1"),
     ],
 )

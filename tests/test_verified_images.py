@@ -8,8 +8,8 @@ from PIL import Image
 
 from pipeline.data import label_file
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.training_data import describe_data, find_verified, read_prior, shown
-from pipeline.data.verified import Verified, describe_noise, format_noise
+from pipeline.data.training_data import describe_data, find_verified, read_prior
+from pipeline.data.verified import Verified, describe_noise, format_noise, shown
 from utils.errors import UserError
 from utils.options.training import TrainingOptions
 

@@ -122,16 +122,16 @@ class RunFolder:
         with atomic_path(self.path / "metrics.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in self.history), "utf-8")
         self.save_checkpoint(training)
-        self._write_events()
 
     def save_checkpoint(self, training: dict[str, Any]) -> None:
-        """Write last.pt."""
+        """Write last.pt, and the events of epochs that it is the first to hold."""
         if distributed.rank() > 0:
             return
         content = io.BytesIO()  # torch.save to a file hides a full disk behind an error of its own
         torch.save(training | {"history": self.history}, content)
         with atomic_path(self.path / CHECKPOINT) as temporary:
             temporary.write_bytes(content.getbuffer())
+        self._write_events()
 
     def discard_unless_stored(self) -> None:
         """Remove what a run has written that has no checkpoint."""
@@ -162,6 +162,8 @@ class RunFolder:
         stored.
         """
         new, self._told = self.history[self._told :], len(self.history)
+        if not new:
+            return
         try:
             if self._events is None:
                 from torch.utils.tensorboard import SummaryWriter  # slow to import

@@ -3,6 +3,7 @@
 A run on the same photos, by whatever list, method, seed or noise, finds them there.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -134,8 +135,10 @@ def image_hashes(images: Sequence[torch.Tensor], folder: Path) -> np.ndarray:
     paths = [os.path.abspath(images.path(row)) for row in range(len(images))]
     named = hashlib.sha256(os.fsencode("\n".join([*paths, fingerprint(paths)])))
     file = folder / f"images-{named.hexdigest()[:16]}.npy"
-    if file.exists():
-        return np.load(file)
+    with contextlib.suppress(OSError, ValueError, EOFError):  # missing, or damaged
+        kept = np.load(file)
+        if kept.shape == (len(paths), 32):
+            return kept
 
     def digest(path: str) -> bytes:
         with open(path, "rb") as content:

@@ -54,6 +54,8 @@ def find_verified(options: TrainingOptions, data: LabelledImages) -> Verified | 
         if data.verified is None or data.true_targets is None:
             return None
         rows = np.flatnonzero(data.verified)
+        if not len(rows):
+            return None
         return Verified(rows, (data.true_targets[rows] == 1).astype(np.uint8))
     if options.adds_noise and not noise_was_added(options):
         return None  # all labels are known
@@ -82,13 +84,14 @@ def read_prior(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False)
         usable = found.shape == shape and found.dtype.kind == "f"
-        usable = usable and bool(((found >= 0) & (found <= 1)).all())
+        inside = bool(usable and ((found >= 0) & (found <= 1)).all())
     except (OSError, ValueError, EOFError, AttributeError) as error:
         raise UserError(f"--prior {path} cannot be read as .npy: {error}") from error
-    if not usable:
+    if not inside:
+        what = "values outside 0..1" if usable else f"{found.dtype} of shape {found.shape}"
         raise UserError(
             f"--prior {path}: expected probabilities in 0..1 of {shape[0]} training images x "
-            f"{shape[1]} classes, but found {found.dtype} of shape {found.shape}"
+            f"{shape[1]} classes, but found {what}"
         )
     return found.astype(np.float32)
 
@@ -98,15 +101,6 @@ def knows(data: LabelledImages, truth: np.ndarray) -> np.ndarray:
     if data.true_targets is None:
         return np.ones(len(truth), bool)
     return np.asarray((truth >= 0).all(axis=1))
-
-
-def shown(candidates: np.ndarray, verified: Verified | None) -> np.ndarray:
-    """Candidates (N, C) with those of verified images replaced by their truth."""
-    if verified is None:
-        return candidates
-    result = candidates.copy()
-    result[verified.rows] = verified.truth
-    return result
 
 
 def check_candidate_file(options: TrainingOptions, trained: str | Path) -> None:

@@ -15,6 +15,15 @@ class Verified(NamedTuple):
     truth: np.ndarray
 
 
+def shown(candidates: np.ndarray, verified: Verified | None) -> np.ndarray:
+    """Candidates (N, C) with those of verified images replaced by their truth."""
+    if verified is None:
+        return candidates
+    result = candidates.copy()
+    result[verified.rows] = verified.truth
+    return result
+
+
 def describe_noise(
     candidates: np.ndarray, verified: Verified, classes: list[str]
 ) -> dict[str, Any]:
@@ -31,10 +40,9 @@ def describe_noise(
         95% interval (Wilson 1927), or None without any; by_class the same.
     """
     found, true = candidates[verified.rows] == 1, verified.truth == 1
+    pairs = {"false_candidates": (found & ~true, found), "missing_labels": (true & ~found, true)}
 
     def shares(columns: slice) -> dict[str, list[float] | None]:
-        wrong, missing = found & ~true, true & ~found
-        pairs = {"false_candidates": (wrong, found), "missing_labels": (missing, true)}
         return {
             name: share_of(int(part[:, columns].sum()), int(whole[:, columns].sum()))
             for name, (part, whole) in pairs.items()

@@ -47,7 +47,8 @@ class Standardization(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, D, H, W) of the same shape."""
         limit = torch.finfo(torch.float16).max
-        rounded = features.clamp(-limit, limit).half().float()
+        features = features.clamp(-limit, limit)
+        rounded = features.half().float()
         rounded = features + (rounded - features).detach()  # rounding has no gradient
         return (rounded - self.mean[:, None, None]) * self.scale[:, None, None]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from pipeline.posterior.label_sets import bayes, given_one
+from pipeline.posterior.label_sets import posterior
 from utils.errors import UserError
 
 Tensor = torch.Tensor
@@ -32,7 +32,8 @@ class Neighbours(NamedTuple):
 def nearest(features: Tensor, count: int = NEIGHBOURS) -> Neighbours:
     """The images with the highest cosine to each, of features less their mean.
 
-    Each votes in proportion to what its cosine is above that of the next one after the last.
+    Each votes in proportion to what its cosine is above that of the next one after the last, or,
+    where there is none, above that of the last.
 
     Args:
         features: (N, D) float32, N >= 2.
@@ -87,7 +88,7 @@ def search_index(unit: Tensor, count: int) -> tuple[Tensor, Tensor]:
     own = rows == torch.arange(len(rows))[:, None]
     own[~own.any(dim=1), -1] = True
     order = own.int().argsort(dim=1, stable=True)[:, :count]
-    cosine, rows = cosine.gather(1, order), rows.gather(1, order).clamp(min=0)
+    cosine, rows = cosine.clamp(min=-1).gather(1, order), rows.gather(1, order).clamp(min=0)
     return cosine.to(unit.device), rows.to(unit.device)
 
 
@@ -137,8 +138,6 @@ def candidate_targets(
     result = torch.empty(probability.shape, dtype=torch.float16, device=probability.device)
     for first in range(0, len(result), BLOCK):
         part = slice(first, first + BLOCK)
-        alone = candidates[part] * bayes(probability[part].clamp(1e-4, 1 - 1e-4), rates)
-        if nonempty:
-            alone = given_one(alone, torch.log1p(-alone).sum(dim=1, keepdim=True))
-        result[part] = alone.half()
+        p = probability[part].clamp(1e-4, 1 - 1e-4)
+        result[part] = posterior(p, rates, candidates[part], nonempty).half()
     return result

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.data.rows import CandidateRows
-from pipeline.data.verified import Verified
+from pipeline.data.verified import Verified, shown
 from pipeline.model.classifier import Output
 from pipeline.posterior.neighbours import (
     candidate_targets,
@@ -56,7 +56,8 @@ def make_targets(
     features = standardized(evidence.features)
     candidates = torch.from_numpy(evidence.candidates).to(features.device)
     if len(features) < 2:
-        return candidates.half(), torch.zeros(candidates.shape[1], device=features.device)
+        known = torch.from_numpy(shown(evidence.candidates, evidence.verified))
+        return known.to(features.device).half(), torch.zeros(known.shape[1]).to(features.device)
     neighbours = nearest(evidence.features)
     votes = vote(neighbours, candidates)
     rates = vote_rates(votes) if rate is None else torch.full_like(votes[0].float(), rate)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.data.verified import Verified
-from pipeline.posterior.neighbours import Neighbours, vote
+from pipeline.posterior.neighbours import BLOCK, Neighbours, vote
 
 Tensor = torch.Tensor
 ROUNDS = 2  # the second on what is learned from the targets of the first
@@ -116,11 +116,16 @@ def fill(
     """
     place, column = chosen[rows].nonzero(as_tuple=True)
     known = inputs.of(rows[place], column), truth[place, column].cpu().numpy()
-    step = max(1, len(start) // SAMPLE)
-    place, column = chosen[::step].nonzero(as_tuple=True)
-    others = inputs.of(place * step, column)
-    expected = start[place * step, column].float().cpu().numpy()
-    share = UNVERIFIED / len(start[::step])
+    rest = torch.ones(len(start), dtype=torch.bool, device=start.device)
+    rest[rows] = False
+    sample = rest.nonzero().squeeze(1)
+    sample = sample[:: -(-len(sample) // SAMPLE) or 1]
+    place, column = chosen[sample].nonzero(as_tuple=True)
+    if not len(place):
+        return  # all that is left is verified, or has none of these labels
+    others = inputs.of(sample[place], column)
+    expected = start[sample[place], column].float().cpu().numpy()
+    share = UNVERIFIED / len(sample)
     mean, deviation = others.mean(axis=0), others.std(axis=0) + 1e-6
     seen = (np.concatenate([known[0], others, others]) - mean) / deviation
     label = np.concatenate([known[1], np.ones(len(others)), np.zeros(len(others))])
@@ -139,13 +144,18 @@ def verified_votes(features: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
 
     No image votes on itself, and five votes go to the classes by their frequency.
     """
-    unit = F.normalize(features)
-    cosine = unit @ unit[rows].T
-    cosine[rows, torch.arange(len(rows))] = -torch.inf
-    # A single verified image has no other that votes on it.
-    weight = (SHARPNESS * cosine).softmax(dim=1).nan_to_num()
-    labels = truth.float()
-    return (len(rows) * (weight @ labels) + 5 * labels.mean(dim=0)) / (len(rows) + 5)
+    unit, labels = F.normalize(features), truth.float()
+    result = torch.empty(len(features), truth.shape[1], device=features.device)
+    own = torch.full((len(features),), -1, device=features.device)
+    own[rows] = torch.arange(len(rows), device=features.device)
+    for first in range(0, len(result), BLOCK):
+        part = slice(first, first + BLOCK)
+        cosine = unit[part] @ unit[rows].T
+        there = (own[part] >= 0).nonzero().squeeze(1)
+        cosine[there, own[part][there]] = -torch.inf
+        # A single verified image has no other that votes on it.
+        result[part] = (SHARPNESS * cosine).softmax(dim=1).nan_to_num() @ labels
+    return (len(rows) * result + 5 * labels.mean(dim=0)) / (len(rows) + 5)
 
 
 def out_of_fold_logits(

@@ -80,7 +80,8 @@ def run_posterior(
         candidates: (N, C) uint8 in {0, 1}, what the run was trained on.
         run: its options.
         parts: rows that one classifier scored each, judged by themselves; None: all.
-        targets: (N, C) float32 in [0, 1], of a run that made them before training.
+        targets: (N, C) float32 in [0, 1], of a run that made them before training; -1 for images
+            that are left out, whose result is 0.
 
     Returns:
         (N, C) float32 in [0, 1].
@@ -89,11 +90,11 @@ def run_posterior(
     probability = np.zeros(candidates.shape, np.float32)
     if targets is not None:
         for part in parts:
-            inside = candidates[part] == 1
+            inside = (candidates[part] == 1) & (targets[part] >= 0)
             order = np.argsort(logits[part][inside], kind="stable")
             ranked = np.empty(len(order), np.float32)
             ranked[order] = np.sort(targets[part][inside])
-            probability[part[:, None], np.arange(candidates.shape[1])] = spread(inside, ranked)
+            probability[part] = spread(inside, ranked)
         return probability
     given = torch.from_numpy(candidates)
     rows = CandidateRows.from_dense(candidates)

@@ -85,7 +85,8 @@ def train_fold(
     own = dataclasses.replace(options, output_dir=str(folder), resume=begun, cache=None)
     if verified is not None:
         kept = np.isin(verified.rows, rest)
-        verified = Verified(np.searchsorted(rest, verified.rows[kept]), verified.truth[kept])
+        left = Verified(np.searchsorted(rest, verified.rows[kept]), verified.truth[kept])
+        verified = left if kept.any() else None
     parts = subset(data, rest), subset(data, held_out)
     train_on(own, *parts, candidates[rest], verified, "the same command", store)
     return load_trained(

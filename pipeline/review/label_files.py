@@ -186,7 +186,8 @@ def write_to_verify(
     first, rest = [], []
     for row in relabelled(read(source), splits, {}):
         if label_file.normalised(row.path) in asked:
-            first.append(row._replace(true_labels=row.true_labels or row.labels, verified="no"))
+            true = row.labels if row.true_labels is None else row.true_labels
+            first.append(row._replace(true_labels=true, verified="no"))
         else:
             rest.append(row)
     with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:

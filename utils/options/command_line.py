@@ -6,7 +6,7 @@ Nothing here imports torch, so that --help answers at once.
 import argparse
 import dataclasses
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from utils.files import check_writable
 from utils.options.choices import ABLATIONS, LOSSES, RECIPES
 from utils.options.groups import check_data_options
 from utils.options.kinds import Choice
-from utils.options.stored import resumed_options
+from utils.options.stored import read_config, resumed_options
 from utils.options.table import OptionsParser, check_inputs, flags_of
 from utils.options.training import (
     ADDS_NOISE,
@@ -91,9 +91,10 @@ def parse_options(script: str, argv: Sequence[str] | None = None) -> TrainingOpt
 
 def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
     """Fill what was not given with the defaults of the recipe, the data set and the paper."""
-    filled = defaults(*(cases := cases_of(script, given))) | given
+    cases = cases_of(script, given)
+    filled = defaults(*cases) | of_loaded_run(cases, given) | given
     if filled["freeze"]:
-        filled = defaults(*cases, FROZEN) | given
+        filled = defaults(*cases, FROZEN) | of_loaded_run(cases, given) | given
     noise_file = given.get("noise_file")
     found_noise = ADDS_NOISE not in SCRIPTS[script].traits
     if found_noise:
@@ -109,7 +110,7 @@ def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
         filled["lr_head"] = given["lr"]  # the trunk has none
     if "targets" not in given and filled["recipe"] == "posterior" and not filled["ablate"]:
         untrained = filled["weights"] == "none" and filled["load_from"] is None
-        filled["targets"] = "classifier" if untrained and not filled["freeze"] else "neighbours"
+        filled["targets"] = "classifier" if untrained else "neighbours"
     return TrainingOptions(script=script, **filled)
 
 
@@ -119,6 +120,16 @@ def cases_of(script: str, given: dict[str, Any]) -> list[str]:
     if script == "main_real" and cases == ["files"]:
         cases.append(OWN_PHOTOS)
     return [*cases, given["recipe"]] if "recipe" in given else cases
+
+
+def of_loaded_run(cases: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Trunk, head and input of the run at --load_from, for a user's own photos."""
+    place = Path(given.get("load_from", ""))
+    if OWN_PHOTOS not in cases or not (place / "config.json").is_file():
+        return {}
+    stored = read_config(str(place))["options"]
+    names = ("model", "head", "num_heads", "lam", "img_size", "normalize")
+    return {name: stored[name] for name in names if name in stored}
 
 
 def fit_to_machine(options: TrainingOptions, given: dict[str, Any]) -> TrainingOptions:

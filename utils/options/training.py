@@ -286,8 +286,8 @@ class TrainingOptions(DataOptions):
     )
     cache: str | None = run_flag(
         None,
-        "keep decoded images, shrunk to what --img_size needs, in this folder; with --freeze, "
-        "features",
+        "keep decoded images, shrunk to what --img_size needs, in this folder; and features, of "
+        "--freeze and --targets neighbours",
         metavar="DIR",
         shown="default: none; of features, the folder features beside the run's",
         on_resume="move",
