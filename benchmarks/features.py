@@ -137,6 +137,7 @@ def training_of(classifier: Classifier, rows: CandidateRows, device: torch.devic
         rows=rows,
         schedule=step_schedule(0, 100),
         device=device,
+        print_freq=10**6,
     )
 
 

@@ -259,6 +259,8 @@ def is_drawn(path: Path, source: Path) -> bool:
     """Whether the plot is that of the CSV as it is now."""
     from PIL import Image
 
+    if not path.exists():
+        return False
     with Image.open(path) as image:
         return bool(image.info.get(STAMP) == sha256(source))
 
