@@ -30,7 +30,8 @@ def weights(run):
 def frozen_run(tmp_path_factory):
     """A folder with a run of recipe posterior, and the features it has stored."""
     folder = tmp_path_factory.mktemp("frozen")
-    flags = "--recipe posterior --partial_rate 0.3 --verified 20 --output_dir run"
+    flags = "--recipe posterior --targets neighbours --partial_rate 0.3 --verified 20 "
+    flags += "--output_dir run"
     call_in(folder, "main_CoNeS", *FROZEN, *flags.split())
     return folder
 
@@ -84,7 +85,8 @@ def test_every_recipe_and_loss_trains(frozen, call_script, name):
 
 
 def test_a_run_interrupted_and_resumed_equals_an_unbroken_one(frozen, call_script):
-    flags = "--recipe posterior --partial_rate 0.3 --verified 20 --total_epoch 30".split()
+    flags = "--recipe posterior --targets neighbours --partial_rate 0.3 --verified 20".split()
+    flags += ["--total_epoch", "30"]
     many = [*FROZEN, *flags, "--print_freq", "1"]
     script = ForkedScript("main_CoNeS", *many, "--output_dir", "cut")
     script.wait_for(lambda text: "epoch 2 step" in text)

@@ -110,7 +110,8 @@ def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
         filled["lr_head"] = given["lr"]  # the trunk has none
     if "targets" not in given and filled["recipe"] == "posterior" and not filled["ablate"]:
         untrained = filled["weights"] == "none" and filled["load_from"] is None
-        filled["targets"] = "classifier" if untrained else "neighbours"
+        early = filled["freeze"] or filled["verified"] or filled["prior"] is not None
+        filled["targets"] = "neighbours" if early and not untrained else "classifier"
     return TrainingOptions(script=script, **filled)
 
 

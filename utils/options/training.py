@@ -215,7 +215,8 @@ class TrainingOptions(DataOptions):
         Choice(TARGETS),
         methods=("posterior",),
         since_value="classifier",
-        shown="default: neighbours, but for a trunk without weights",
+        shown="default: neighbours of a trunk with weights that is frozen, or with --verified or "
+        "--prior; else classifier",
     )
     prior: str | None = cones_flag(
         None,
