@@ -49,15 +49,13 @@ def main() -> None:
     from pipeline.data.candidates import check_candidates, read_candidates
     from pipeline.data.checks import Finding, check_files, check_labels
     from pipeline.data.registry import load_data
-    from pipeline.data.verified import Verified, describe_noise, format_noise
+    from pipeline.data.verified import describe_noise, format_noise, of_list
 
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names of files
     noise = None if options.noise_file is None else read_candidates(options.noise_file)
     train, test = load_data(dataclasses.replace(options, allow_missing=True), options.seed)
     print_counts(train, test)
-    if train.verified is not None and train.true_targets is not None:
-        rows = train.verified.nonzero()[0]
-        known = Verified(rows, (train.true_targets[rows] == 1).astype("uint8"))
+    if (known := of_list(train)) is not None:
         print("\n".join(format_noise(describe_noise(train.targets, known, train.classes))))
     missing = [*train.missing, *test.missing]
     lacking = Finding("listed images without a file", missing, not options.allow_missing)

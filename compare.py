@@ -298,17 +298,17 @@ def verified_panels(
 ) -> dict[str, dict[str, list[tuple[str, float, float | None]]]]:
     """What verified.png shows: a panel a rate, a line a row, (images, mean, deviation) a point."""
     counts = [0.0, *options.verified]
-    rows = {verified_name(name, options.verified[0]): name for name in options.methods}
-    lines = {name: counts for row, name in rows.items() if row in options.methods}
+    first = options.verified[0]
 
     def points(name: str, rate: float) -> list[tuple[str, float, float | None]]:
-        names = {f"{count:g}": verified_name(name, count) for count in lines.get(name, counts)}
+        names = {f"{count:g}": verified_name(name, count) for count in counts}
         if name == CLEAN:
             names = dict.fromkeys(names, CLEAN)  # the bound, whatever is verified
         found = {at: spread(scores, each, rate, options.seeds) for at, each in names.items()}
         return [(at, each.mean, each.deviation) for at, each in found.items() if each]
 
-    shown = [name for name in options.methods if name in lines or name == CLEAN]
+    methods = options.methods
+    shown = [name for name in methods if name == CLEAN or verified_name(name, first) in methods]
     return {
         f"rate {rate:g}": {name: found for name in shown if (found := points(name, rate))}
         for rate in options.rates

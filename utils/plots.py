@@ -97,21 +97,11 @@ def rate_curves(
     gap = min((b - a for a, b in itertools.pairwise(rates)), default=0.1)
     styles = method_styles(methods)
     for number, (name, points) in enumerate(methods.items()):
-        colour, marker = styles[name]
         # Side by side, so that error bars at one rate can be told apart.
         shift = 0.4 * gap * ((number + 0.5) / len(methods) - 0.5)
-        axis.errorbar(
-            [rate + shift for rate, _, _ in points],
-            [mean for _, mean, _ in points],
-            [deviation or 0 for _, _, deviation in points],
-            label=escape(name),
-            color=colour,
-            marker=marker,
-            linestyle="--" if name in BOUNDS else "-",
-            linewidth=2 if name in BOUNDS else 1.2,
-            elinewidth=1,
-            capsize=2,
-        )
+        moved = [(rate + shift, *rest) for rate, *rest in points]
+        width = 2 if name in BOUNDS else 1.2
+        draw_method(axis, name, moved, styles[name], linewidth=width, elinewidth=1)
     axis.set(xlabel="noise rate", ylabel="test mAP (%), mean ± standard deviation", xticks=rates)
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
@@ -133,22 +123,30 @@ def verified_curves(
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (title, lines) in zip(axes, panels.items()):
         for name, points in lines.items():
-            colour, marker = styles[name]
-            axis.errorbar(
-                [at for at, _, _ in points],
-                [mean for _, mean, _ in points],
-                [deviation or 0 for _, _, deviation in points],
-                label=escape(name),
-                color=colour,
-                marker=marker,
-                linestyle="--" if name in BOUNDS else "-",
-                capsize=2,
-            )
+            draw_method(axis, name, points, styles[name])
         axis.set(title=title, xlabel="verified images")
         axis.grid(alpha=0.3)
     axes[0].set(ylabel="test mAP (%), mean ± standard deviation")
     axes[0].legend()
     figure.savefig(path, dpi=120)
+
+
+def draw_method(
+    axis: Any, name: str, points: Sequence[Any], style: tuple[Any, str], **more: Any
+) -> None:
+    """Draw a method's line through (place, mean, standard deviation or None), with error bars."""
+    colour, marker = style
+    axis.errorbar(
+        [at for at, _, _ in points],
+        [mean for _, mean, _ in points],
+        [deviation or 0 for _, _, deviation in points],
+        label=escape(name),
+        color=colour,
+        marker=marker,
+        linestyle="--" if name in BOUNDS else "-",
+        capsize=2,
+        **more,
+    )
 
 
 def method_styles(names: Iterable[str]) -> dict[str, tuple[Any, str]]:

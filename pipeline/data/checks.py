@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.data.images import SUFFIXES, ImageFiles, list_files, read_image
 from pipeline.data.labelled import LabelledImages
+from pipeline.data.verified import uncovered
 from utils.errors import UserError
 from utils.progress import progress_bar
 
@@ -34,10 +35,7 @@ def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
             Finding(f"classes without a {name} image", pick(data.classes, unseen), False)
         )
     if train.true_targets is not None:
-        uncovered = ((train.true_targets == 1) & (train.targets != 1)).any(axis=1)
-        if train.verified is not None:  # of which training learns what is missing
-            uncovered &= ~train.verified
-        rows = pick(train.ids, np.flatnonzero(uncovered))
+        rows = pick(train.ids, np.flatnonzero(uncovered(train)))
         findings.append(Finding("training images whose labels miss a true one", rows, True))
     shared = sorted(set(train.ids) & set(test.ids))
     findings.append(Finding("images listed in training and in test", shared, True))

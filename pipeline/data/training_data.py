@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.data import candidates as candidate_files
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
-from pipeline.data.verified import Verified
+from pipeline.data.verified import Verified, of_list, uncovered
 from utils.errors import UserError
 from utils.options.choices import FOUND_DATASETS
 from utils.options.training import TrainingOptions
@@ -51,12 +51,7 @@ def find_verified(options: TrainingOptions, data: LabelledImages) -> Verified | 
         UserError: the truth of so many is not known.
     """
     if options.verified is None:
-        if data.verified is None or data.true_targets is None:
-            return None
-        rows = np.flatnonzero(data.verified)
-        if not len(rows):
-            return None
-        return Verified(rows, (data.true_targets[rows] == 1).astype(np.uint8))
+        return of_list(data)
     if options.adds_noise and not noise_was_added(options):
         return None  # all labels are known
     truth = truth_of(options, data)
@@ -172,16 +167,12 @@ def describe_data(
 
 def warn_of_uncovered(data: LabelledImages) -> None:
     """Say how many images lack a label that is known to be true: the method cannot find it."""
-    if data.true_targets is not None:
-        uncovered = ((data.true_targets == 1) & (data.targets != 1)).any(axis=1)
-        if data.verified is not None:  # of which training learns what is missing
-            uncovered &= ~data.verified
-        if missed := uncovered.sum():
-            print(
-                f"warning: the labels of {missed} training images miss a true one, which no "
-                "method for candidates can learn; check_data.py names them",
-                file=sys.stderr,
-            )
+    if missed := uncovered(data).sum():
+        print(
+            f"warning: the labels of {missed} training images miss a true one, which no "
+            "method for candidates can learn; check_data.py names them",
+            file=sys.stderr,
+        )
 
 
 def truth_of(options: TrainingOptions, data: LabelledImages) -> np.ndarray | None:

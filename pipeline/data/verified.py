@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.data.labelled import LabelledImages
+
 
 class Verified(NamedTuple):
     """Training images whose labels are known.
@@ -13,6 +15,22 @@ class Verified(NamedTuple):
 
     rows: np.ndarray
     truth: np.ndarray
+
+
+def of_list(data: LabelledImages) -> Verified | None:
+    """The images that a list calls verified; None where there are none."""
+    if data.verified is None or data.true_targets is None or not data.verified.any():
+        return None
+    rows = np.flatnonzero(data.verified)
+    return Verified(rows, (data.true_targets[rows] == 1).astype(np.uint8))
+
+
+def uncovered(data: LabelledImages) -> np.ndarray:
+    """(N,) bool: which images' labels miss a true one; not of verified ones, which tell it."""
+    if data.true_targets is None:
+        return np.zeros(len(data), bool)
+    missed = ((data.true_targets == 1) & (data.targets != 1)).any(axis=1)
+    return missed if data.verified is None else missed & ~data.verified
 
 
 def shown(candidates: np.ndarray, verified: Verified | None) -> np.ndarray:

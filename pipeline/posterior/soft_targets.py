@@ -71,7 +71,7 @@ def make_targets(
     targets = candidate_targets(probability, rates, candidates, nonempty)
     if evidence.verified is not None:
         targets = verified_targets(
-            candidates, targets, neighbours, features, evidence.verified, prior, seed
+            candidates, targets, votes, neighbours, features, evidence.verified, prior, seed
         )
     return targets, rates
 

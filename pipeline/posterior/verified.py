@@ -27,7 +27,7 @@ class Inputs:
 
     Args:
         candidates: (N, C) uint8.
-        targets: (N, C) float16, of now.
+        votes: (N, C) float16, of the neighbours' candidates.
         neighbours: of the images.
         features: (N, D) float32, standardised.
         verified: the verified ones.
@@ -38,31 +38,41 @@ class Inputs:
     def __init__(
         self,
         candidates: Tensor,
-        targets: Tensor,
+        votes: Tensor,
         neighbours: Neighbours,
         features: Tensor,
         verified: Verified,
         prior: Tensor | None,
         seed: int,
     ) -> None:
+        self.candidates, self.neighbours = candidates, neighbours
+        self.features, self.seed = features, seed
         truth = torch.from_numpy(verified.truth).to(features.device)
-        scores = out_of_fold_logits(features, targets, seed)
-        highest = scores.masked_fill(candidates == 0, -torch.inf).amax(dim=1, keepdim=True)
         number = candidates.sum(dim=1, keepdim=True)
         frequency = candidates.float().mean(dim=0)
         true_frequency = (truth.float().sum(dim=0) + 2 * truth.float().mean()) / (len(truth) + 2)
-        self.tables = [
-            logit(vote(neighbours, targets)),
-            logit(vote(neighbours, candidates)),
-            scores.half(),
-            (scores - highest.nan_to_num(neginf=0)).half(),
+        self.votes = logit(votes)
+        self.fixed = [
             logit(verified_votes(features, torch.from_numpy(verified.rows), truth)),
-            logit(frequency).expand_as(scores),
-            logit(true_frequency).expand_as(scores),
-            torch.log1p(number.float()).half().expand_as(scores),
+            logit(frequency).expand_as(votes),
+            logit(true_frequency).expand_as(votes),
+            torch.log1p(number.float()).half().expand_as(votes),
         ]
         if prior is not None:
-            self.tables.append(logit(prior))
+            self.fixed.append(logit(prior))
+        self.tables: list[Tensor] = []
+
+    def learn(self, targets: Tensor) -> None:
+        """Take what follows from the targets (N, C) float16 of now."""
+        scores = out_of_fold_logits(self.features, targets, self.seed)
+        highest = scores.masked_fill(self.candidates == 0, -torch.inf).amax(dim=1, keepdim=True)
+        self.tables = [
+            logit(vote(self.neighbours, targets)),
+            self.votes,
+            scores.half(),
+            (scores - highest.nan_to_num(neginf=0)).half(),
+            *self.fixed,
+        ]
 
     def of(self, rows: Tensor, columns: Tensor) -> np.ndarray:
         """(n, inputs) float32 of these labels (n,) of these images (n,)."""
@@ -77,6 +87,7 @@ def logit(probability: Tensor) -> Tensor:
 def verified_targets(
     candidates: Tensor,
     start: Tensor,
+    votes: Tensor,
     neighbours: Neighbours,
     features: Tensor,
     verified: Verified,
@@ -94,11 +105,10 @@ def verified_targets(
     truth = torch.from_numpy(verified.truth).to(start.device).half()
     rows = torch.from_numpy(verified.rows).to(start.device)
     missing = bool(((truth == 1) & (candidates[rows] == 0)).any())
-    targets = start.clone()
-    targets[rows] = truth
-    for turn in range(ROUNDS):
-        learned = candidates.half() if turn == 0 else targets
-        inputs = Inputs(candidates, learned, neighbours, features, verified, prior, seed)
+    inputs = Inputs(candidates, votes, neighbours, features, verified, prior, seed)
+    targets = candidates.half()
+    for _ in range(ROUNDS):
+        inputs.learn(targets)
         targets = torch.zeros_like(start)
         for value in (1, 0) if missing else (1,):
             fill(targets, inputs, candidates == value, start, rows, truth)
