@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data import candidates as candidate_files
+from pipeline.data.arrays import read_array
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
 from pipeline.data.verified import Verified, of_list, uncovered
@@ -76,18 +77,19 @@ def read_prior(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         UserError: it cannot be read, is of another shape, or holds what is no probability.
     """
+    expected = f"probabilities in 0..1 of {shape[0]} training images x {shape[1]} classes"
     try:
-        found = np.load(path, allow_pickle=False)
-        usable = found.shape == shape and found.dtype.kind == "f"
-        inside = bool(usable and ((found >= 0) & (found <= 1)).all())
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise UserError(f"--prior {path} cannot be read as .npy: {error}") from error
-    if not inside:
-        what = "values outside 0..1" if usable else f"{found.dtype} of shape {found.shape}"
+        found = read_array(path, "f", 2)
+    except OSError as error:
+        raise UserError(f"--prior {path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # parsers of headers raise of any kind
+        what = " ".join(str(error).split())[:100]
         raise UserError(
-            f"--prior {path}: expected probabilities in 0..1 of {shape[0]} training images x "
-            f"{shape[1]} classes, but found {what}"
-        )
+            f"--prior {path}: expected an .npy file of {expected}, but found {what}"
+        ) from error
+    if found.shape != shape or not ((found >= 0) & (found <= 1)).all():
+        what = "values outside 0..1" if found.shape == shape else f"shape {found.shape}"
+        raise UserError(f"--prior {path}: expected {expected}, but found {what}")
     return found.astype(np.float32)
 
 
