@@ -33,6 +33,7 @@ from utils.comparison.statistics import CLEAN, Run, Scores, expected_seconds, sp
 from utils.comparison.tables import csv_text, markdown_report
 from utils.errors import UserError, exit_status
 from utils.files import atomic_path, check_output_dir, claimed
+from utils.options.choices import NEED_VERIFIED
 from utils.options.groups import NoiseOptions, check_noise_options
 from utils.options.kinds import COUNT, NATURAL, POSITIVE, RATE, CountOrShare
 from utils.options.table import OptionsParser, check_inputs, option, parse
@@ -189,7 +190,8 @@ def check_methods(parser: OptionsParser, options: CompareOptions) -> list[str]:
             f"--methods {unknown[0]} is none of {' '.join([*METHODS, *names])}: define it by --add"
         )
     rows = list(dict.fromkeys([*options.methods, *names]))
-    return rows + [
+    plain = [name for name in rows if not options.verified or name not in NEED_VERIFIED]
+    return plain + [
         verified_name(name, count)
         for count in dict.fromkeys(options.verified)
         for name in rows

@@ -36,7 +36,7 @@ from pipeline.data.verified import Verified, shown
 from pipeline.engine import Training, fit
 from pipeline.features import feature_folder, features_of
 from pipeline.inference import evaluate, evaluation_shard
-from pipeline.methods import make_method, needs_evidence
+from pipeline.methods import make_method, needs_features
 from pipeline.model.checkpoint import check_flags, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, FrozenClassifier, assemble
 from pipeline.model.weights import load_strictly, load_trunk
@@ -191,14 +191,14 @@ def make_training(
         classifier = convert_sync_batchnorm(classifier)
     features: Sequence[Features] = ()
     begun = options.resume is not None and (Path(options.resume) / CHECKPOINT).exists()
-    evidence = None
+    evidence = Evidence(candidates, verified=verified)
     if options.freeze:
         classifier.trunk.requires_grad_(False)
         pooled = options.head == "gap"
         features = [
             extract(options, classifier, each, pooled, store) for each in (train_data, test_data)
         ]
-    if (needs_evidence(options) or options.freeze) and not begun:
+    if (needs_features(options) or options.freeze) and not begun:
         own = features[0] if features else extract(options, classifier, train_data, True, store)
         means = own.pooled().to(device)
         standardization = classifier.head.standardization
@@ -208,7 +208,7 @@ def make_training(
         prior = None
         if options.prior is not None:
             prior = training_data.read_prior(options.prior, candidates.shape)
-        evidence = Evidence(means, candidates, verified, prior)
+        evidence = evidence._replace(features=means, prior=prior)
     candidates = shown(candidates, verified)
     rows = CandidateRows.from_dense(candidates).to(device)
     training = Training(

@@ -18,16 +18,25 @@ from pipeline.baselines.losses import (
     smoothing_loss,
     splc_loss,
 )
+from pipeline.baselines.verified import (
+    GoldCorrection,
+    VerifiedBCE,
+    mark,
+    verified_loss,
+    weighted_loss,
+)
 from pipeline.cones import released
 from pipeline.cones.method import CoNeS, Steps
 from pipeline.data.rows import CandidateRows
+from pipeline.data.verified import Verified
 from pipeline.model.classifier import Output
 from pipeline.posterior.method import Posterior
 from pipeline.posterior.soft_targets import Evidence, SoftTargets, make_targets
+from utils.errors import UserError
 from utils.options.training import TrainingOptions
 
 Tensor = torch.Tensor
-Maker = Callable[[CandidateRows, int, TrainingOptions, Evidence | None], "Method"]
+Maker = Callable[[CandidateRows, int, TrainingOptions, Evidence], "Method"]
 
 
 class Method(Protocol):
@@ -47,10 +56,7 @@ class Method(Protocol):
 
 
 def make_method(
-    rows: CandidateRows,
-    feature_dim: int,
-    options: TrainingOptions,
-    evidence: Evidence | None = None,
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
 ) -> Method:
     """The method that `options.method` names.
 
@@ -58,19 +64,22 @@ def make_method(
         rows: the candidates, on the device of training.
         feature_dim: D, channels of the trunk's feature map.
         options: of the training.
-        evidence: of the images, where `needs_evidence`; None: a checkpoint will bring what is
-            made of it.
+        evidence: of the images; with features where `needs_features`, unless a checkpoint will
+            bring what is made of them.
+
+    Raises:
+        UserError: the loss needs verified images, and there are none.
     """
     return METHODS[options.method](rows, feature_dim, options, evidence)
 
 
-def needs_evidence(options: TrainingOptions) -> bool:
+def needs_features(options: TrainingOptions) -> bool:
     """Tell whether the method looks at the images' features before training."""
     return options.method == "posterior" and options.targets == "neighbours"
 
 
 def make_cones(
-    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence | None
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
 ) -> Method:
     """CoNeS as published or as released, with single steps as released where asked for."""
     steps = {part: getattr(released.STEPS, part) for part in options.ablate or ()}
@@ -88,15 +97,15 @@ def make_cones(
 
 
 def make_posterior(
-    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence | None
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
 ) -> Method:
     """The recipe posterior; prints the noise rate."""
     parts = options.ablate or ()
-    if not needs_evidence(options):
+    if not needs_features(options):
         method = Posterior(rows, options.noise_rate, without=parts)
         print_rates(method.rates, "the candidates", options)
         return method
-    if evidence is None:
+    if evidence.features is None:
         return SoftTargets(rows)
     nonempty = "nonempty" not in parts
     targets, rates = make_targets(evidence, options.noise_rate, nonempty, options.seed)
@@ -123,10 +132,38 @@ def scheduled(function: Callable[[Tensor, Tensor, int], Tensor]) -> Maker:
 
 
 def make_forward(
-    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence | None
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
 ) -> Method:
     """Forward-corrected BCE."""
     return ForwardBCE(rows, options.noise_rate)
+
+
+def on_verified(combine: Callable[[Tensor, Tensor], Tensor]) -> Maker:
+    """BCE whose images count by whether they are verified."""
+
+    def make(
+        rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
+    ) -> Method:
+        verified = needed_verified(options, evidence)
+        return VerifiedBCE(mark(verified, rows.images, rows.device), combine)
+
+    return make
+
+
+def make_gold(
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
+) -> Method:
+    """Gold loss correction."""
+    verified = needed_verified(options, evidence)
+    return GoldCorrection(verified, evidence.candidates, rows.device)
+
+
+def needed_verified(options: TrainingOptions, evidence: Evidence) -> Verified:
+    if evidence.verified is None:
+        raise UserError(
+            f"--loss {options.loss} needs verified images: give --verified N, or a list with some"
+        )
+    return evidence.verified
 
 
 STEPS = {"paper": Steps(), "released": released.STEPS}
@@ -143,4 +180,7 @@ METHODS: dict[str, Maker] = {
     "ll-r": scheduled(functools.partial(large_loss, correct=False)),
     "ll-ct": scheduled(functools.partial(large_loss, correct=True)),
     "smoothing": stateless(smoothing_loss),
+    "verified-half": on_verified(weighted_loss),
+    "verified-only": on_verified(verified_loss),
+    "gold": make_gold,
 }

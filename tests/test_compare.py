@@ -169,6 +169,12 @@ def test_rows_with_verified_images_follow_and_are_drawn(ok, scripts, tmp_path):
     assert (tmp_path / "c" / "verified.png").exists()
 
 
+def test_losses_that_need_verified_images_have_no_row_without(ok, scripts):
+    out = ok("--methods", "bce", "gold", "--rates", "0.2", "--seeds", "0", "--verified", "20")
+    rows = [line.split(" | ")[0] for line in out.splitlines() if line.startswith("| ")]
+    assert rows[1:4] == ["| bce", "| bce-verified20", "| gold-verified20"]
+
+
 def test_the_csv_has_all_metrics_and_the_seconds_of_all_epochs(ok, scripts, tmp_path):
     ok(*FOUR)
     lines = records(tmp_path)

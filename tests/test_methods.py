@@ -6,15 +6,17 @@ from pipeline.cones import released
 from pipeline.cones.method import Steps
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.method import Posterior
+from pipeline.posterior.soft_targets import Evidence
 from utils.options.choices import ABLATIONS, FORMER_ABLATIONS, LOSSES, PREDICT_TRUTH, RECIPES
 from utils.options.command_line import parse_options
 
-CANDIDATES = CandidateRows.from_dense(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]]))
+FOUND = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 0]])
+CANDIDATES = CandidateRows.from_dense(FOUND)
 
 
 def make(flags):
     options = parse_options("main_CoNeS", ["--dataset", "digits", *flags.split()])
-    return methods.make_method(CANDIDATES, 4, options)
+    return methods.make_method(CANDIDATES, 4, options, Evidence(FOUND))
 
 
 def test_every_recipe_and_loss_has_a_method_and_no_name_is_left_over():

@@ -42,8 +42,8 @@ def test_verified_images_bring_all_targets_closer_to_the_truth(noise):
         weights = scale_to_rate(cooccurrence_weights(truth), truth, 0.3)
         candidates = draw(truth, weights, 0)
     known = verified(truth, 60)
-    before, _ = make_targets(Evidence(features, candidates))
-    after, _ = make_targets(Evidence(features, candidates, known))
+    before, _ = make_targets(Evidence(candidates, features))
+    after, _ = make_targets(Evidence(candidates, features, known))
     assert error(after, truth, known.rows) < 0.95 * error(before, truth, known.rows)
     assert (after[known.rows].numpy() == known.truth).all()
 
@@ -54,24 +54,24 @@ def test_missing_labels_are_found_once_a_verified_image_misses_one():
     gone = (truth == 1) & (np.random.default_rng(1).random(truth.shape) < 0.3)
     candidates[gone] = 0
     known = verified(truth, 100)
-    targets, _ = make_targets(Evidence(features, candidates, known))
+    targets, _ = make_targets(Evidence(candidates, features, known))
     rest = np.ones(len(truth), bool)
     rest[known.rows] = False
     others = (candidates == 0) & rest[:, None]
     found = targets.float().numpy()
     assert found[others & gone].mean() > 4 * found[others & ~gone].mean()
     whole = Verified(known.rows, truth[known.rows] & candidates[known.rows])
-    assert not make_targets(Evidence(features, candidates, whole))[0].numpy()[others].any()
+    assert not make_targets(Evidence(candidates, features, whole))[0].numpy()[others].any()
 
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_a_few_verified_images_do_no_harm(count):
     features, truth = photos()
     candidates = uniform_noise(truth.astype(np.int8), 0.3, 0)
-    before, _ = make_targets(Evidence(features, candidates))
+    before, _ = make_targets(Evidence(candidates, features))
     for seed in range(3):
         known = verified(truth, count, seed)
-        after, _ = make_targets(Evidence(features, candidates, known))
+        after, _ = make_targets(Evidence(candidates, features, known))
         assert torch.isfinite(after).all()
         assert error(after, truth, known.rows) < 1.15 * error(before, truth, known.rows)
 
@@ -81,19 +81,19 @@ def test_another_sources_probabilities_count_as_far_as_they_agree():
     candidates = uniform_noise(truth.astype(np.int8), 0.4, 0)
     known = verified(truth, 60)
     good = np.where(truth == 1, 0.95, 0.05).astype(np.float32)
-    plain, _ = make_targets(Evidence(features, candidates, known))
-    helped, _ = make_targets(Evidence(features, candidates, known, good))
-    misled, _ = make_targets(Evidence(features, candidates, known, 1 - good))
+    plain, _ = make_targets(Evidence(candidates, features, known))
+    helped, _ = make_targets(Evidence(candidates, features, known, good))
+    misled, _ = make_targets(Evidence(candidates, features, known, 1 - good))
     assert error(helped, truth, known.rows) < 0.5 * error(plain, truth, known.rows)
     assert error(misled, truth, known.rows) < 0.8 * error(plain, truth, known.rows)
-    alone, _ = make_targets(Evidence(features, candidates, prior=good))
-    none, _ = make_targets(Evidence(features, candidates))
+    alone, _ = make_targets(Evidence(candidates, features, prior=good))
+    none, _ = make_targets(Evidence(candidates, features))
     assert error(alone, truth, []) < 0.8 * error(none, truth, [])
 
 
 def test_targets_depend_on_the_seed_alone():
     features, truth = photos(200)
-    evidence = Evidence(features, uniform_noise(truth.astype(np.int8), 0.3, 0), verified(truth, 20))
+    evidence = Evidence(uniform_noise(truth.astype(np.int8), 0.3, 0), features, verified(truth, 20))
     torch.manual_seed(1)
     first, _ = make_targets(evidence, seed=3)
     torch.manual_seed(2)

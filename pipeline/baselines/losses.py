@@ -210,24 +210,28 @@ def large_loss(
     return torch.where(large, instead, losses).mean()
 
 
-class Stateless:
-    """A method that is a function of logits and candidates, called in float32."""
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.function = function
+class WithoutState:
+    """What a method does that is the same in every epoch."""
 
     def begin_epoch(self, epoch: int) -> None:
-        """Do nothing: it is the same in every epoch."""
-
-    def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """Mean over the batch's (B, C) entries."""
-        return {"loss": self.function(output.logits.float(), candidates)}
+        """Do nothing."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing: there is no state."""
+        """Do nothing."""
+
+
+class Stateless(WithoutState):
+    """A method that is a function of logits and candidates, called in float32."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.function = function
+
+    def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Mean over the batch's (B, C) entries."""
+        return {"loss": self.function(output.logits.float(), candidates)}
 
 
 class Scheduled:

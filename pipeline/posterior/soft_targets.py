@@ -28,13 +28,13 @@ PRIOR_WEIGHT = 0.5  # of another source's log-odds beside the votes', where noth
 class Evidence(NamedTuple):
     """What is known of N training images before training.
 
-    features: (N, D) float32, of the starting trunk, means over its maps. candidates: (N, C) uint8
-    in {0, 1}, as found. verified: the verified images; None where there are none. prior: (N, C)
-    float32 in [0, 1], probabilities of another source.
+    candidates: (N, C) uint8 in {0, 1}, as found. features: (N, D) float32, of the starting trunk,
+    means over its maps; None where nobody looked. verified: the verified images; None where there
+    are none. prior: (N, C) float32 in [0, 1], probabilities of another source.
     """
 
-    features: Tensor
     candidates: np.ndarray
+    features: Tensor | None = None
     verified: Verified | None = None
     prior: np.ndarray | None = None
 
@@ -45,7 +45,7 @@ def make_targets(
     """How likely each label of each image is true, and the noise rates.
 
     Args:
-        evidence: of the images.
+        evidence: of the images, with features.
         rate: the noise rate of every class, where it is known; None estimates it.
         nonempty: use that at least one candidate of an image is true.
         seed: of the classifiers that verified photos are compared by.
@@ -53,6 +53,7 @@ def make_targets(
     Returns:
         (N, C) float16 in [0, 1], and (C,) float32.
     """
+    assert evidence.features is not None
     features = standardized(evidence.features)
     candidates = torch.from_numpy(evidence.candidates).to(features.device)
     if len(features) < 2:
