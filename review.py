@@ -260,7 +260,13 @@ def review(options: Options, run: RunToReview, folder: Path) -> None:
     import numpy as np
 
     from pipeline.data.training_data import find_verified, truth_of
-    from pipeline.data.verified import describe_noise, format_noise, shown
+    from pipeline.data.verified import (
+        check_thresholds,
+        describe_noise,
+        format_check,
+        format_noise,
+        shown,
+    )
     from pipeline.review.candidate_posterior import decide, run_posterior, stored_targets
     from pipeline.review.label_files import write_kept, write_table
     from pipeline.review.scan import Scan, entries_of
@@ -272,10 +278,13 @@ def review(options: Options, run: RunToReview, folder: Path) -> None:
     scan = Scan(data, entries, folder)
     scan_images(scan, options, run, folder / "folds" / run.key[:8])
     verified, targets = find_verified(run.options, data), None
+    stored = None
     if run.options.method == "posterior" and run.options.targets == "neighbours":
-        targets = stored_targets(run.path, shown(candidates, verified))
-    if targets is not None and verified is not None:
-        targets[verified.rows] = -1  # their certainty is not others'
+        stored = stored_targets(run.path, shown(candidates, verified))
+    if stored is not None:
+        targets = stored.values
+        if verified is not None:
+            targets[verified.rows] = -1  # their certainty is not others'
     probabilities = run_posterior(scan.logits, candidates, run.options, scan.parts, targets)
     if verified is not None:
         probabilities[verified.rows] = verified.truth * candidates[verified.rows]
@@ -300,6 +309,12 @@ def review(options: Options, run: RunToReview, folder: Path) -> None:
     if verified is not None:
         summary["noise"] = describe_noise(candidates, verified, data.classes)
         print("\n".join(format_noise(summary["noise"])))
+        if stored is not None and stored.held_out is not None:
+            found = candidates[verified.rows] == 1
+            summary["held_out"] = check_thresholds(
+                stored.held_out[found], verified.truth[found] == 1, decision.threshold
+            )
+            print("\n".join(format_check(summary["held_out"])))
 
     write_table(folder / "labels.csv", data, entries, probability, decision.kept)
     files = write_kept(folder / "cleaned", run.options, data, kept)

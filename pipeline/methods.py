@@ -108,8 +108,8 @@ def make_posterior(
     if evidence.features is None:
         return SoftTargets(rows)
     nonempty = "nonempty" not in parts
-    targets, rates = make_targets(evidence, options.noise_rate, nonempty, options.seed)
-    print_rates(rates, "the neighbours", options)
+    targets = make_targets(evidence, options.noise_rate, nonempty, options.seed)
+    print_rates(targets.rates, "the neighbours", options)
     if evidence.verified is not None:
         print(f"verified    {len(evidence.verified.rows)} images say how likely the others' are")
     return SoftTargets(rows, targets)

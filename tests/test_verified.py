@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.data.noise import cooccurrence_weights, draw, scale_to_rate, uniform_noise
-from pipeline.data.verified import Verified
+from pipeline.data.verified import Verified, check_thresholds
 from pipeline.posterior.soft_targets import Evidence, make_targets
 from pipeline.posterior.verified import out_of_fold_logits, verified_votes
 
@@ -42,8 +42,8 @@ def test_verified_images_bring_all_targets_closer_to_the_truth(noise):
         weights = scale_to_rate(cooccurrence_weights(truth), truth, 0.3)
         candidates = draw(truth, weights, 0)
     known = verified(truth, 60)
-    before, _ = make_targets(Evidence(candidates, features))
-    after, _ = make_targets(Evidence(candidates, features, known))
+    before = make_targets(Evidence(candidates, features)).values
+    after = make_targets(Evidence(candidates, features, known)).values
     assert error(after, truth, known.rows) < 0.95 * error(before, truth, known.rows)
     assert (after[known.rows].numpy() == known.truth).all()
 
@@ -54,24 +54,24 @@ def test_missing_labels_are_found_once_a_verified_image_misses_one():
     gone = (truth == 1) & (np.random.default_rng(1).random(truth.shape) < 0.3)
     candidates[gone] = 0
     known = verified(truth, 100)
-    targets, _ = make_targets(Evidence(candidates, features, known))
+    targets = make_targets(Evidence(candidates, features, known)).values
     rest = np.ones(len(truth), bool)
     rest[known.rows] = False
     others = (candidates == 0) & rest[:, None]
     found = targets.float().numpy()
     assert found[others & gone].mean() > 4 * found[others & ~gone].mean()
     whole = Verified(known.rows, truth[known.rows] & candidates[known.rows])
-    assert not make_targets(Evidence(candidates, features, whole))[0].numpy()[others].any()
+    assert not make_targets(Evidence(candidates, features, whole)).values.numpy()[others].any()
 
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_a_few_verified_images_do_no_harm(count):
     features, truth = photos()
     candidates = uniform_noise(truth.astype(np.int8), 0.3, 0)
-    before, _ = make_targets(Evidence(candidates, features))
+    before = make_targets(Evidence(candidates, features)).values
     for seed in range(3):
         known = verified(truth, count, seed)
-        after, _ = make_targets(Evidence(candidates, features, known))
+        after = make_targets(Evidence(candidates, features, known)).values
         assert torch.isfinite(after).all()
         assert error(after, truth, known.rows) < 1.15 * error(before, truth, known.rows)
 
@@ -81,13 +81,13 @@ def test_another_sources_probabilities_count_as_far_as_they_agree():
     candidates = uniform_noise(truth.astype(np.int8), 0.4, 0)
     known = verified(truth, 60)
     good = np.where(truth == 1, 0.95, 0.05).astype(np.float32)
-    plain, _ = make_targets(Evidence(candidates, features, known))
-    helped, _ = make_targets(Evidence(candidates, features, known, good))
-    misled, _ = make_targets(Evidence(candidates, features, known, 1 - good))
+    plain = make_targets(Evidence(candidates, features, known)).values
+    helped = make_targets(Evidence(candidates, features, known, good)).values
+    misled = make_targets(Evidence(candidates, features, known, 1 - good)).values
     assert error(helped, truth, known.rows) < 0.5 * error(plain, truth, known.rows)
     assert error(misled, truth, known.rows) < 0.8 * error(plain, truth, known.rows)
-    alone, _ = make_targets(Evidence(candidates, features, prior=good))
-    none, _ = make_targets(Evidence(candidates, features))
+    alone = make_targets(Evidence(candidates, features, prior=good)).values
+    none = make_targets(Evidence(candidates, features)).values
     assert error(alone, truth, []) < 0.8 * error(none, truth, [])
 
 
@@ -95,9 +95,9 @@ def test_targets_depend_on_the_seed_alone():
     features, truth = photos(200)
     evidence = Evidence(uniform_noise(truth.astype(np.int8), 0.3, 0), features, verified(truth, 20))
     torch.manual_seed(1)
-    first, _ = make_targets(evidence, seed=3)
+    first = make_targets(evidence, seed=3).values
     torch.manual_seed(2)
-    assert (make_targets(evidence, seed=3)[0] == first).all()
+    assert (make_targets(evidence, seed=3).values == first).all()
 
 
 def test_no_image_has_a_part_in_its_own_logits_or_votes():
@@ -113,3 +113,35 @@ def test_no_image_has_a_part_in_its_own_logits_or_votes():
     labels[7] = 1 - labels[7]
     moved = verified_votes(features, rows, labels)[7] - votes[7]
     assert moved.abs().max() < 0.02  # by the classes' frequency alone
+
+
+def test_a_verified_image_held_out_is_judged_by_the_others_alone():
+    features, truth = photos()
+    candidates = uniform_noise(truth.astype(np.int8), 0.3, 0)
+    known = verified(truth, 100)
+    held_out = make_targets(Evidence(candidates, features, known)).held_out.float().numpy()
+    found = candidates[known.rows] == 1
+    assert not held_out[~found].any()
+    true, false = held_out[found & (known.truth == 1)], held_out[found & (known.truth == 0)]
+    assert true.mean() > false.mean() + 0.2
+    # Calibrated: the share of true ones is what was said.
+    assert held_out[found].mean() == pytest.approx(known.truth[found].mean(), abs=0.05)
+    # Its own truth enters by the frequency of its classes alone.
+    lied = known.truth.copy()
+    lied[0] = 1 - lied[0]
+    again = make_targets(Evidence(candidates, features, Verified(known.rows, lied))).held_out
+    assert np.abs(again.float().numpy()[0] - held_out[0]).max() < 0.05
+
+
+def test_fewer_than_five_verified_images_are_not_held_out():
+    features, truth = photos(60)
+    assert make_targets(Evidence(truth, features, verified(truth, 4))).held_out is None
+
+
+def test_thresholds_count_what_they_would_drop():
+    probability, true = np.array([0.1, 0.2, 0.6, 0.9]), np.array([False, True, False, True])
+    first, *_, last = check_thresholds(probability, true, 0.05)
+    assert first == {"threshold": 0.05, "dropped": 0, "expected_precision": None, "precision": None}
+    assert (last["threshold"], last["dropped"]) == (0.9, 3)
+    assert last["expected_precision"] == pytest.approx(0.7)
+    assert last["precision"] == [0.6667, 0.2077, 0.9385, 3]

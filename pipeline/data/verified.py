@@ -6,6 +6,8 @@ import numpy as np
 
 from pipeline.data.labelled import LabelledImages
 
+THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
+
 
 class Verified(NamedTuple):
     """Training images whose labels are known.
@@ -70,6 +72,55 @@ def describe_noise(
     return {"verified": len(verified.rows)} | shares(slice(None)) | {"by_class": by_class}
 
 
+def check_thresholds(probability: np.ndarray, true: np.ndarray, own: float) -> list[dict[str, Any]]:
+    """What dropping would do to candidates of verified images, judged without knowing them.
+
+    Args:
+        probability: (M,) float in [0, 1], of being true, from the other verified images.
+        true: (M,) bool.
+        own: a threshold of interest, beside tenths.
+
+    Returns:
+        JSON-ready, of each threshold: dropped, how many are less probable; expected_precision, the
+        share of false ones among them by the probabilities; precision, [share, low, high, number]
+        with its 95% interval. The last two are None where nothing is dropped.
+    """
+    result = []
+    for threshold in sorted({*THRESHOLDS, round(own, 4)}):
+        below = probability < threshold
+        expected = float((1 - probability[below]).mean(dtype=float)) if below.any() else None
+        result.append(
+            {
+                "threshold": threshold,
+                "dropped": int(below.sum()),
+                "expected_precision": None if expected is None else round(expected, 4),
+                "precision": share_of(int((~true[below]).sum()), int(below.sum())),
+            }
+        )
+    return result
+
+
+def format_check(check: list[dict[str, Any]]) -> list[str]:
+    """Lines that say what `check_thresholds` found; of thresholds that would drop something."""
+    lines = ["dropped from verified images, each judged by the others, with 95% intervals:"]
+    lines.append(f"{'below':<8}{'false by probability':<22}false")
+    lines += [
+        f"{each['threshold']:<8g}{100 * each['expected_precision']:<22.0f}"
+        f"{percent(each['precision'])}"
+        for each in check
+        if each["dropped"]
+    ]
+    return lines
+
+
+def percent(found: list[float] | None) -> str:
+    """What `share_of` found, in percent."""
+    if found is None:
+        return "-"
+    share, low, high, whole = found
+    return f"{100 * share:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of {whole}"
+
+
 def share_of(part: int, whole: int) -> list[float] | None:
     """[share, low, high, whole], with its 95% interval; None of nothing.
 
@@ -87,12 +138,6 @@ def share_of(part: int, whole: int) -> list[float] | None:
 
 def format_noise(noise: dict[str, Any]) -> list[str]:
     """Lines that say what `describe_noise` found; of classes, those with candidates or labels."""
-
-    def percent(found: list[float] | None) -> str:
-        if found is None:
-            return "-"
-        share, low, high, whole = found
-        return f"{100 * share:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of {whole}"
 
     rows = {"all classes": noise} | noise["by_class"]
     width = max(map(len, rows))

@@ -39,26 +39,35 @@ class Evidence(NamedTuple):
     prior: np.ndarray | None = None
 
 
+class Targets(NamedTuple):
+    """How likely each label of each image is true, and the noise rates.
+
+    values: (N, C) float16 in [0, 1]. rates: (C,) float32. held_out: (V, C) float16 in [0, 1], what
+    the values of the verified images' candidates would be if they were not; None of a few.
+    """
+
+    values: Tensor
+    rates: Tensor
+    held_out: Tensor | None = None
+
+
 def make_targets(
     evidence: Evidence, rate: float | None = None, nonempty: bool = True, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """How likely each label of each image is true, and the noise rates.
+) -> Targets:
+    """How likely each label of each image is true.
 
     Args:
         evidence: of the images, with features.
         rate: the noise rate of every class, where it is known; None estimates it.
         nonempty: use that at least one candidate of an image is true.
         seed: of the classifiers that verified photos are compared by.
-
-    Returns:
-        (N, C) float16 in [0, 1], and (C,) float32.
     """
     assert evidence.features is not None
     features = standardized(evidence.features)
     candidates = torch.from_numpy(evidence.candidates).to(features.device)
     if len(features) < 2:
         known = torch.from_numpy(shown(evidence.candidates, evidence.verified))
-        return known.to(features.device).half(), torch.zeros(known.shape[1]).to(features.device)
+        return Targets(known.to(features.device).half(), features.new_zeros(known.shape[1]))
     neighbours = nearest(evidence.features)
     votes = vote(neighbours, candidates)
     rates = vote_rates(votes) if rate is None else torch.full_like(votes[0].float(), rate)
@@ -70,11 +79,12 @@ def make_targets(
             mixed = torch.lerp(logit(probability), logit(prior), PRIOR_WEIGHT)
             probability = mixed.sigmoid()
     targets = candidate_targets(probability, rates, candidates, nonempty)
-    if evidence.verified is not None:
-        targets = verified_targets(
-            candidates, targets, votes, neighbours, features, evidence.verified, prior, seed
-        )
-    return targets, rates
+    if evidence.verified is None:
+        return Targets(targets, rates)
+    targets, held_out = verified_targets(
+        candidates, targets, votes, neighbours, features, evidence.verified, prior, seed
+    )
+    return Targets(targets, rates, held_out)
 
 
 def logit(probability: Tensor) -> Tensor:
@@ -94,23 +104,24 @@ class SoftTargets:
 
     Args:
         rows: the candidates, on the device of training.
-        targets: (N, C) float16; None where a checkpoint will bring them.
+        targets: (N, C) of the images; None where a checkpoint will bring them.
 
     Attributes:
         of_candidates: table of `rows`, float16: the candidates' targets.
         of_others: (N, C) float16, the other labels' targets; None where all are 0.
     """
 
-    def __init__(self, rows: CandidateRows, targets: Tensor | None = None) -> None:
+    def __init__(self, rows: CandidateRows, targets: Targets | None = None) -> None:
         self.rows = rows
+        self.held_out = None if targets is None else targets.held_out
         self.of_candidates = rows.table(torch.zeros(len(rows.columns), dtype=torch.float16))
         self.of_candidates = self.of_candidates.to(rows.device)
         self.of_others: Tensor | None = None
         if targets is None:
             return
         image = torch.arange(rows.images, device=rows.device).repeat_interleave(rows.count)
-        self.of_candidates[:-1] = targets[image, rows.columns]
-        others = targets.clone()
+        self.of_candidates[:-1] = targets.values[image, rows.columns]
+        others = targets.values.clone()
         others[image, rows.columns] = 0
         self.of_others = others if others.any() else None
 
@@ -138,9 +149,10 @@ class SoftTargets:
     def state_dict(self) -> dict[str, Any]:
         """The targets, and the confidence of every candidate for those who read it."""
         confidence = {"values": self.of_candidates[:-1].float()}
-        return {"confidence": confidence, "of_others": self.of_others}
+        return {"confidence": confidence, "of_others": self.of_others, "held_out": self.held_out}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.of_candidates[:-1].copy_(state["confidence"]["values"])
+        self.held_out = state.get("held_out")  # since there are such
         others = state["of_others"]
         self.of_others = None if others is None else others.to(self.rows.device)

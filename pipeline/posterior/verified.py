@@ -6,6 +6,8 @@ other labels how likely one is missing. docs/method.md derives it; the idea is t
 (CVPR 2017), with a model small enough for a hundred photos.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,8 +17,8 @@ from pipeline.data.verified import Verified
 from pipeline.posterior.neighbours import BLOCK, Neighbours, vote
 
 Tensor = torch.Tensor
-ROUNDS = 2  # the second on what is learned from the targets of the first
-FOLDS = 3
+FOLDS = 5  # of verified photos, each judged by what the others say
+CLASSIFIERS = 3  # each of a third of the images, trained on the others
 UNVERIFIED = 10  # verified photos as which the targets of the others count: safe where few are
 SAMPLE = 500  # images that speak for the others
 SHARPNESS = 20  # of the verified photos' votes: exp(20 cosine)
@@ -93,36 +95,75 @@ def verified_targets(
     verified: Verified,
     prior: Tensor | None = None,
     seed: int = 0,
-) -> Tensor:
-    """How likely each label of each image is true, (N, C) float16; verified ones as they are.
+) -> tuple[Tensor, Tensor | None]:
+    """How likely each label of each image is true; verified ones are as they are.
 
     Labels that are no candidates have 0, unless one is missing from a verified photo.
 
     Args:
         start: (N, C) float16, how likely it is without verified photos.
         Others as those of `Inputs`.
+
+    Returns:
+        (N, C) float16, and (V, C) float16, what the candidates of verified photos would have if
+        they were not: their own regression is fitted without them, and the targets that the second
+        round learns from do not know them either. None where fewer than FOLDS are verified.
     """
     truth = torch.from_numpy(verified.truth).to(start.device).half()
     rows = torch.from_numpy(verified.rows).to(start.device)
     missing = bool(((truth == 1) & (candidates[rows] == 0)).any())
     inputs = Inputs(candidates, votes, neighbours, features, verified, prior, seed)
-    targets = candidates.half()
-    for _ in range(ROUNDS):
-        inputs.learn(targets)
+
+    def answers() -> Tensor:
         targets = torch.zeros_like(start)
         for value in (1, 0) if missing else (1,):
-            fill(targets, inputs, candidates == value, start, rows, truth)
+            predict = fit(inputs, candidates == value, start, rows, truth)
+            for first in range(0, len(targets), SAMPLE):
+                place, column = (candidates[first : first + SAMPLE] == value).nonzero(as_tuple=True)
+                targets[first + place, column] = predict(first + place, column)
         targets[rows] = truth
-    return targets
+        return targets
+
+    def held_out_answers() -> Tensor:
+        targets = torch.zeros_like(truth)
+        fold = torch.from_numpy(np.random.default_rng(seed).permutation(len(rows)) % FOLDS)
+        fold = fold.to(rows.device)
+        for number in range(FOLDS):
+            others, own = fold != number, (fold == number).nonzero().squeeze(1)
+            predict = fit(inputs, candidates == 1, start, rows[others], truth[others])
+            place, column = (candidates[rows[own]] == 1).nonzero(as_tuple=True)
+            targets[own[place], column] = predict(rows[own[place]], column)
+        return targets
+
+    inputs.learn(candidates.half())
+    targets = answers()
+    unknown = None
+    if len(rows) >= FOLDS:
+        unknown = targets.clone()
+        unknown[rows] = held_out_answers()
+    inputs.learn(targets)
+    targets = answers()
+    if unknown is None:
+        return targets, None
+    inputs.learn(unknown)
+    return targets, held_out_answers()
 
 
-def fill(
-    targets: Tensor, inputs: Inputs, chosen: Tensor, start: Tensor, rows: Tensor, truth: Tensor
-) -> None:
-    """Predict the labels `chosen`, (N, C) bool, by what they are in the verified images `rows`.
+def fit(
+    inputs: Inputs, chosen: Tensor, start: Tensor, rows: Tensor, truth: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Learn how likely labels are from what the labels `chosen` are in verified images.
 
-    Where few are verified, a sample of all images with the targets `start` holds the answers close
-    to these.
+    Where few are verified, a sample of all other images with the targets `start` holds the answers
+    close to these.
+
+    Args:
+        chosen: (N, C) bool.
+        start: (N, C) float16.
+        rows: (V,) int64, of verified images. truth: (V, C) float16.
+
+    Returns:
+        a function of images (n,) and classes (n,) to probabilities (n,) float16.
     """
     place, column = chosen[rows].nonzero(as_tuple=True)
     known = inputs.of(rows[place], column), truth[place, column].cpu().numpy()
@@ -131,8 +172,8 @@ def fill(
     sample = rest.nonzero().squeeze(1)
     sample = sample[:: -(-len(sample) // SAMPLE) or 1]
     place, column = chosen[sample].nonzero(as_tuple=True)
-    if not len(place):
-        return  # all that is left is verified, or has none of these labels
+    if not len(place):  # all that is left is verified, or has none of these labels
+        return lambda images, classes: start[images, classes]
     others = inputs.of(sample[place], column)
     expected = start[sample[place], column].float().cpu().numpy()
     share = UNVERIFIED / len(sample)
@@ -141,12 +182,14 @@ def fill(
     label = np.concatenate([known[1], np.ones(len(others)), np.zeros(len(others))])
     weight = np.concatenate([np.ones(len(known[0])), share * expected, share * (1 - expected)])
     model = LogisticRegression(max_iter=1000).fit(seen, label, sample_weight=weight)
-    for first in range(0, len(targets), SAMPLE):
-        place, column = chosen[first : first + SAMPLE].nonzero(as_tuple=True)
-        if len(place):
-            each = (inputs.of(first + place, column) - mean) / deviation
-            probability = torch.from_numpy(model.predict_proba(each)[:, 1])
-            targets[first + place, column] = probability.to(targets)
+
+    def predict(images: Tensor, classes: Tensor) -> Tensor:
+        if not len(images):
+            return start.new_zeros(0)
+        each = (inputs.of(images, classes) - mean) / deviation
+        return torch.from_numpy(model.predict_proba(each)[:, 1]).to(start)
+
+    return predict
 
 
 def verified_votes(features: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
@@ -179,9 +222,9 @@ def out_of_fold_logits(
         seed: of folds and order.
     """
     random = np.random.default_rng(seed)
-    fold = torch.from_numpy(random.permutation(len(features)) % FOLDS)
+    fold = torch.from_numpy(random.permutation(len(features)) % CLASSIFIERS)
     logits = torch.zeros(targets.shape, device=features.device)
-    for number in range(FOLDS):
+    for number in range(CLASSIFIERS):
         training = (fold != number).nonzero().squeeze(1)
         linear = torch.nn.Linear(features.shape[1], targets.shape[1]).to(features.device)
         torch.nn.init.zeros_(linear.weight), torch.nn.init.zeros_(linear.bias)

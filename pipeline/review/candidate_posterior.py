@@ -114,17 +114,30 @@ def spread(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
     return result
 
 
-def stored_targets(run: Path, candidates: np.ndarray) -> np.ndarray | None:
-    """The targets (N, C) that a run made before training; None where it has none any more.
+class StoredTargets(NamedTuple):
+    """What a run made before training.
+
+    values: (N, C) float32, how likely each label is true. held_out: (V, C) float32, of verified
+    images in the order of their rows, from the others; None where there is none.
+    """
+
+    values: np.ndarray
+    held_out: np.ndarray | None
+
+
+def stored_targets(run: Path, candidates: np.ndarray) -> StoredTargets | None:
+    """The targets of a run; None where it has none any more.
 
     Args:
         run: its folder.
         candidates: (N, C) uint8, with the truth of verified images in place of theirs.
     """
     try:
-        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
-        values = state["method"]["confidence"]["values"].numpy()
-        return spread(candidates == 1, values)
+        path = run / CHECKPOINT
+        method = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["method"]
+        values = spread(candidates == 1, method["confidence"]["values"].numpy())
+        held_out = method.get("held_out")
+        return StoredTargets(values, None if held_out is None else held_out.float().numpy())
     except Exception:  # no last.pt, a damaged one, or one of other candidates
         return None
 
