@@ -45,7 +45,7 @@ from pipeline.posterior.soft_targets import Evidence
 from utils import distributed
 from utils.errors import LostProcess, UserError
 from utils.files import check_output_dir, claimed
-from utils.machine import AMP_DTYPES, choose_device, own_device
+from utils.machine import AMP_DTYPES, choose_device, one_thread, own_device
 from utils.metrics import format_metric
 from utils.options.stored import to_store
 from utils.options.training import TrainingOptions
@@ -262,14 +262,15 @@ def fit_assembled(
         of_features = FeatureBatches(features[0], options.batch_size, options.seed)
         in_order = FeaturesInOrder(features[1], evaluation_shard(len(test_data)))
         frozen = FrozenClassifier(training.classifier)
-        fit(
-            training,
-            of_features,
-            lambda stop: evaluate(frozen, in_order, test_data.targets, device, amp_dtype, stop),
-            run,
-            options.total_epoch,
-            SECONDS_BETWEEN_SAVES,
-        )
+        with one_thread() if options.head == "gap" else contextlib.nullcontext():
+            fit(
+                training,
+                of_features,
+                lambda stop: evaluate(frozen, in_order, test_data.targets, device, amp_dtype, stop),
+                run,
+                options.total_epoch,
+                SECONDS_BETWEEN_SAVES,
+            )
         return
     augmentation = AUGMENTATION.get(options.dataset, {})
     if options.cache is not None:

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 
 from tests.helpers import ForkedScript, call_in
-from utils.options.choices import LOSSES, RECIPES
+from utils.options.choices import LOSSES, NEED_VERIFIED, RECIPES
 
 FROZEN = (
     "--dataset digits --freeze --model kept_trunk --weights none --img_size 32 --total_epoch 2 "
@@ -80,6 +80,7 @@ def test_the_trunk_stays_and_the_head_learns(frozen, call_script, head):
 def test_every_recipe_and_loss_trains(frozen, call_script, name):
     script, kind = ("main_CoNeS", "recipe") if name in RECIPES else ("main_BCE", "loss")
     flags = [f"--{kind}", name, "--partial_rate", "0.3", "--total_epoch", "1", "--output_dir", "r"]
+    flags += ["--verified", "5"] if name in NEED_VERIFIED else []
     assert call_script(script, *FROZEN, *flags)[0] == 0
     assert np.isfinite(last_line(frozen / "r")["train_loss"])
 

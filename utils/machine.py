@@ -1,5 +1,8 @@
 """Where and in which precision to run."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from utils import distributed
@@ -50,3 +53,17 @@ def own_device(name: str) -> torch.device:
 def autocast(device: torch.device, amp_dtype: torch.dtype | None) -> torch.autocast:
     """Mixed precision of `amp_dtype` on `device`; full precision where it is None."""
     return torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: for steps so small that threads wait for each other longer.
+
+    The more so where other work runs; and the result is the same whatever the number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

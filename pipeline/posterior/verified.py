@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline.data.verified import Verified
 from pipeline.posterior.neighbours import BLOCK, Neighbours, vote
+from utils.machine import one_thread
 
 Tensor = torch.Tensor
 FOLDS = 5  # of verified photos, each judged by what the others say
@@ -211,6 +212,7 @@ def verified_votes(features: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
     return (len(rows) * result + 5 * labels.mean(dim=0)) / (len(rows) + 5)
 
 
+@one_thread()
 def out_of_fold_logits(
     features: Tensor, targets: Tensor, seed: int, epochs: int = 20, batch: int = 64
 ) -> Tensor:
