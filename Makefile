@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test test-all check bench docs clean
+.PHONY: demo test test-all torture check bench docs clean
 
 demo: .venv/installed ## train CoNeS on the embedded digits, under two minutes on two idle cores with AVX-512, longer without
 	$(BIN)/python main_CoNeS.py --dataset digits
@@ -13,6 +13,9 @@ test: .venv/installed-dev ## the tests but the slow ones, side by side
 
 test-all: .venv/installed-dev ## all tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+torture: .venv/installed-dev ## kill trainings at 150 moments, resume them and compare with unbroken ones
+	$(BIN)/python -m tests.torture --kills 30
 
 check: .venv/installed-dev ## lint, format and types
 	$(BIN)/ruff check .
