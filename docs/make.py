@@ -166,6 +166,19 @@ def verified(results: Results) -> str:
     return table(list(groups), columns, cell).replace("| method |", "| noise |", 1)
 
 
+def by_images(results: Results) -> str:
+    """The share of what noise costs that is recovered by which images are verified."""
+    groups, asked = by_noise(results), len(results.seeds)
+
+    def cell(method: str, noise: str) -> str:
+        scores, rate = groups[noise].scores("mAP"), groups[noise].rates[0]
+        return format_share(noise_recovered(scores, method, rate, results.seeds), asked)
+
+    methods = [method for method in results.methods if method not in (CLEAN, BCE)]
+    made = table(methods, {noise: noise for noise in groups}, cell)
+    return made.replace("| method |", "| verified |", 1)
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "summary": summary,
     "candidate AP": candidate_ap,
@@ -173,6 +186,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "seeds": seeds,
     "lines": lines,
     "verified": verified,
+    "verified images": by_images,
 }
 
 
