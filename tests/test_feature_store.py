@@ -1,11 +1,15 @@
 """Features kept under the images' content."""
 
 import shutil
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.data import feature_store
@@ -85,6 +89,20 @@ def test_a_damaged_part_is_computed_again(tmp_path, hashes, features, which):
         assert len(store.find(hashes)[1]) == 10
     store.add(hashes, batches(features))
     assert (store.find(hashes)[0].take(range(10)).numpy() == features).all()
+
+
+@given(position=st.integers(128, 10 * 4 * 2 * 2 * 2 + 127), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_computed_again(position, bit):
+    hashes = np.random.default_rng(0).integers(0, 256, (10, 32)).astype(np.uint8)
+    features = np.random.default_rng(1).normal(size=(10, 4, 2, 2)).astype(np.float16)
+    with tempfile.TemporaryDirectory() as folder:
+        store = FeatureStore(Path(folder), "trunk")
+        store.add(hashes, batches(features))
+        (path,) = (each for each in store.path.iterdir() if "hashes" not in each.name)
+        content = bytearray(path.read_bytes())
+        content[position] ^= 1 << bit
+        path.write_bytes(content)
+        assert store.find(hashes)[1].tolist() == [(position - 128) // 32]
 
 
 def photo_files(folder, seed=0):

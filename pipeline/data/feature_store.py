@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,7 +58,8 @@ class Features:
 class FeatureStore:
     """A folder of features that one trunk gives.
 
-    Each file of features has one of their images' hashes beside it, written after it.
+    Each file of features has one beside it, written after it, with the hash of each image and the
+    checksum of its features: what has changed on the disk is computed again.
 
     Args:
         folder: that holds the stores of all trunks.
@@ -77,10 +79,11 @@ class FeatureStore:
                 own, part = np.load(names), np.load(file, mmap_mode="r")
             except (OSError, ValueError, EOFError):
                 continue  # damaged: what it held is computed again
-            if own.shape == (len(part), 32) and part.dtype == np.float16:
-                known = ((each.tobytes(), (len(parts), row)) for row, each in enumerate(own))
-                place.update(known)
-                parts.append(part)
+            if own.shape != (len(part), 36) or part.dtype != np.float16:
+                continue
+            sound = np.flatnonzero((own[:, 32:] == checksums(part)).all(axis=1))
+            place.update((own[row, :32].tobytes(), (len(parts), row)) for row in sound.tolist())
+            parts.append(part)
         found = [place.get(each.tobytes(), (-1, -1)) for each in hashes]
         places = np.array(found, np.int64).reshape(-1, 2)
         return Features(parts, places), np.flatnonzero(places[:, 0] < 0)
@@ -107,8 +110,9 @@ class FeatureStore:
         """Write a part, whose images begin at `first`; returns where the next begins."""
         content = np.concatenate(batches)
         own = hashes[first : first + len(content)]
+        marked = np.concatenate([own, checksums(content)], axis=1)
         name = hashlib.sha256(own.tobytes()).hexdigest()[:16]
-        for end, array in ((".npy", content), (".hashes.npy", own)):
+        for end, array in ((".npy", content), (".hashes.npy", marked)):
             with atomic_path(self.path / f"{name}{end}") as temporary:
                 np.save(temporary, array)
         return first + len(content)
@@ -122,6 +126,12 @@ class FeatureStore:
                 f"{free / 2**30:.1f} GiB are free: give another folder as --cache, or --head gap, "
                 "which keeps a mean of each map"
             )
+
+
+def checksums(features: np.ndarray) -> np.ndarray:
+    """(n, 4) uint8: the CRC-32 of each image's features (n, D, H, W)."""
+    found = np.array([zlib.crc32(np.ascontiguousarray(row)) for row in features], "<u4")
+    return found.view(np.uint8).reshape(-1, 4)
 
 
 def image_hashes(images: Sequence[torch.Tensor], folder: Path) -> np.ndarray:
