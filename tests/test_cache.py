@@ -52,6 +52,17 @@ def test_the_test_resize_commutes_with_its_cache(data, tmp_path):
         assert torch.equal(resize(cached.images[row]), resize(data.images[row]))
 
 
+def test_an_image_that_changed_on_the_disk_is_refused(data, tmp_path):
+    cached = cache_images(data, tmp_path / "c")
+    (file,) = (tmp_path / "c").glob("*.pixels")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert torch.equal(cached.images[0], shrinking(20)(data.images[0]))
+    with pytest.raises(UserError, match="has changed on the disk: delete it"):
+        cached.images[4]
+
+
 @pytest.mark.parametrize(("size", "expected"), [((40, 60), (20, 30)), ((10, 12), (10, 12))])
 def test_shrinking_keeps_the_aspect_and_never_enlarges(size, expected):
     assert shrink(torch.zeros(3, *size, dtype=torch.uint8), 20).shape[1:] == expected

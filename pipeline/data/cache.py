@@ -5,10 +5,12 @@ import itertools
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,12 +30,15 @@ class CachedImages(Sequence):
 
     Args:
         path: of the file: one (H, W, 3) uint8 image after another.
-        shapes: (N, 2) int64, their heights and widths.
+        index: of what is in it.
+
+    Raises:
+        UserError: an image that is asked for has changed on the disk.
     """
 
-    def __init__(self, path: Path, shapes: np.ndarray) -> None:
-        self.path, self.shapes = path, shapes
-        self._bounds = np.concatenate([[0], (3 * shapes.prod(axis=1)).cumsum()])
+    def __init__(self, path: Path, index: "Index") -> None:
+        self.path, self.shapes, self.checksums = path, index.shapes, index.checksums
+        self._bounds = np.concatenate([[0], (3 * self.shapes.prod(axis=1)).cumsum()])
         self._pixels: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -43,8 +48,20 @@ class CachedImages(Sequence):
         if self._pixels is None:
             self._pixels = np.memmap(self.path, np.uint8, "r")
         row = range(len(self))[index]
-        pixels = self._pixels[self._bounds[row] : self._bounds[row + 1]]
-        return as_tensor(pixels.reshape(*self.shapes[row], 3).copy())
+        pixels = self._pixels[self._bounds[row] : self._bounds[row + 1]].copy()
+        if zlib.crc32(pixels.data) != self.checksums[row]:
+            raise UserError(f"{self.path} has changed on the disk: delete it, to have it made anew")
+        return as_tensor(pixels.reshape(*self.shapes[row], 3))
+
+
+class Index(NamedTuple):
+    """What is in a file of pixels: shapes (N, 2) int64 of its images, and checksums (N,) int64.
+
+    A checksum is the CRC-32 of an image's pixels.
+    """
+
+    shapes: np.ndarray
+    checksums: np.ndarray
 
 
 def cache_images(
@@ -72,12 +89,13 @@ def cache_images(
     file = Path(folder) / f"{kind}-{name[:16]}.pixels"
     index = file.with_suffix(".json")
     sources = fingerprint(paths)
-    shapes = read_index(index, file, sources)
-    if shapes is None:
+    found = read_index(index, file, sources)
+    if found is None:
         index.unlink(missing_ok=True)  # it must never stand beside another's pixels
-        shapes = build(file, data.images, prepare)
-        write_json(index, {"sources": sources, "shapes": shapes.tolist()})
-    return replace(data, images=CachedImages(file, shapes))
+        found = build(file, data.images, prepare)
+        arrays = {name: array.tolist() for name, array in found._asdict().items()}
+        write_json(index, {"sources": sources} | arrays)
+    return replace(data, images=CachedImages(file, found))
 
 
 def shrink(image: torch.Tensor, side: int) -> torch.Tensor:
@@ -102,33 +120,35 @@ def fingerprint(paths: list[str]) -> str:
     return digest.hexdigest()
 
 
-def read_index(index: Path, file: Path, sources: str) -> np.ndarray | None:
-    """Shapes (N, 2) of the images in `file`; None where it has to be built."""
+def read_index(index: Path, file: Path, sources: str) -> Index | None:
+    """What `file` holds; None where it has to be built."""
     try:
         content = json.loads(index.read_text("utf-8"))
-        shapes = np.array(content["shapes"], np.int64)
-        whole = file.stat().st_size == 3 * int(shapes.prod(axis=1).sum())
-        return shapes if whole and content["sources"] == sources else None
-    except (OSError, ValueError, KeyError, TypeError):
+        found = Index(*(np.array(content[name], np.int64) for name in Index._fields))
+        whole = file.stat().st_size == 3 * int(found.shapes.prod(axis=1).sum())
+        fits = whole and found.checksums.shape == (len(found.shapes),)
+        return found if fits and content["sources"] == sources else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
-def build(file: Path, images: Sequence[torch.Tensor], prepare: Prepare) -> np.ndarray:
-    """Write all images to `file`, all or nothing; returns their shapes."""
+def build(file: Path, images: Sequence[torch.Tensor], prepare: Prepare) -> Index:
+    """Write all images to `file`, all or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    shapes = np.zeros((len(images), 2), np.int64)
+    built = Index(np.zeros((len(images), 2), np.int64), np.zeros(len(images), np.int64))
     with (
         atomic_path(file) as temporary,
         temporary.open("wb") as output,
         progress_bar("cache", len(images)) as bar,
     ):
         for row, image in enumerate(prepared(images, prepare)):
-            shapes[row] = image.shape[1:]
-            output.write(image.permute(1, 2, 0).contiguous().numpy().data)
+            pixels = image.permute(1, 2, 0).contiguous().numpy()
+            built.shapes[row], built.checksums[row] = image.shape[1:], zlib.crc32(pixels.data)
+            output.write(pixels.data)
             bar.update()
             if row == 99:
                 check_room(file, output.tell() / 100 * len(images))
-    return shapes
+    return built
 
 
 def prepared(images: Sequence[torch.Tensor], prepare: Prepare) -> Iterator[torch.Tensor]:
