@@ -26,6 +26,7 @@ DESCRIPTION = (
     "Label photos with a trained classifier: predictions.csv (path, labels, their scores) and "
     "predictions.jsonl (every class's score). Scores are probabilities."
 )
+SHOWN = 5
 NAMED = ("voc07", "coco", "nuswide")  # whose class names are known without their files
 names_flag = functools.partial(option, group="classes, of a file without a run")
 
@@ -83,7 +84,10 @@ def main() -> None:
     from pipeline.model.checkpoint import read_thresholds
     from pipeline.prediction import find_images
 
-    paths = find_images(options.images) if options.images else []
+    paths, others = find_images(options.images) if options.images else ([], [])
+    if others:
+        shown = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
+        print(f"warning: {len(others)} other files are no images: {shown}", file=sys.stderr)
     trained = load_trained(options, options.dataset)
     classes = class_names(options, trained)
     stored = None if classes is None else read_thresholds(trained.checkpoint, classes)

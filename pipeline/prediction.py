@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from pipeline.data.images import SUFFIXES, read_image
+from pipeline.data.decoding import FORMATS, SUFFIXES, is_image
+from pipeline.data.images import read_image
 from pipeline.data.loader import count_workers, end_workers, evaluation_loader
 from pipeline.data.transforms import evaluation_transform
 from pipeline.evaluation import Trained
@@ -20,37 +21,37 @@ from utils.errors import UserError
 from utils.progress import progress_bar
 
 
-def find_images(places: Sequence[str]) -> list[str]:
+def find_images(places: Sequence[str]) -> tuple[list[str], list[str]]:
     """Image files of `places`: files as given, folders with their subfolders, and globs.
 
-    In folders and globs only names that end like an image's are taken, in alphabetical order.
-    A file that is reached twice is listed once.
+    In folders and globs, files whose names do not end like an image's are taken if their content
+    is one. A file that is reached twice is listed once.
+
+    Returns:
+        the images and the other files there, each place's in alphabetical order.
 
     Raises:
         UserError: a place does not exist, or holds no image.
     """
     found: dict[str, str] = {}  # by the place that a link leads to
+    others: dict[str, str] = {}
     for place in places:
         if os.path.isfile(place):
-            files = [place]
-        else:
-            matches = glob.glob(place, recursive=True)
-            if os.path.isdir(place):  # links to folders are not followed: they may lead in circles
-                matches = [os.path.join(top, n) for top, _, names in os.walk(place) for n in names]
-            files = sorted(
-                match
-                for match in matches
-                if Path(match).suffix.lower() in SUFFIXES
-                and not os.path.isdir(match)  # a broken link is worth a warning
-            )
-        if not files:
+            found.setdefault(os.path.realpath(place), place)
+            continue
+        matches = glob.glob(place, recursive=True)
+        if os.path.isdir(place):  # links to folders are not followed: they may lead in circles
+            matches = [os.path.join(top, n) for top, _, names in os.walk(place) for n in names]
+        images = 0
+        for file in sorted(match for match in matches if not os.path.isdir(match)):
+            # A broken link of an image's name is worth a warning.
+            image = Path(file).suffix.lower() in SUFFIXES or is_image(file)
+            (found if image else others).setdefault(os.path.realpath(file), file)
+            images += image
+        if not images:
             there = "holds no image" if os.path.exists(place) else "is no file, folder or glob here"
-            raise UserError(
-                f"{place} {there}: expected files ending in {' '.join(sorted(SUFFIXES))}"
-            )
-        for file in files:
-            found.setdefault(os.path.realpath(file), file)
-    return list(found.values())
+            raise UserError(f"{place} {there}: expected {', '.join(FORMATS)} files")
+    return list(found.values()), [file for key, file in others.items() if key not in found]
 
 
 class Photos(Dataset):

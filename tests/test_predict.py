@@ -207,37 +207,61 @@ def test_scores_that_are_not_finite_leave_nothing(assert_refused, trained, photo
 # What is found
 
 
+def found(places):
+    """The images among them."""
+    return find_images(places)[0]
+
+
 def test_files_folders_and_globs_are_found_once_in_order(photos):
     inside = [str(photos / "b" / name) for name in ("broken.jpg", "c.JPG", "d.webp", "e e.png")]
-    assert find_images([str(photos / "b")]) == inside
-    assert find_images([str(photos)]) == [str(photos / "a.png"), *inside]
-    assert find_images([str(photos / "b" / "*.webp"), f"{photos}/b/../a.png"]) == [
+    assert found([str(photos / "b")]) == inside
+    assert found([str(photos)]) == [str(photos / "a.png"), *inside]
+    assert found([str(photos / "b" / "*.webp"), f"{photos}/b/../a.png"]) == [
         str(photos / "b" / "d.webp"),
         f"{photos}/b/../a.png",
     ]
-    assert find_images([str(photos / "b"), str(photos / "b" / "c.JPG")]) == inside
-    assert find_images([str(photos / "notes.txt")]) == [str(photos / "notes.txt")]  # as given
+    assert found([str(photos / "b"), str(photos / "b" / "c.JPG")]) == inside
+    assert found([str(photos / "notes.txt")]) == [str(photos / "notes.txt")]  # as given
 
 
 def test_links_in_circles_and_broken_ones(photos):
-    expected = [*find_images([str(photos)]), str(photos / "gone.png")]
+    expected = [*found([str(photos)]), str(photos / "gone.png")]
     (photos / "loop").symlink_to(photos)
     (photos / "again.png").symlink_to(photos / "a.png")
     (photos / "gone.png").symlink_to(photos / "nowhere")
-    assert find_images([str(photos)]) == expected
+    assert found([str(photos)]) == expected
 
 
 def test_a_folder_whose_name_is_a_pattern_is_taken_by_its_name(tmp_path):
     (tmp_path / "[x]").mkdir()
     (tmp_path / "[x]" / "a.jpg").touch()
-    assert find_images([str(tmp_path / "[x]")]) == [str(tmp_path / "[x]" / "a.jpg")]
+    assert found([str(tmp_path / "[x]")]) == [str(tmp_path / "[x]" / "a.jpg")]
 
 
 @pytest.mark.parametrize("place", ["nowhere", "nowhere/*.jpg", "*.txt"])
 def test_a_place_without_images_is_refused(place, photos, monkeypatch):
     monkeypatch.chdir(photos)
-    with pytest.raises(UserError, match="is no file, folder or glob here: expected files ending"):
+    with pytest.raises(UserError, match="is no file, folder or glob here: expected JPEG, PNG, "):
         find_images([place])
+
+
+def test_a_file_of_another_suffix_is_labelled_if_it_is_an_image(photos):
+    image = (photos / "b" / "c.JPG").read_bytes()
+    (photos / "more").mkdir()
+    for name in ("x.JPG", "x.avif", "x.heic", "x.jfif", "x.mpo"):
+        (photos / "more" / name).write_bytes(image)
+    (photos / "more" / "x.txt").write_text("no image")
+    inside = [str(photos / "more" / f"x.{s}") for s in ("JPG", "avif", "heic", "jfif", "mpo")]
+    assert find_images([str(photos / "more")]) == (inside, [str(photos / "more" / "x.txt")])
+    assert find_images([str(photos / "more"), str(photos / "more" / "x.txt")])[1] == []
+
+
+def test_files_that_are_no_images_are_counted_and_named(run_script, trained, photos):
+    for number in range(6):
+        (photos / f"{number}.txt").touch()
+    _, err = run_script("predict photos --load_from r --output_dir p")
+    assert "warning: 7 other files are no images: photos/0.txt, photos/1.txt" in err
+    assert "photos/4.txt, ...\n" in err
 
 
 # What is drawn

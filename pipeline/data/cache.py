@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from pipeline.data.images import ImageFiles, as_tensor
+from pipeline.data.decoding import as_tensor
+from pipeline.data.images import ImageFiles
 from pipeline.data.labelled import LabelledImages
 from utils.errors import UserError
 from utils.files import atomic_path, write_json

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.data.images import SUFFIXES, ImageFiles, list_files, read_image
+from pipeline.data.decoding import SUFFIXES
+from pipeline.data.images import ImageFiles, list_files, read_image
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.verified import uncovered
 from utils.errors import UserError

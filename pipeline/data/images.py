@@ -1,26 +1,18 @@
 """Images as (3, H, W) uint8 RGB tensors, from files or from memory."""
 
 import contextlib
-import io
-import math
 import os
-import struct
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import UnidentifiedImageError
 
+from pipeline.data.decoding import FORMATS, decode
 from pipeline.data.labelled import LabelledImages, Texts
 from utils.errors import UserError
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
-JPEG_MAGIC = b"\xff\xd8\xff"
-EXIF_WITHIN = 65_536  # bytes; the block comes first, after a thumbnail at most
 
 
 class ImageFiles(Sequence):
@@ -153,10 +145,7 @@ def list_files(folder: str) -> set[str]:
 
 
 def read_image(path: str) -> torch.Tensor:
-    """Decode one file to (3, H, W) uint8 RGB, upright by its EXIF orientation.
-
-    Greyscale, palette and CMYK become RGB, transparency is dropped, 16 bits are reduced to 8,
-    and an animation gives its first frame.
+    """Decode one file, see `decode`.
 
     Raises:
         UserError: the file is missing, is no image, or is truncated; it is named.
@@ -167,47 +156,13 @@ def read_image(path: str) -> torch.Tensor:
         raise UserError(f"cannot read image {path}: {error.strerror}") from error
     try:
         return decode(content)
-    except Exception as error:  # PIL raises of any kind on damaged files
-        reason = str(error).split("<")[0].strip()  # PIL ends with a Python object's address
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"cannot decode image {path}: it is none of {', '.join(FORMATS)}; replace or remove "
+            "the file"
+        ) from error
+    except Exception as error:  # Pillow raises of any kind on damaged files
+        reason = str(error).split("<")[0].strip()  # Pillow ends with a Python object's address
         raise UserError(
             f"cannot decode image {path}: {reason}; replace or remove the file"
         ) from error
-
-
-def decode(content: bytes) -> torch.Tensor:
-    """Decode an image file's content as `read_image` does; raises what PIL raises."""
-    if content.startswith(JPEG_MAGIC) and not has_orientation(content):
-        # Faster than PIL. What it refuses, such as CMYK, PIL decodes or calls damaged.
-        with contextlib.suppress(ValueError):
-            height, width, *_ = simplejpeg.decode_jpeg_header(content)
-            if height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):  # PIL's own limit
-                raise Image.DecompressionBombError(f"it claims {width} x {height} pixels")
-            return as_tensor(simplejpeg.decode_jpeg(content, "RGB"))
-    with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
-        warnings.simplefilter("ignore")  # PIL warns of odd EXIF blocks, which do no harm
-        upright = image if orientation(image) == 1 else ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # PIL would clip 16 bits at 255, to white
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        return as_tensor(np.array(upright.convert("RGB")))
-
-
-def has_orientation(jpeg: bytes) -> bool:
-    """Tell whether the photo has to be turned upright."""
-    if b"Exif" not in jpeg[:EXIF_WITHIN]:
-        return False
-    with warnings.catch_warnings(), Image.open(io.BytesIO(jpeg)) as image:
-        warnings.simplefilter("ignore")
-        return orientation(image) != 1
-
-
-def orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation; 1, upright, also where its block cannot be read."""
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError, struct.error):
-        return 1
-
-
-def as_tensor(pixels: np.ndarray) -> torch.Tensor:
-    """(3, H, W) from (H, W, 3), as a view: resizing is fastest on pixels that lie together."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)
