@@ -17,6 +17,7 @@ from utils.files import atomic_path, check_new_file, check_output_dir
 from utils.options.groups import CheckpointOptions, output_flag
 from utils.options.kinds import COUNT, SHARE, Choice
 from utils.options.table import OptionsParser, check_inputs, option, parse
+from utils.terminal import one_line, warn
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Trained
@@ -87,7 +88,7 @@ def main() -> None:
     paths, others = find_images(options.images) if options.images else ([], [])
     if others:
         shown = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
-        print(f"warning: {len(others)} other files are no images: {shown}", file=sys.stderr)
+        warn(f"{len(others)} other files are no images: {shown}")
     trained = load_trained(options, options.dataset)
     classes = class_names(options, trained)
     stored = None if classes is None else read_thresholds(trained.checkpoint, classes)
@@ -173,7 +174,7 @@ def label(
         table.writerow(["path", "labels", "scores"])
         for prediction in predict(trained, paths, options.batch_size, options.workers):
             if prediction.error:
-                tqdm.write(f"warning: {prediction.error}", file=sys.stderr)
+                tqdm.write(one_line(f"warning: {prediction.error}"), file=sys.stderr)
                 unreadable += 1
                 continue
             row, record = described(prediction, classes, thresholds)

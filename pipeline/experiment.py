@@ -43,7 +43,7 @@ from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import make_optimizer, step_schedule
 from pipeline.posterior.soft_targets import Evidence
 from utils import distributed
-from utils.errors import LostProcess, UserError
+from utils.errors import LOST_WORKER, LostProcess, UserError, lost_worker
 from utils.files import check_output_dir, claimed
 from utils.machine import AMP_DTYPES, choose_device, one_thread, own_device
 from utils.metrics import format_metric
@@ -51,6 +51,7 @@ from utils.options.stored import to_store
 from utils.options.training import TrainingOptions
 from utils.progress import Interrupted
 from utils.run_folder import CHECKPOINT, RunFolder, new_folder
+from utils.terminal import warn
 
 SECONDS_BETWEEN_SAVES = 5  # of a frozen trunk's epochs, which take less than storing them
 
@@ -149,6 +150,10 @@ def train_on(
                 ) from error
             if options.resume is None:
                 run.discard_unless_stored()
+            if lost_worker(error):
+                stored = (run.path / CHECKPOINT).exists()
+                then = f"go on with: {again}" if stored else "give the command again"
+                raise UserError(f"{LOST_WORKER}: with fewer --workers, {then}") from error
             raise
     return run
 
@@ -378,10 +383,9 @@ def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
         for name in ("normalize", "lam"):
             trained, now = stored.options.get(name), getattr(options, name)
             if trained not in (None, now):
-                print(
-                    f"warning: {options.load_from} was trained with --{name} {trained}, but goes "
-                    f"on with {now}",
-                    file=sys.stderr,
+                warn(
+                    f"{options.load_from} was trained with --{name} {trained}, but goes on with "
+                    f"{now}"
                 )
     else:
         load_trunk(classifier.trunk, options.weights, options.img_size)

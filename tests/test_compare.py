@@ -350,7 +350,7 @@ def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, script
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 1
+    assert process.returncode == 128 + number
     assert err.strip().splitlines()[-1] == (
         "error: stopped with 6 runs left; the same command goes on with them"
     )

@@ -9,6 +9,7 @@ import pytest
 
 from utils import distributed
 from utils.errors import UserError, exit_status
+from utils.progress import interruptible
 
 OUT_OF_MEMORY = "error: out of memory: train with a lower --batch_size, or give --device cpu"
 
@@ -24,7 +25,6 @@ def status_of(error, trains=False):
     ("error", "line"),
     [
         (UserError("expected A, found B: do C"), "error: expected A, found B: do C"),
-        (KeyboardInterrupt(), "error: interrupted"),
         (
             OSError(errno.ENOSPC, "No space left on device", "r/last.pt"),
             "error: no space left on the disk of r/last.pt: free some and repeat",
@@ -32,6 +32,12 @@ def status_of(error, trains=False):
         (PermissionError(errno.EACCES, "Permission denied", "r"), "error: Permission denied: r"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), OUT_OF_MEMORY),
         (MemoryError("Unable to allocate 9 TiB"), OUT_OF_MEMORY),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            "error: a loader process was killed, perhaps because the memory was full: give fewer "
+            "--workers, and the command again",
+        ),
+        (UserError("no file a\nb\x1b[2J"), "error: no file a\\nb\\x1b[2J"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_status_1(error, line, capsys):
@@ -112,3 +118,17 @@ def test_a_terminated_script_leaves_no_half_of_a_file(tmp_path):
     assert process.communicate()[1] == ""
     assert process.returncode == 128 + signal.SIGTERM
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_signal_ends_has_the_status_of_a_shell(number, capsys):
+    def main():
+        with interruptible() as stop:
+            os.kill(os.getpid(), number)
+            if stop():
+                raise UserError("interrupted; go on")
+
+    assert exit_status(main)() == 128 + number
+    assert capsys.readouterr().err == "error: interrupted; go on\n"
+    assert status_of(KeyboardInterrupt()) == 130
+    assert status_of(UserError("not of a signal")) == 1

@@ -140,3 +140,11 @@ def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", refuse)
     with files.claimed(tmp_path):
         assert len(calls) == 1
+
+
+def test_a_name_of_250_bytes_is_written(tmp_path):
+    path = tmp_path / ("\u732b" * 82 + ".npy")
+    with files.atomic_path(path) as temporary:
+        assert temporary.suffix == ".npy"
+        temporary.write_text("content")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -1,10 +1,13 @@
+import math
 import multiprocessing
 import os
 import time
 
+import numpy as np
 import pytest
 import torch
 
+from pipeline.data import loader
 from pipeline.data.loader import (
     EpochSampler,
     EvaluationImages,
@@ -26,9 +29,9 @@ def images():
 
 def batches(images, workers, epoch=1, first_batch=0, seed=0):
     dataset = TrainingImages(images, train_transform(16, flip=True), seed)
-    loader = train_loader(dataset, 4, workers, pin_memory=False)
-    loader.batch_sampler.epoch, loader.batch_sampler.first_batch = epoch, first_batch
-    return list(loader)
+    loaded = train_loader(dataset, 4, workers, pin_memory=False)
+    loaded.batch_sampler.epoch, loaded.batch_sampler.first_batch = epoch, first_batch
+    return list(loaded)
 
 
 def equal(first, second):
@@ -110,3 +113,36 @@ def test_a_worker_whose_main_process_was_killed_while_it_started_ends():
     os.close(writing)
     assert os.read(reading, 10) == b""  # until no process has it open
     os.close(reading)
+
+
+def test_what_shared_memory_has_no_room_for_comes_another_way(images, monkeypatch):
+    """Containers often have 64 MiB of it."""
+    expected = batches(images, 0)
+    monkeypatch.setattr(loader, "free_shared_memory", lambda: 0)
+    # Where a worker would put a tensor into shared memory it fails, and the batch never comes.
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", None)
+    assert equal(batches(images, 2), expected)
+
+
+def test_shared_memory_is_used_where_all_workers_have_room(images, monkeypatch):
+    class Worker:
+        num_workers = 3
+
+    monkeypatch.setattr(torch.utils.data, "get_worker_info", lambda: Worker)
+    items = [(image, row) for row, image in enumerate(images[:2])]
+    size = images[:2].nbytes + 2 * 8
+    for free, kind in ((6 * size, np.ndarray), (6 * size + 1, torch.Tensor)):
+        monkeypatch.setattr(loader, "free_shared_memory", lambda free=free: free)
+        batch = loader.hand_over(items, loader.stack)
+        assert all(isinstance(part, kind) for part in batch)
+        assert equal([loader.received(batch)], [(images[:2], torch.tensor([0, 1]))])
+
+
+def test_the_room_in_shared_memory_is_known_or_without_limit(monkeypatch):
+    assert loader.free_shared_memory() > 0
+
+    def missing(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "statvfs", missing)
+    assert loader.free_shared_memory() == math.inf

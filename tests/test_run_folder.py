@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 import torch
@@ -80,3 +81,22 @@ def test_changed_data_and_damaged_checkpoints_are_refused(tmp_path):
     (run.path / "last.pt").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="is damaged and cannot be resumed from"):
         RunFolder.reopen(str(run.path), OPTIONS, DATA)
+
+
+@pytest.mark.parametrize("error", [AttributeError("no version"), TypeError("two\nlines")])
+def test_a_tensorboard_that_cannot_be_imported_is_said_once(error, tmp_path, monkeypatch, capsys):
+    class Broken:
+        def find_spec(self, name, *rest):
+            if name == "tensorboard":
+                raise error
+
+    for name in [name for name in sys.modules if "tensorboard" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
+    for epoch in (1, 2, 3):
+        save(run, epoch, 50.0)
+    run.finish()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: no TensorBoard events: it cannot be used (")
+    assert not list(run.path.glob("events*"))

@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from pipeline import experiment, methods
 from pipeline.cones import released
 from pipeline.data import label_file
+from pipeline.data.loader import TrainingImages
 from pipeline.model import classifier
 from pipeline.model.backbone import Backbone
 from tests import helpers
@@ -368,10 +369,36 @@ def test_a_signal_stores_the_run_and_says_how_to_go_on(send, number, devkit, tmp
     process.wait_for(lambda text: "\nepoch 2 step" in text)
     send(process.pid, getattr(signal, number))
     status, text = process.wait()
-    assert status == 1, text
+    assert status == 128 + getattr(signal, number), text
     assert "interrupted in epoch" in text
     assert helpers.last_line(text).endswith("python main_BCE.py --resume r")
     assert (tmp_path / "r" / "last.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "then"),
+    [(1, "give the command again"), (2, "go on with: python main_BCE.py --resume r")],
+)
+def test_a_loader_process_that_is_killed_is_one_line(
+    epoch, then, assert_refused, devkit, monkeypatch
+):
+    """As the system does where memory runs out."""
+    load = TrainingImages.__getitem__
+
+    def killed(images, key):
+        if key[0] == epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(images, key)
+
+    monkeypatch.setattr(TrainingImages, "__getitem__", killed)
+    flags = "--workers 1 --output_dir r".split()
+    message = (
+        "error: a loader process was killed, perhaps because the memory was full: with fewer "
+        f"--workers, {then}"
+    )
+    err = assert_refused(message, "main_BCE", *voc_flags(devkit, *flags))
+    assert helpers.last_line(err) == message
+    assert Path("r").exists() == (epoch == 2)
 
 
 @pytest.mark.slow

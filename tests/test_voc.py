@@ -207,3 +207,26 @@ def test_the_genuine_lists_give_the_published_numbers_of_images(shared):
     ids, targets = voc.read_labels(lists, lists, "test")
     assert (len(ids), ids[0], ids[-1]) == (4952, "000001", "009963")
     assert ((targets == 1).sum(), (targets == -1).sum()) == (7013, 619)
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "shift_jis", "utf-16", "latin-1", "utf-8", "ascii"])
+def test_an_annotation_may_be_in_any_encoding(encoding, tmp_path):
+    text = f'<?xml version="1.0" encoding="{encoding}"?>\n<annotation><folder>\u7167\u7247</folder>'
+    text += "<object><name>dog</name></object></annotation>"
+    (tmp_path / "a.xml").write_bytes(text.encode(encoding, "replace"))
+    assert voc._read_annotation(tmp_path / "a.xml")[voc.CLASSES.index("dog")] == 1
+
+
+def test_bytes_beside_the_encoding_are_no_matter(tmp_path):
+    """Such as GBK's, in files that declare the older GB2312."""
+    text = '<?xml version="1.0" encoding="gb2312"?><annotation><folder>\u9555</folder>'
+    content = f"{text}<object><name>dog</name></object></annotation>".encode("gbk")
+    (tmp_path / "a.xml").write_bytes(content)
+    assert voc._read_annotation(tmp_path / "a.xml")[voc.CLASSES.index("dog")] == 1
+
+
+@pytest.mark.parametrize("encoding", ["nonsense", "hex", "undefined", "a" * 300])
+def test_an_encoding_that_does_not_exist_is_one_line(encoding, tmp_path):
+    (tmp_path / "a.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
+    with refused("expected the annotation .*a.xml in place of missing class lists, but found: "):
+        voc._read_annotation(tmp_path / "a.xml")

@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable
 
 from utils import distributed
+from utils.terminal import escape, guarded, one_line
+
+signals: list[int] = []  # that have asked this process to end
 
 
 class UserError(Exception):
@@ -20,7 +23,7 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         # A data loader worker re-raises with its traceback wrapped around the message, which
         # stays the last line: unwrap it, so that one line remains.
-        super().__init__(message.rsplit("UserError: ", 1)[-1].strip())
+        super().__init__(escape(message.rsplit("UserError: ", 1)[-1].strip()))
 
 
 class LostProcess(UserError):
@@ -30,7 +33,8 @@ class LostProcess(UserError):
 def exit_status(main: Callable[[], None], trains: bool = False) -> Callable[[], int]:
     """Wrap a script's main: 0 when it returns, 1 and one line when the user can mend it.
 
-    A scheduler's SIGTERM ends it with what it was writing removed.
+    Ended by Ctrl-C it is 130 and by a scheduler's SIGTERM 143, as shells have it; what it was
+    writing is removed.
 
     Args:
         main: of the script.
@@ -38,7 +42,8 @@ def exit_status(main: Callable[[], None], trains: bool = False) -> Callable[[], 
     """
 
     def report() -> int:
-        at_once = False
+        at_once, status = False, 1
+        signals.clear()
         try:
             if distributed.launched() > 1 and not trains:
                 raise UserError("only training runs in several processes: start this with python")
@@ -47,8 +52,9 @@ def exit_status(main: Callable[[], None], trains: bool = False) -> Callable[[], 
             return 0
         except UserError as error:
             message, at_once = str(error), isinstance(error, LostProcess)
+            status = 128 + signals[-1] if signals else 1
         except KeyboardInterrupt:
-            message = "interrupted"
+            message, status = "interrupted", 128 + signal.SIGINT
         except BrokenPipeError:
             if not has_lost_reader(sys.stdout.fileno()):
                 raise
@@ -65,29 +71,41 @@ def exit_status(main: Callable[[], None], trains: bool = False) -> Callable[[], 
         except (RuntimeError, MemoryError) as error:
             # Torch's are named by text, since torch must not be imported for this.
             texts = ("out of memory", "can't allocate memory")
-            if isinstance(error, RuntimeError) and not any(text in str(error) for text in texts):
+            if lost_worker(error):
+                message = f"{LOST_WORKER}: give fewer --workers, and the command again"
+            elif isinstance(error, MemoryError) or any(text in str(error) for text in texts):
+                less = "train with a lower --batch_size" if trains else "free some"
+                message = f"out of memory: {less}, or give --device cpu"
+            else:
                 raise
-            less = "train with a lower --batch_size" if trains else "free some"
-            message = f"out of memory: {less}, or give --device cpu"
         distributed.defer_to_rank0(at_once)
-        print(f"error: {message}", file=sys.stderr)
-        return 1
+        print(one_line(f"error: {message}"), file=sys.stderr)
+        return status
 
     @functools.wraps(main)
     def wrapper() -> int:
         distributed.silence_other_ranks()
         if distributed.launched() == 1:  # others may wait in C++, where no handler of Python's runs
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-        try:
-            return report()
-        except BaseException:
-            distributed.defer_to_rank0()
-            raise
+        with guarded():
+            try:
+                return report()
+            except BaseException:
+                distributed.defer_to_rank0()
+                raise
 
     return wrapper
 
 
 training_exit_status = functools.partial(exit_status, trains=True)
+
+
+LOST_WORKER = "a loader process was killed, perhaps because the memory was full"
+
+
+def lost_worker(error: BaseException) -> bool:
+    """Tell whether it is torch's, of a loader process that was killed."""
+    return "DataLoader worker (pid" in str(error)
 
 
 def has_lost_reader(descriptor: int) -> bool:

@@ -23,12 +23,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     On any error the temporary file is removed and an older `path` stays as it was. Folders that
     are missing on the way to `path` are made, and on an error removed again. The temporary name
-    keeps the suffix, since writers such as np.save add their own where it is missing.
+    keeps the suffix, since writers such as np.save add their own where it is missing, and is
+    shorter than a long one.
     """
     path = Path(path)
     missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{os.getpid()}.{path.name[-50:]}")
     try:
         yield temporary
         with temporary.open("rb") as written:

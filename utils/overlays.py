@@ -6,12 +6,14 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
+
+from utils.fonts import font_file
 
 SIDES = 240, 480  # pixels of a photo's longer side, at least and at most
 CAPTION = 26  # pixels above each picture
 GAP = 6
+load_font = functools.cache(ImageFont.truetype)
 
 
 def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> Image.Image:
@@ -48,21 +50,20 @@ def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> I
             left = position * (width + GAP)
             sheet.paste(Image.fromarray(blend.round().astype(np.uint8)), (left, CAPTION))
             shown = caption if share.any() else f"{caption} (negative)"
-            draw.text((left + 2, 4), fit(shown, width), "black", caption_font())
+            draw.text((left + 2, 4), fit(shown, width), "black", caption_font(shown))
     return sheet
 
 
-@functools.cache
-def caption_font() -> ImageFont.FreeTypeFont:
-    """matplotlib's own, which has more alphabets than PIL's."""
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 15)
+def caption_font(text: str) -> ImageFont.FreeTypeFont:
+    """A font that has the characters of `text`, if one is installed."""
+    return load_font(font_file(text), 15)
 
 
 def fit(text: str, width: int) -> str:
     """`text` on one line, shortened in its middle until it is at most `width` pixels wide."""
     text = " ".join(text.split())
-    shown = text
-    while len(shown) > 5 and caption_font().getlength(shown) > width - 4:
+    shown, font = text, caption_font(text)
+    while len(shown) > 5 and font.getlength(shown) > width - 4:
         half = (len(shown) - 2) // 2
         shown = f"{text[:half]}…{text[-half:]}"
     return shown

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
+from utils.fonts import legible
+
 # How the methods are drawn between which the others are expected.
 BOUNDS = {"clean": ("black", "_"), "bce": ("dimgrey", "|")}
 
@@ -49,35 +51,44 @@ def precision_recall_curves(
         ap: (C,) in percent; NaN for a class without positives, which is left out.
         path: of the .png.
     """
-    drawn = [c for c in np.argsort(-ap) if not np.isnan(ap[c])]
-    height = max(4.5, 1 + 0.16 * len(drawn))
-    figure = Figure(figsize=(12, height), layout="constrained")
-    curves, bars = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.85, 0, len(drawn)))  # by rank
-    for c, colour in zip(drawn, colours):
-        judged = targets[:, c] >= 0
-        precision, recall, _ = precision_recall_curve(targets[judged, c], scores[judged, c])
-        curves.plot(100 * recall, 100 * precision, color=colour, alpha=0.6, linewidth=1)
-    judged = targets[:, drawn] >= 0
-    if judged.any():
-        pooled = targets[:, drawn][judged], scores[:, drawn][judged]
-        precision, recall, _ = precision_recall_curve(*pooled)
-        curves.plot(
-            100 * recall, 100 * precision, color="black", linewidth=2, label="all classes pooled"
+    with legible(classes):
+        drawn = [c for c in np.argsort(-ap) if not np.isnan(ap[c])]
+        height = max(4.5, 1 + 0.16 * len(drawn))
+        figure = Figure(figsize=(12, height), layout="constrained")
+        curves, bars = figure.subplots(1, 2, width_ratios=(1.2, 1))
+        colours = matplotlib.colormaps["viridis"](np.linspace(0.85, 0, len(drawn)))  # by rank
+        for c, colour in zip(drawn, colours):
+            judged = targets[:, c] >= 0
+            precision, recall, _ = precision_recall_curve(targets[judged, c], scores[judged, c])
+            curves.plot(100 * recall, 100 * precision, color=colour, alpha=0.6, linewidth=1)
+        judged = targets[:, drawn] >= 0
+        if judged.any():
+            pooled = targets[:, drawn][judged], scores[:, drawn][judged]
+            precision, recall, _ = precision_recall_curve(*pooled)
+            curves.plot(
+                100 * recall,
+                100 * precision,
+                color="black",
+                linewidth=2,
+                label="all classes pooled",
+            )
+            curves.legend(loc="lower left")
+        curves.set(
+            xlabel="recall (%)",
+            ylabel="precision (%)",
+            xlim=(0, 100),
+            ylim=(0, 101),
+            title="by class",
         )
-        curves.legend(loc="lower left")
-    curves.set(
-        xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 101), title="by class"
-    )
-    curves.grid(alpha=0.3)
-    bars.barh([escape(classes[c]) for c in drawn], ap[drawn], color=colours)
-    bars.invert_yaxis()
-    bars.margins(y=0.01)
-    bars.tick_params(axis="y", labelsize=7 if len(drawn) > 40 else 9)
-    mean = f"mAP {ap[drawn].mean():.2f}" if drawn else "no class has positives"
-    bars.set(xlabel="average precision (%)", xlim=(0, 100), title=mean)
-    bars.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=120)
+        curves.grid(alpha=0.3)
+        bars.barh([escape(classes[c]) for c in drawn], ap[drawn], color=colours)
+        bars.invert_yaxis()
+        bars.margins(y=0.01)
+        bars.tick_params(axis="y", labelsize=7 if len(drawn) > 40 else 9)
+        mean = f"mAP {ap[drawn].mean():.2f}" if drawn else "no class has positives"
+        bars.set(xlabel="average precision (%)", xlim=(0, 100), title=mean)
+        bars.grid(axis="x", alpha=0.3)
+        figure.savefig(path, dpi=120)
 
 
 def rate_curves(
@@ -91,21 +102,24 @@ def rate_curves(
         methods: by name, (rate, mean, standard deviation or None) of each rate that has a score.
         path: of the .png.
     """
-    figure = Figure(figsize=(10, max(4.5, 1.5 + 0.25 * len(methods))), layout="constrained")
-    axis = figure.subplots()
-    rates = sorted({rate for points in methods.values() for rate, _, _ in points})
-    gap = min((b - a for a, b in itertools.pairwise(rates)), default=0.1)
-    styles = method_styles(methods)
-    for number, (name, points) in enumerate(methods.items()):
-        # Side by side, so that error bars at one rate can be told apart.
-        shift = 0.4 * gap * ((number + 0.5) / len(methods) - 0.5)
-        moved = [(rate + shift, *rest) for rate, *rest in points]
-        width = 2 if name in BOUNDS else 1.2
-        draw_method(axis, name, moved, styles[name], linewidth=width, elinewidth=1)
-    axis.set(xlabel="noise rate", ylabel="test mAP (%), mean ± standard deviation", xticks=rates)
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside right upper")
-    figure.savefig(path, dpi=120)
+    with legible(methods):
+        figure = Figure(figsize=(10, max(4.5, 1.5 + 0.25 * len(methods))), layout="constrained")
+        axis = figure.subplots()
+        rates = sorted({rate for points in methods.values() for rate, _, _ in points})
+        gap = min((b - a for a, b in itertools.pairwise(rates)), default=0.1)
+        styles = method_styles(methods)
+        for number, (name, points) in enumerate(methods.items()):
+            # Side by side, so that error bars at one rate can be told apart.
+            shift = 0.4 * gap * ((number + 0.5) / len(methods) - 0.5)
+            moved = [(rate + shift, *rest) for rate, *rest in points]
+            width = 2 if name in BOUNDS else 1.2
+            draw_method(axis, name, moved, styles[name], linewidth=width, elinewidth=1)
+        axis.set(
+            xlabel="noise rate", ylabel="test mAP (%), mean ± standard deviation", xticks=rates
+        )
+        axis.grid(alpha=0.3)
+        figure.legend(loc="outside right upper")
+        figure.savefig(path, dpi=120)
 
 
 def verified_curves(
@@ -117,18 +131,19 @@ def verified_curves(
         panels: by title and method, (images, mean, standard deviation or None).
         path: of the .png.
     """
-    figure = Figure(figsize=(1 + 4.5 * len(panels), 4.5), layout="constrained")
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    styles = method_styles(names)
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axis, (title, lines) in zip(axes, panels.items()):
-        for name, points in lines.items():
-            draw_method(axis, name, points, styles[name])
-        axis.set(title=title, xlabel="verified images")
-        axis.grid(alpha=0.3)
-    axes[0].set(ylabel="test mAP (%), mean ± standard deviation")
-    axes[0].legend()
-    figure.savefig(path, dpi=120)
+    with legible(names):
+        figure = Figure(figsize=(1 + 4.5 * len(panels), 4.5), layout="constrained")
+        styles = method_styles(names)
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for axis, (title, lines) in zip(axes, panels.items()):
+            for name, points in lines.items():
+                draw_method(axis, name, points, styles[name])
+            axis.set(title=title, xlabel="verified images")
+            axis.grid(alpha=0.3)
+        axes[0].set(ylabel="test mAP (%), mean ± standard deviation")
+        axes[0].legend()
+        figure.savefig(path, dpi=120)
 
 
 def draw_method(

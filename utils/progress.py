@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from utils import distributed
+from utils import distributed, errors
 
 
 class Interrupted(Exception):
@@ -22,6 +22,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, frame: Any) -> None:
         came.append(number)
+        errors.signals.append(number)
         if distributed.world_size() > 1:  # torchrun sends its processes a second one soon after
             distributed.exit_soon()
             return

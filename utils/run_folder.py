@@ -21,6 +21,7 @@ import torchvision
 from utils import distributed
 from utils.errors import UserError
 from utils.files import atomic_path, check_output_dir, write_json
+from utils.terminal import warn
 
 CHECKPOINT, WEIGHTS = "last.pt", "model.safetensors"
 
@@ -161,7 +162,7 @@ class RunFolder:
         """Add what is new to the TensorBoard events; a failure is said and forgotten, all else is
         stored.
         """
-        new, self._told = self.history[self._told :], len(self.history)
+        new, self._told = self.history[self._told :], max(self._told, len(self.history))
         if not new:
             return
         try:
@@ -175,7 +176,10 @@ class RunFolder:
                         self._events.add_scalar(name, value, record["epoch"])
             self._events.flush()
         except OSError as error:
-            print(f"warning: no TensorBoard events of this epoch: {error}", file=sys.stderr)
+            warn(f"no TensorBoard events of this epoch: {error}")
+        except Exception as error:  # of what it imports, in versions that do not fit together
+            self._told = sys.maxsize
+            warn(f"no TensorBoard events: it cannot be used ({type(error).__name__}: {error})")
 
 
 def new_folder(output_dir: str | None, script: str, dataset: str) -> Path:

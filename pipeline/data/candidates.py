@@ -7,7 +7,6 @@ it belongs to. The one the method's authors released is np.save of a dict
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from pipeline.data.noise import uniform_noise
 from pipeline.data.pickled import LABEL_KINDS, unpickle_labels
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
+from utils.terminal import warn
 
 REVIEWED = "reviewed"  # the noise model of labels that were cleaned: they may lack true ones
 REVIEW_MARK = ".review"  # a file in the folder of a review
@@ -53,7 +53,7 @@ def default_path(dataset: str, rate: float, ids: Iterable[str]) -> Path:
     if metadata is None or metadata.get("ids_sha256") == fingerprint:
         return path
     other = path.with_name(f"{path.stem}-{fingerprint[:8]}.npy")
-    print(f"warning: {path} belongs to other images than these: using {other}", file=sys.stderr)
+    warn(f"{path} belongs to other images than these: using {other}")
     return other
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import UnidentifiedImageError
 from pipeline.data.decoding import FORMATS, decode
 from pipeline.data.labelled import LabelledImages, Texts
 from utils.errors import UserError
+from utils.terminal import warn
 
 
 class ImageFiles(Sequence):
@@ -71,7 +71,7 @@ def open_images(
             if there.any():
                 remedy += ", or give --allow_missing to go on with the rest"
             raise UserError(f"{found}; {remedy}")
-        print(f"warning: {found}; going on with the rest", file=sys.stderr)
+        warn(f"{found}; going on with the rest")
         rows = np.flatnonzero(there).tolist()
         names = [names[row] for row in rows]
         ids = None if ids is None else [ids[row] for row in rows]

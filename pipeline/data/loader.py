@@ -1,9 +1,11 @@
 """Batches whose content depends on the seed alone, whatever the number of workers."""
 
+import functools
+import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,6 +122,63 @@ class FeaturesInOrder:
             yield self.features.take(self.dataset[first : first + 256])
 
 
+class Loader(DataLoader):
+    """Batches of tensors, which worker processes hand over in shared memory where it has room.
+
+    Containers often have 64 MiB of it, and torch's own loader fails or waits for ever when it is
+    full. What has no room there comes through a pipe, more slowly.
+    """
+
+    def __init__(self, dataset: Dataset, collate_fn: Any = None, **options: Any) -> None:
+        collate = functools.partial(hand_over, collate=collate_fn or stack)
+        super().__init__(dataset, collate_fn=collate, **options)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return map(received, super().__iter__())
+
+
+def stack(items: list) -> Any:
+    """A batch of images, or of images with their row numbers."""
+    if isinstance(items[0], torch.Tensor):
+        return torch.stack(items)
+    images, index = zip(*items)
+    return torch.stack(images), torch.tensor(index)
+
+
+def hand_over(items: list, collate: Callable[[list], Any]) -> Any:
+    """A batch, as arrays if a worker made it and shared memory has no room for it."""
+    batch, worker = collate(items), torch.utils.data.get_worker_info()
+    if worker is None:
+        return batch
+    parts = batch if isinstance(batch, tuple) else (batch,)
+    size = sum(part.nbytes for part in parts if isinstance(part, torch.Tensor))
+    # All workers may ask at once, before any of them takes its room.
+    if free_shared_memory() > 2 * distributed.local_size() * worker.num_workers * size:
+        return batch
+    return by_part(lambda part: part.numpy() if isinstance(part, torch.Tensor) else part, batch)
+
+
+def received(batch: Any) -> Any:
+    """The batch that `hand_over` was given, of tensors."""
+    return by_part(
+        lambda part: torch.from_numpy(part) if isinstance(part, np.ndarray) else part, batch
+    )
+
+
+def by_part(change: Callable[[Any], Any], batch: Any) -> Any:
+    """Change each part of a batch that has several, or its only one."""
+    return list(map(change, batch)) if isinstance(batch, (tuple, list)) else change(batch)
+
+
+def free_shared_memory() -> float:
+    """Bytes; infinite where it is no file system."""
+    try:
+        found = os.statvfs("/dev/shm")
+    except OSError:
+        return math.inf
+    return found.f_bavail * found.f_frsize
+
+
 def train_loader(
     dataset: TrainingImages, batch_size: int, workers: int, pin_memory: bool
 ) -> DataLoader:
@@ -127,7 +186,7 @@ def train_loader(
 
     The loader's `batch_sampler` is an `EpochSampler`, whose attributes choose the epoch.
     """
-    return DataLoader(
+    return Loader(
         dataset,
         batch_sampler=EpochSampler(len(dataset), batch_size, dataset.seed),
         **worker_options(workers, pin_memory),
@@ -141,7 +200,7 @@ def evaluation_loader(
     makes them.
     """
     options = worker_options(workers, pin_memory)
-    return DataLoader(dataset, batch_size, collate_fn=collate_fn, **options)
+    return Loader(dataset, collate_fn, batch_size=batch_size, **options)
 
 
 def count_workers(asked: int | None, images: Sequence[Any]) -> int:

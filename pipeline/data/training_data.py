@@ -1,7 +1,6 @@
 """What a run was trained on: its candidates, their truth, and a fingerprint of both."""
 
 import hashlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from pipeline.data.verified import Verified, of_list, uncovered
 from utils.errors import UserError
 from utils.options.choices import FOUND_DATASETS
 from utils.options.training import TrainingOptions
+from utils.terminal import warn
 
 
 def candidate_path(options: TrainingOptions, data: LabelledImages) -> Path | None:
@@ -170,10 +170,9 @@ def describe_data(
 def warn_of_uncovered(data: LabelledImages) -> None:
     """Say how many images lack a label that is known to be true: the method cannot find it."""
     if missed := uncovered(data).sum():
-        print(
-            f"warning: the labels of {missed} training images miss a true one, which no "
-            "method for candidates can learn; check_data.py names them",
-            file=sys.stderr,
+        warn(
+            f"the labels of {missed} training images miss a true one, which no method for "
+            "candidates can learn; check_data.py names them"
         )
 
 

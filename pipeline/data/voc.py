@@ -29,6 +29,7 @@ CLASSES = (
 LIST_NAMES = {"train": "trainval", "test": "test"}
 IMAGE_LINE = re.compile(r"(\w+)")
 LABEL_LINE = re.compile(r"(\w+)\s+(1|0|-1)")
+ENCODING = re.compile(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
 # The lists write 0 for difficult and -1 for absent; targets write -1 and 0.
 TARGETS = {"1": 1, "0": -1, "-1": 0}
 REMEDY = "unpack the VOC2007 archives again, or check --path_images"
@@ -129,8 +130,8 @@ def _read_class(path: Path, ids: list[str]) -> list[int]:
 def _read_annotation(path: Path) -> list[int]:
     """Targets (20) of one image: 1 where any object is not difficult, -1 where all are."""
     try:
-        objects = ElementTree.parse(path).iterfind("object")
-    except (OSError, ElementTree.ParseError) as error:
+        objects = parse_xml(path.read_bytes()).iterfind("object")
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"expected the annotation {path} in place of missing class lists, but found: "
@@ -149,3 +150,18 @@ def _read_annotation(path: Path) -> list[int]:
         elif targets[column] == 0:
             targets[column] = -1
     return targets
+
+
+def parse_xml(content: bytes) -> ElementTree.Element:
+    """The root of an XML file, in any encoding that Python knows.
+
+    Bytes that do not fit the encoding are replaced: no name of a class has other than ASCII's.
+
+    Raises:
+        ElementTree.ParseError: it is damaged.
+        LookupError, ValueError: no such encoding exists.
+    """
+    declared = ENCODING.match(content)
+    if declared is None:
+        return ElementTree.fromstring(content)  # UTF-8, or UTF-16, which expat tells by itself
+    return ElementTree.fromstring(content.decode(declared[1].decode(), "replace"))

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from utils.errors import signals
+
 
 class ChildProcesses:
     """Runs commands, from any thread, until Ctrl-C or SIGTERM.
@@ -37,6 +39,7 @@ class ChildProcesses:
         def stop(number: int, frame: Any) -> None:
             nonlocal interrupts
             interrupts += number == signal.SIGINT
+            signals.append(number)
             self.terminate(at_once=interrupts > 1)
             if interrupts < 2:
                 again = "Ctrl-C again ends it at once"

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from utils.errors import UserError
 from utils.options.kinds import ON_OFF, SWITCH, TEXT, Choice, Kind, Switch
+from utils.terminal import one_line
 
 T = TypeVar("T")
 FLAG = "flag"  # key of a field's metadata
@@ -114,8 +115,8 @@ class OptionsParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        line = " ".join(message.split())
-        self.exit(2, f"error: {line}; {self.prog} --help lists all flags\n")
+        line = one_line(f"error: {message}; {self.prog} --help lists all flags")
+        self.exit(2, f"{line}\n")
 
     def need(self, value: Any, flag: str, expected: str) -> None:
         """Bad usage where a flag is missing; `required` would say so before misspelt ones."""
