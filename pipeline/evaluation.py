@@ -18,9 +18,14 @@ from pipeline.data.loader import (
 from pipeline.data.transforms import evaluation_transform
 from pipeline.features import feature_folder, find_features
 from pipeline.inference import predict_scores
-from pipeline.model.checkpoint import Checkpoint, check_flags, print_ignored, read_checkpoint
+from pipeline.model.checkpoint import (
+    Checkpoint,
+    check_flags,
+    load_classifier,
+    print_ignored,
+    read_checkpoint,
+)
 from pipeline.model.classifier import Classifier, FrozenClassifier, assemble
-from pipeline.model.weights import load_strictly
 from utils.errors import UserError
 from utils.machine import AMP_DTYPES, choose_device
 from utils.metrics import (
@@ -87,7 +92,7 @@ def load_trained(
         standardized=found.standardized,
         **settings,
     )
-    load_strictly(classifier, found.state, str(found.path))
+    load_classifier(classifier, found, str(found.path))
     device = choose_device(options.device)
     amp = options.amp or amp_of(found.options, device)
     classifier.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -37,7 +37,7 @@ from pipeline.engine import Training, fit
 from pipeline.features import feature_folder, features_of
 from pipeline.inference import evaluate, evaluation_shard
 from pipeline.methods import make_method, needs_features
-from pipeline.model.checkpoint import check_flags, print_ignored, read_checkpoint
+from pipeline.model.checkpoint import check_flags, load_classifier, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, FrozenClassifier, assemble
 from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import make_optimizer, step_schedule
@@ -379,7 +379,7 @@ def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
             num_heads=options.num_heads,
             num_cls=classes,
         )
-        load_strictly(classifier, stored.state, f"{options.load_from} and the flags")
+        load_classifier(classifier, stored, f"{options.load_from} and the flags")
         for name in ("normalize", "lam"):
             trained, now = stored.options.get(name), getattr(options, name)
             if trained not in (None, now):

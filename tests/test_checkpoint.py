@@ -5,9 +5,11 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
+from torch.optim.swa_utils import AveragedModel
 
 from pipeline.model.checkpoint import (
     Checkpoint,
+    load_classifier,
     read_checkpoint,
     read_thresholds,
     recognise,
@@ -83,6 +85,39 @@ def test_own_files_give_identical_logits(head, num_heads, name, tmp_path):
     again, found = reload(tmp_path / name)
     assert same_logits(original, again)
     assert (found.head, found.num_heads, found.options) == (head, num_heads, {})
+
+
+def averaged(classifier):
+    return AveragedModel(classifier).state_dict()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        averaged,
+        lambda classifier: averaged(torch.compile(classifier)),
+        lambda classifier: torch.compile(classifier).state_dict(),
+        lambda classifier: {"state_dict_ema": classifier.state_dict()},
+        lambda classifier: csra_form(classifier, "_orig_mod.module."),
+        lambda classifier: {"n_averaged": torch.tensor(3)} | csra_form(classifier, "module."),
+    ],
+)
+def test_what_is_wrapped_around_a_classifier_is_taken_off(form, tmp_path):
+    original = classifier_of("resnet18")
+    torch.save(form(original), tmp_path / "w.pth")
+    again, found = reload(tmp_path / "w.pth")
+    assert same_logits(original, again)
+    assert (found.model, found.head, found.classes) == ("resnet18", "csra", 5)
+
+
+def test_a_classifier_takes_weights_of_another_input_size(tmp_path):
+    original = assemble("test_vit", 96, "gap", 5, 1, 0.3, "none")
+    torch.save(original.state_dict(), tmp_path / "w.pth")
+    found = read_checkpoint(tmp_path / "w.pth")
+    larger = assemble("test_vit", 160, "gap", 5, 1, 0.3, "none")
+    load_classifier(larger, found, "file")
+    assert larger.trunk.model.pos_embed.shape != original.trunk.model.pos_embed.shape
+    assert torch.equal(larger.head.linear.weight, original.head.linear.weight)
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from pipeline.model.classifier import Classifier
 from pipeline.model.heads import CSRA_TEMPERATURES
-from pipeline.model.weights import StateDict, read_weights
+from pipeline.model.weights import StateDict, load_strictly, read_weights, resample_positions
 from utils.errors import UserError
 from utils.options.stored import read_config
 from utils.run_folder import CHECKPOINT, WEIGHTS
@@ -143,6 +144,16 @@ def recognise(state: StateDict, path: Path) -> Checkpoint:
         f"(fc_all.weight) or of CSRA (classifier.multi_head.0.head.weight), but found "
         f"{shown or 'none'}{', ...' if len(state) > 3 else ''}"
     )
+
+
+def load_classifier(classifier: Classifier, found: Checkpoint, what: str) -> None:
+    """Load weights into a classifier, whose input may be of another size than theirs.
+
+    Raises:
+        UserError: they do not fit; `what` names their source.
+    """
+    state = resample_positions(classifier.trunk, found.state, TRUNK)
+    load_strictly(classifier, state, what)
 
 
 def resnet_name(trunk: StateDict) -> str | None:

@@ -3,6 +3,7 @@
 import logging
 import pickle
 import pickletools
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import timm
 import torch
 from torch import nn
 
@@ -21,6 +23,22 @@ StateDict = dict[str, torch.Tensor]
 # prefers for the bare name come of another, later training.
 TORCHVISION = {f"resnet{depth}" for depth in (18, 34, 50, 101, 152)}
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+INTEGERS = {torch.int64, torch.int32, torch.uint8, torch.bool}  # of counters and indices
+# Where training scripts keep a state dict in what they store; of several the first is taken.
+WRAPPED_IN = (
+    "state_dict",
+    "model",
+    "classifier",
+    "model_state_dict",
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "ema",
+)
+# What modules around a model put before its names: averages of weights, data-parallel training,
+# Lightning.
+PREFIXES = ("ema_model.", "ema.", "module.", "model.")
+COUNTERS = {"n_averaged", "num_updates", "initted", "step", "decay"}  # of averages of weights
 
 
 def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
@@ -54,7 +72,35 @@ def load_trunk(trunk: Backbone, weights: str, img_size: int) -> None:
             "order, kind and shape"
         )
         kept = renamed
+    kept = resample_positions(trunk, kept)
     load_strictly(trunk.model, kept, f"{weights} weights for {trunk.name}")
+
+
+def resample_positions(trunk: Backbone, state: StateDict, prefix: str = "") -> StateDict:
+    """`state` with what depends on the input's size, such as position embeddings, brought to the
+    trunk's by timm, as it does for published weights; where all shapes fit, as it is.
+
+    Args:
+        trunk: to be filled.
+        state: names and tensors.
+        prefix: before the names of `trunk.model`.
+    """
+    own = trunk.model.state_dict()
+    inside = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+    if all(inside[key].shape == own[key].shape for key in own.keys() & inside.keys()):
+        return state
+    family = sys.modules[timm.models.model_entrypoint(trunk.name.split(".")[0]).__module__]
+    fit = getattr(family, "checkpoint_filter_fn", None)
+    if fit is None:
+        return state
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm's own code draws some of torch
+            fitted = fit(dict(inside), trunk.model)
+    except Exception:  # of weights that are others: loading them says which
+        return state
+    kept = {key: value for key, value in state.items() if not key.startswith(prefix)}
+    return kept | {prefix + key: value for key, value in fitted.items()}
 
 
 def rename_in_order(state: StateDict, own: StateDict) -> StateDict | None:
@@ -100,8 +146,8 @@ def download_weights(name: str, img_size: int) -> StateDict:
 def read_weights(path: str | Path) -> StateDict:
     """Read a state dict from .safetensors, or from .pth without running any code of it.
 
-    A dict of tensors under "state_dict", "model" or "classifier" (a run's last.pt) is unwrapped,
-    and the prefix "module." of data-parallel training removed.
+    A dict of tensors under one of `WRAPPED_IN` ("classifier" is a run's last.pt) is unwrapped, and
+    `PREFIXES` are removed, see `bare_names`.
 
     Raises:
         UserError: the file is missing, damaged, or holds anything but tensors.
@@ -127,7 +173,7 @@ def read_weights(path: str | Path) -> StateDict:
             f"cannot read weights from {path} ({reason}): expected a .safetensors file, or a "
             ".pth or .pt file with tensors only"
         ) from error
-    for wrapper in ("state_dict", "model", "classifier"):
+    for wrapper in WRAPPED_IN:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not all(
@@ -137,10 +183,29 @@ def read_weights(path: str | Path) -> StateDict:
     length = path.stat().st_size
     for key, value in content.items():
         check_tensor(key, value, path, length)
-    result = {key.removeprefix("module."): value for key, value in content.items()}
-    if len(result) < len(content):
+    return bare_names(content, path)
+
+
+def bare_names(state: StateDict, path: Path) -> StateDict:
+    """`state` without the prefixes that all of its names share, and without counters of averages.
+
+    Of an average that is stored beside the model it was made of, `ema_model.` beside
+    `online_model.`, the average is taken.
+
+    Raises:
+        UserError: a tensor is there with and without a prefix.
+    """
+    averages = {key for key in state if key.startswith("ema_model.")}
+    names = averages or state.keys() - COUNTERS
+    bare = {
+        key: key.replace("_orig_mod.", "").removeprefix("module.") for key in state if key in names
+    }
+    for prefix in PREFIXES * 2:  # some come in both orders
+        if all(name.startswith(prefix) for name in bare.values()):
+            bare = {key: name.removeprefix(prefix) for key, name in bare.items()}
+    if len(set(bare.values())) < len(bare):
         raise UserError(f"{path} names a tensor twice, with and without 'module.' before it")
-    return result
+    return {name: state[key] for key, name in bare.items()}
 
 
 def check_tensor(key: str, value: torch.Tensor, path: Path, length: int) -> None:
@@ -153,10 +218,10 @@ def check_tensor(key: str, value: torch.Tensor, path: Path, length: int) -> None
     """
     if len(key) > 200 or not key.isprintable():
         raise UserError(f"{path} is no weight file: a name in it is too long or unprintable")
-    counter = key.endswith("num_batches_tracked") and value.dtype == torch.int64
-    if value.is_nested or value.layout != torch.strided or not (value.dtype in FLOATS or counter):
+    known = value.dtype in FLOATS | INTEGERS
+    if value.is_nested or value.layout != torch.strided or not known:
         kind = f"{value.dtype} {value.layout}".replace("torch.", "")
-        raise UserError(f"{path}: expected {key} as a dense tensor of floats, but found {kind}")
+        raise UserError(f"{path}: expected {key} as a dense tensor of numbers, but found {kind}")
     if value.device.type != "cpu" or value.numel() * value.element_size() > length:
         raise UserError(
             f"{path} is damaged: {key} claims {tuple(value.shape)}, more than the {length} bytes "
@@ -207,7 +272,8 @@ def load_strictly(module: nn.Module, state: StateDict, what: str) -> None:
     optional = {key for key in own if key.endswith("num_batches_tracked")}
     problems = {
         "missing": [key for key in own if key not in state and key not in optional],
-        "unexpected": [key for key in state if key not in own],
+        # Indices, such as those of relative positions, are made with the model.
+        "unexpected": [key for key in state if key not in own and state[key].dtype in FLOATS],
         "of another shape": [
             f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
             for key in own
