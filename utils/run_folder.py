@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import timm
 import torch
 import torchvision
 
-from utils import distributed
+from utils import distributed, tensor_files
 from utils.errors import UserError
 from utils.files import atomic_path, check_output_dir, write_json
 from utils.terminal import warn
@@ -102,9 +101,9 @@ class RunFolder:
         if not checkpoint.exists():
             return cls(folder, []), None
         try:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            state = tensor_files.load(checkpoint)
             history = state.pop("history")
-        except Exception as error:  # torch.load fails in many ways on a damaged file
+        except Exception as error:  # parsers of damaged files raise of any kind
             raise UserError(
                 f"{checkpoint} is damaged and cannot be resumed from: start a new run"
             ) from error
@@ -118,8 +117,7 @@ class RunFolder:
         if distributed.rank() > 0:
             return
         with atomic_path(self.path / WEIGHTS) as temporary:
-            content = {key: value.contiguous() for key, value in weights.items()}
-            temporary.write_bytes(safetensors.torch.save(content))
+            temporary.write_bytes(tensor_files.safetensors_bytes(weights))
         with atomic_path(self.path / "metrics.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in self.history), "utf-8")
         self.save_checkpoint(training)

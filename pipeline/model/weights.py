@@ -2,20 +2,17 @@
 
 import logging
 import pickle
-import pickletools
 import sys
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import timm
 import torch
 from torch import nn
 
 from pipeline.model.backbone import Backbone, create_headless
+from utils import tensor_files
 from utils.errors import UserError
 
 StateDict = dict[str, torch.Tensor]
@@ -158,13 +155,7 @@ def read_weights(path: str | Path) -> StateDict:
         raise UserError(f"no weight file {path}: give a .pth or .safetensors file")
     path.open("rb").close()  # safetensors calls missing what may not be read
     try:
-        if path.suffix == ".safetensors":
-            content = safetensors.torch.load_file(path)
-        else:
-            refuse_hostile(path)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd pickles, which are refused in one line
-                content = torch.load(path, map_location="cpu", weights_only=True)
+        content = tensor_files.load(path)
     except Exception as error:  # parsers of damaged or hostile files raise of any kind
         reason = (str(error).strip().splitlines() or [""])[0].split(". ")[0][:150]
         if isinstance(error, pickle.UnpicklingError):
@@ -229,34 +220,6 @@ def check_tensor(key: str, value: torch.Tensor, path: Path, length: int) -> None
         )
     if not torch.isfinite(value).all():
         raise UserError(f"{path} is of no use: {key} is not finite; take an earlier checkpoint")
-
-
-def refuse_hostile(path: Path) -> None:
-    """Raise ValueError for a file that grows when it is read, or names what no tensor needs.
-
-    torch runs none of its code, but would take the memory: for an archive's packed entries, or
-    for a bytearray of any length.
-    """
-    with path.open("rb") as file:
-        if file.read(4) == b"PK\x03\x04":  # what torch itself goes by
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-                if sum(entry.file_size for entry in entries) > path.stat().st_size:
-                    raise ValueError("its entries unpack to more than the file holds")
-                texts = [archive.read(e) for e in entries if e.filename.endswith("data.pkl")]
-            streams: list[Any] = texts
-        else:  # torch before 1.6: magic number, version, system, and then the content
-            file.seek(0)
-            streams = [file] * 4
-        try:
-            opcodes = [opcode for stream in streams for opcode in pickletools.genops(stream)]
-        except Exception as error:
-            raise ValueError("it is empty, cut off, or of another form") from error
-    for opcode, argument, _ in opcodes:
-        module = str(argument).split(" ")[0] if opcode.name == "GLOBAL" else "torch"
-        known = module.split(".")[0] in ("torch", "collections")
-        if not known or opcode.name in ("STACK_GLOBAL", "INST"):
-            raise ValueError("it holds something else")
 
 
 def load_strictly(module: nn.Module, state: StateDict, what: str) -> None:

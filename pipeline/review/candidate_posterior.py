@@ -9,6 +9,7 @@ import torch
 
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.label_sets import fit_label_sets, posterior
+from utils import tensor_files
 from utils.options.choices import PREDICT_TRUTH
 from utils.options.training import TrainingOptions
 from utils.run_folder import CHECKPOINT
@@ -133,8 +134,7 @@ def stored_targets(run: Path, candidates: np.ndarray) -> StoredTargets | None:
         candidates: (N, C) uint8, with the truth of verified images in place of theirs.
     """
     try:
-        path = run / CHECKPOINT
-        method = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["method"]
+        method = tensor_files.load(run / CHECKPOINT, mmap=True)["method"]
         values = spread(candidates == 1, method["confidence"]["values"].numpy())
         held_out = method.get("held_out")
         return StoredTargets(values, None if held_out is None else held_out.float().numpy())

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.cones.correlation import cooccurrence, scale_rows
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.rows import CandidateRows
 from pipeline.review.candidate_posterior import Decision
+from utils import tensor_files
 from utils.metrics import average_precision
 from utils.run_folder import CHECKPOINT
 
@@ -85,6 +85,6 @@ def read_history(run: Path) -> list[dict[str, float]]:
 def class_correlation(run: Path, kept: np.ndarray) -> np.ndarray:
     """(C, C): what CoNeS learned in the run, else how often labels are kept together, by row."""
     with contextlib.suppress(Exception):  # no last.pt, a damaged one, or a method without it
-        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
+        state = tensor_files.load(run / CHECKPOINT, mmap=True)
         return state["method"]["correlation"].numpy().copy()
     return scale_rows(cooccurrence(CandidateRows.from_dense(kept))).numpy()
