@@ -32,7 +32,7 @@ from utils.comparison.grid import Grid
 from utils.comparison.statistics import CLEAN, Run, Scores, expected_seconds, spread
 from utils.comparison.tables import csv_text, markdown_report
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path, check_output_dir, claimed
+from utils.files import atomic_path, check_output_dir, claimed, remove_leftovers
 from utils.options.choices import NEED_VERIFIED
 from utils.options.groups import NoiseOptions, check_noise_options
 from utils.options.kinds import COUNT, NATURAL, POSITIVE, RATE, CountOrShare
@@ -142,6 +142,7 @@ def main() -> None:
         check_output_dir(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder):
+        remove_leftovers(folder)
         compare_settings.keep(folder, grid.shared(), added)
         finish(grid, runs, options)
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import pytest
@@ -69,6 +70,29 @@ def test_lines_ahead_of_the_checkpoint_are_dropped(tmp_path):
     save(again, 2, 60.0)
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["mAP"] for line in lines] == [50.0, 60.0]
+
+
+@pytest.mark.parametrize("lost", ["moved", "removed"])
+def test_a_folder_that_is_gone_gets_no_successor(tmp_path, lost):
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
+    save(run, 1, 50.0)
+    run.path.rename(tmp_path / "elsewhere") if lost == "moved" else shutil.rmtree(run.path)
+    for store in (lambda: save(run, 2, 60.0), lambda: run.save_checkpoint({}), run.finish):
+        with pytest.raises(UserError, match="run was moved or removed while its run trained"):
+            store()
+    assert not run.path.exists()
+    if lost == "moved":
+        assert RunFolder.reopen(str(tmp_path / "elsewhere"), OPTIONS, DATA)[1]["epoch"] == 2
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next_start(tmp_path):
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
+    save(run, 1, 50.0)
+    (run.path / ".123.last.pt").touch()
+    (run.path / ".hidden").touch()
+    RunFolder.reopen(str(run.path), OPTIONS, DATA)
+    assert not (run.path / ".123.last.pt").exists()
+    assert (run.path / ".hidden").exists()
 
 
 def test_changed_data_and_damaged_checkpoints_are_refused(tmp_path):

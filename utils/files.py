@@ -15,6 +15,7 @@ from utils.errors import UserError
 
 # The loader processes of a run that was killed notice it, and let go of its folder, after 5.
 SECONDS_TO_CLAIM = 15
+SECONDS_LEFT = 3600  # no writer pauses so long
 
 
 @contextlib.contextmanager
@@ -44,6 +45,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # something else is in it by now
                 folder.rmdir()
         raise
+
+
+def remove_leftovers(folder: Path, seconds: float = 0) -> None:
+    """Remove what writers left in a folder that were killed.
+
+    Args:
+        seconds: of temporary files that old alone: where others may write at the same time.
+    """
+    for path in folder.glob(".[0-9]*.*"):
+        with contextlib.suppress(OSError):  # another was first, or it is not ours to remove
+            if time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()
 
 
 def write_json(path: str | Path, content: Any) -> None:

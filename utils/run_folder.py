@@ -19,7 +19,7 @@ import torchvision
 
 from utils import distributed, tensor_files
 from utils.errors import UserError
-from utils.files import atomic_path, check_output_dir, write_json
+from utils.files import atomic_path, check_output_dir, remove_leftovers, write_json
 from utils.terminal import warn
 
 CHECKPOINT, WEIGHTS = "last.pt", "model.safetensors"
@@ -43,6 +43,7 @@ class RunFolder:
 
     def __init__(self, path: Path, history: list[dict[str, Any]]) -> None:
         self.path, self.history = path, history
+        self._identity = identity(path)
         self._events: Any = None
         self._told = len(history)  # epochs whose events are written
 
@@ -95,6 +96,7 @@ class RunFolder:
                 "back the images and candidates it was started with, or start a new run"
             )
         if distributed.rank() == 0:
+            remove_leftovers(folder)
             now = {"options": options, "processes": distributed.world_size()}
             write_json(folder / "config.json", config | now)
         checkpoint = folder / CHECKPOINT
@@ -116,6 +118,7 @@ class RunFolder:
         self.history.append(record)
         if distributed.rank() > 0:
             return
+        self._check_place()
         with atomic_path(self.path / WEIGHTS) as temporary:
             temporary.write_bytes(tensor_files.safetensors_bytes(weights))
         with atomic_path(self.path / "metrics.jsonl") as temporary:
@@ -126,11 +129,20 @@ class RunFolder:
         """Write last.pt, and the events of epochs that it is the first to hold."""
         if distributed.rank() > 0:
             return
+        self._check_place()
         content = io.BytesIO()  # torch.save to a file hides a full disk behind an error of its own
         torch.save(training | {"history": self.history}, content)
         with atomic_path(self.path / CHECKPOINT) as temporary:
             temporary.write_bytes(content.getbuffer())
         self._write_events()
+
+    def _check_place(self) -> None:
+        """Refuse to store in another folder than the one that was begun in."""
+        if identity(self.path) != self._identity:
+            raise UserError(
+                f"{self.path} was moved or removed while its run trained: resume it where it lies "
+                "now, or start a new run"
+            )
 
     def discard_unless_stored(self) -> None:
         """Remove what a run has written that has no checkpoint."""
@@ -147,6 +159,7 @@ class RunFolder:
         result = last | {"best_on_test": {"epoch": best["epoch"], "mAP": best["mAP"]}}
         if distributed.rank() > 0:
             return result
+        self._check_place()
         write_json(self.path / "result.json", result)
         from utils import plots  # slow to import
 
@@ -178,6 +191,15 @@ class RunFolder:
         except Exception as error:  # of what it imports, in versions that do not fit together
             self._told = sys.maxsize
             warn(f"no TensorBoard events: it cannot be used ({type(error).__name__}: {error})")
+
+
+def identity(folder: Path) -> tuple[int, int] | None:
+    """What stays the same of a folder until it is moved or removed; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def new_folder(output_dir: str | None, script: str, dataset: str) -> Path:

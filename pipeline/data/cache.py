@@ -20,7 +20,7 @@ from pipeline.data.decoding import as_tensor
 from pipeline.data.images import ImageFiles
 from pipeline.data.labelled import LabelledImages
 from utils.errors import UserError
-from utils.files import atomic_path, write_json
+from utils.files import SECONDS_LEFT, atomic_path, remove_leftovers, write_json
 from utils.progress import progress_bar
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]
@@ -92,6 +92,7 @@ def cache_images(
     sources = fingerprint(paths)
     found = read_index(index, file, sources)
     if found is None:
+        remove_leftovers(file.parent, SECONDS_LEFT)
         index.unlink(missing_ok=True)  # it must never stand beside another's pixels
         found = build(file, data.images, prepare)
         arrays = {name: array.tolist() for name, array in found._asdict().items()}

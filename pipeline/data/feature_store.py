@@ -18,7 +18,7 @@ import torch
 from pipeline.data.cache import fingerprint
 from pipeline.data.images import ImageFiles
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import SECONDS_LEFT, atomic_path, remove_leftovers
 from utils.progress import progress_bar
 
 # Of features in one file: what is lost when their making is killed.
@@ -99,6 +99,7 @@ class FeatureStore:
         for batch in features:
             if not first and not batches:
                 self._check_room(batch[0].nbytes * len(hashes))
+                remove_leftovers(self.path, SECONDS_LEFT)
             batches.append(batch)
             size += batch.nbytes
             if size >= PART_BYTES or sum(map(len, batches)) >= PART_IMAGES:
