@@ -2,30 +2,32 @@
 
 import dataclasses
 import functools
-import hashlib
+import itertools
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
 from utils.options.groups import CheckpointOptions, MachineOptions
-from utils.options.kinds import COUNT, NATURAL, SHARE, Number
+from utils.options.kinds import COUNT, NATURAL, SHARE, SWITCH, Choice, Number
 from utils.options.table import OptionsParser, check_inputs, option, parse
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from pipeline.data.labelled import LabelledImages
-    from pipeline.review.scan import Entries, Scan
+    from pipeline.review.reviewed_run import Photos, ReviewedRun
+    from pipeline.review.scan import Scan
     from utils.options.training import TrainingOptions
 
 DESCRIPTION = (
     "Say of every training image and candidate of a run how likely it is true, drop those that are "
     "probably false, and write labels.csv, the labels kept, a summary and review.html, a page to "
     "look at the photos and correct the decisions. What the page exports becomes labels to train "
-    "on by --apply."
+    "on by --apply; --again does that, trains anew and reviews the new run."
+)
+EXPORTED = "review.json, as exported by the page"
+decided_flag = functools.partial(
+    option, group="what people decided", metavar="FILE", shown="", many="+", reads=EXPORTED
 )
 decision_flag = functools.partial(option, group="decision")
 moved_flag = functools.partial(
@@ -40,24 +42,49 @@ class ReviewOptions:
     load_from: str = option(
         None, "a run's folder", metavar="RUN", shown="needed", reads="a run's folder"
     )
-    apply: str | None = option(
-        None,
-        "review.json, as exported by the page: write the labels kept there as reviewed.*, and "
-        "nothing else",
-        metavar="FILE",
-        shown="",
-        reads="review.json, as exported by the page",
-    )
     verify: int | None = option(
         None,
-        "write your list again with so many photos first, drawn at random, for you to verify, and "
-        "nothing else",
+        "ask for so many training photos, drawn at random, to be verified: the page shows them, "
+        "and your list is written again with them first",
         COUNT,
         metavar="N",
         shown="",
     )
+    split: str | None = option(
+        None,
+        "photos to review; what is dropped is of training photos alone",
+        Choice(("train", "test", "all")),
+        shown="default: all of labels as found, train of labels to which noise was added",
+    )
     output_dir: str | None = option(
-        None, "folder to write to", metavar="DIR", shown="default: review in the run's folder"
+        None,
+        "folder to write to, or that of the new run of --again",
+        metavar="DIR",
+        shown="default: review in the run's folder; of --again, the run's with -round2, -round3, "
+        "... at its end",
+    )
+    apply: list[str] | None = decided_flag(
+        None,
+        "review.json, as exported by the page, of one person or several: write the labels as "
+        "reviewed.*, with their decisions, and nothing else",
+    )
+    again: list[str] | None = decided_flag(
+        None,
+        "the same, then train as the run was on what was written, in a new folder, and review the "
+        "new run, which takes the decisions over",
+    )
+    decisions: list[str] | None = decided_flag(
+        None,
+        "review.json of reviews of other runs of these photos: the page takes the decisions over, "
+        "as it does those that were applied in its folder",
+    )
+    with_drops: bool = option(
+        False,
+        "of --apply and --again: where nobody has decided, leave out the labels that the review of "
+        "the run dropped",
+        SWITCH,
+        group="what people decided",
+        shown="default: they stay as found",
     )
     threshold: float | None = decision_flag(
         None,
@@ -108,20 +135,6 @@ class Options(MovedData, MachineOptions, ReviewOptions):
     """The options of review.py."""
 
 
-class RunToReview(NamedTuple):
-    """A run to review.
-
-    path: its folder. options: its own, with data where they lie now. data: its training images.
-    candidates: (N, C) uint8, what it was trained on. key: names the review, by data and weights.
-    """
-
-    path: Path
-    options: "TrainingOptions"
-    data: "LabelledImages"
-    candidates: "np.ndarray"
-    key: str
-
-
 @exit_status
 def main() -> None:
     parser = OptionsParser(description=DESCRIPTION)
@@ -129,28 +142,21 @@ def main() -> None:
     check_options(parser, options)
     check_inputs(options)
 
-    run = load_run(options)
-    folder = Path(options.output_dir or run.path / "review")
-    own = folder == run.path / "review"
-    if options.verify is not None:
-        from pipeline.review.label_files import write_to_verify
+    from pipeline.review.reviewed_run import load_run
+    from utils.options.stored import DATA_PLACES
 
-        path = folder / f"verify{Path(str(run.options.labels)).suffix.lower()}"
-        if path.exists():
-            raise UserError(f"{path} exists: move it away, to keep what you have verified there")
-        open_folder(folder, run.key, own)
-        write_to_verify(path, run.options, run.data, options.verify)
-        print(
-            f"to verify           {path}: of its first {options.verify} photos correct true_labels "
-            "and set verified to yes; then train with this list as --labels, and --path_images "
-            f"{run.options.path_images or Path(str(run.options.labels)).parent}"
-        )
-    elif options.apply is None:
-        check_folds(options.folds, run)
-        open_folder(folder, run.key, own)
-        review(options, run, folder)
+    moved = {name: getattr(options, name) for name in DATA_PLACES}
+    moved = {name: value for name, value in moved.items() if value is not None}
+    run = load_run(options.load_from, moved)
+    folder = Path(options.output_dir or run.path / "review")
+    if options.again is not None:
+        again(options, run)
+    elif options.apply is not None:
+        from pipeline.review.apply import apply
+
+        print_how_to_train(run.options, apply(run, folder, options.apply, options.with_drops))
     else:
-        apply(options.apply, run, folder, own)
+        review(options, run, folder)
 
 
 def check_options(parser: OptionsParser, options: Options) -> None:
@@ -160,49 +166,19 @@ def check_options(parser: OptionsParser, options: Options) -> None:
     given = [name for name, value in decision.items() if value is not None]
     if len(given) > 1:
         parser.error(f"argument --{given[1]}: not allowed with argument --{given[0]}")
-    if options.verify is not None and (given or options.apply or options.folds):
-        parser.error("--verify decides nothing: leave --apply, --threshold and the like out")
     if options.apply is not None and (given or options.folds is not None):
         parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
+    if options.apply is not None and (options.verify or options.split):
+        parser.error("--apply reviews nothing: leave --verify and --split out")
+    if len([each for each in (options.apply, options.again, options.decisions) if each]) > 1:
+        parser.error("--apply, --again and --decisions: give all files to one of them")
+    if options.with_drops and not (options.apply or options.again):
+        parser.error("--with_drops is for --apply and --again")
+    if options.verify is not None and options.split == "test":
+        parser.error("--verify asks for training photos: leave --split test out")
 
 
-def load_run(options: Options) -> RunToReview:
-    """The run at --load_from with its data and candidates.
-
-    Raises:
-        UserError: it is no run, or its data or candidates have changed.
-    """
-    from pipeline.data.registry import load_splits
-    from pipeline.data.training_data import candidates_of_run
-    from pipeline.model.checkpoint import read_checkpoint, weights_sha256
-    from utils.options.stored import DATA_PLACES, run_options
-
-    place = Path(options.load_from)
-    place = place if place.is_dir() else place.parent
-    no_run = UserError(
-        f"{options.load_from} is no run: expected the folder of one, whose config.json says which "
-        "candidates it was trained on"
-    )
-    if not (place / "config.json").exists():
-        raise no_run
-    checkpoint = read_checkpoint(options.load_from)
-    if "fingerprint" not in checkpoint.data or not checkpoint.options:
-        raise no_run
-    given = {name: getattr(options, name) for name in DATA_PLACES}
-    moved = {name: value for name, value in given.items() if value is not None}
-    run = dataclasses.replace(run_options(checkpoint.options, place), **moved)
-    splits = load_splits(run, ["train", "test"], run.seed)
-    data = splits["train"]
-    candidates = candidates_of_run(
-        run, checkpoint.data["fingerprint"], checkpoint.path, data, splits["test"]
-    )
-    key = hashlib.sha256(
-        f"{checkpoint.data['fingerprint']} {weights_sha256(checkpoint)}".encode()
-    ).hexdigest()[:32]
-    return RunToReview(place, run, data, candidates, key)
-
-
-def check_folds(folds: int | None, run: RunToReview) -> None:
+def check_folds(folds: int | None, run: "ReviewedRun") -> None:
     """Refuse --folds where their models would have seen the images, or too few of them."""
     if folds is None:
         return
@@ -213,101 +189,106 @@ def check_folds(folds: int | None, run: RunToReview) -> None:
         )
     if run.options.prior is not None:
         raise UserError("--folds cannot divide the --prior of the run: leave --folds out")
-    if folds > len(run.data) // 2:
+    if folds > len(run.train) // 2:
         raise UserError(
-            f"--folds {folds}: expected {len(run.data) // 2} at most, so that each of the "
-            f"{len(run.data)} images' models sees half of them at least; give fewer"
+            f"--folds {folds}: expected {len(run.train) // 2} at most, so that each of the "
+            f"{len(run.train)} images' models sees half of them at least; give fewer"
         )
 
 
-def open_folder(folder: Path, key: str, own: bool) -> None:
-    """Make the folder, or take up one that a review of this run has marked as its own.
+def again(options: Options, run: "ReviewedRun") -> None:
+    """Apply what people exported, train a new run on it as this one was, and review that."""
+    from pipeline.experiment import train  # here and in folds.py alone a review trains
+    from pipeline.review.apply import DECISIONS, apply, read_files
+    from pipeline.review.folds import on_machine
+    from pipeline.review.reviewed_run import load_run
+    from utils.files import check_output_dir
 
-    Args:
-        folder: of the review.
-        key: of the run.
-        own: it is the one in the run's folder, and the run may have been trained further.
+    folder, new = run.path / "review", Path(options.output_dir or next_round(run.path))
+    check_output_dir(new)
+    given = options.again or []
+    read_files(given)  # those of the former format tell no decisions
+    files = apply(run, folder, given, options.with_drops)
+    decisions = [str(folder / DECISIONS)]
+    then = shlex.join(["--load_from", str(new), "--decisions", *decisions])
+    print(f"round               trains {new}; if interrupted, resume it, then review.py {then}")
+    train(on_files(on_machine(run.options, run.train, options), files, new))
+    of_new: dict[str, Any] = {"load_from": str(new), "decisions": decisions}
+    review(dataclasses.replace(options, **of_new), load_run(str(new), {}), new / "review")
+
+
+def next_round(run: Path) -> Path:
+    """A folder that is not there yet, named as the run's with the number of the round.
+
+    >>> next_round(Path("no/such-run-round2")).name, next_round(Path("no/such-run")).name
+    ('such-run-round3', 'such-run-round2')
     """
-    from pipeline.data.candidates import REVIEW_MARK
-    from utils.files import atomic_path
-
-    mark = folder / REVIEW_MARK
-    marked = mark.is_file() and (own or mark.read_text("utf-8").strip() == key)
-    if not marked and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(
-            f"{folder} exists and holds no review of this run: give a new or empty --output_dir"
-        )
-    with atomic_path(mark) as temporary:
-        temporary.write_text(f"{key}\n", "utf-8")
+    name, _, number = run.name.partition("-round")
+    rounds = itertools.count(int(number) + 1 if number.isdecimal() else 2)
+    places = (run.with_name(f"{name}-round{round}") for round in rounds)
+    return next(place for place in places if not place.exists())
 
 
-def apply(path: str, run: RunToReview, folder: Path, own: bool) -> None:
-    """Make labels of what the page exported."""
-    from pipeline.review.label_files import read_decisions, write_kept
-    from pipeline.review.scan import entries_of
+def on_files(run: "TrainingOptions", files: list[Path], folder: Path) -> "TrainingOptions":
+    """The options of a run in `folder` that trains as `run` on files of labels."""
+    from pipeline.review.label_files import classes_beside, place_of_images
 
-    entries = entries_of(run.candidates)
-    kept = read_decisions(path, run.key, run.data.ids, run.data.classes, entries)
-    reviewed = entries.matrix(kept, run.candidates.shape)
-    open_folder(folder, run.key, own)
-    print(f"kept                {kept.sum()} of {len(kept)} candidates")
-    files = write_kept(folder / "reviewed", run.options, run.data, reviewed)
-    print_how_to_train(run.options, files)
-
-
-def review(options: Options, run: RunToReview, folder: Path) -> None:
-    """Score all images, decide on their candidates and write everything to `folder`."""
-    import numpy as np
-
-    from pipeline.data.training_data import find_verified, truth_of
-    from pipeline.data.verified import (
-        check_thresholds,
-        describe_noise,
-        format_check,
-        format_noise,
-        shown,
+    array, *lists = map(str, files)
+    new = dataclasses.replace(run, output_dir=str(folder), noise_file=array, partial_rate=None)
+    if not lists:
+        return new
+    return dataclasses.replace(
+        new,
+        noise_file=None,
+        partial_rate=0.0,
+        labels=lists[0],
+        path_images=place_of_images(run),
+        classes=str(classes_beside(files[0])),
     )
-    from pipeline.review.candidate_posterior import decide, run_posterior, stored_targets
+
+
+def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
+    """Score the photos, decide on their candidates and write everything to `folder`."""
+    from pipeline.data.verified import describe_noise, format_noise
+    from pipeline.review.apply import DECISIONS, carry_to, read_files
+    from pipeline.review.candidate_posterior import decide_photos, judge
+    from pipeline.review.decisions import describe
     from pipeline.review.label_files import write_kept, write_table
+    from pipeline.review.page_files import write_page_files
+    from pipeline.review.reviewed_run import open_folder
     from pipeline.review.scan import Scan, entries_of
-    from pipeline.review.summary import summarise
+    from pipeline.review.summary import summarise_photos
+    from pipeline.review.to_verify import rows_to_verify, write_list_to_verify
     from utils.files import write_json
 
-    data, candidates = run.data, run.candidates
-    truth, entries = truth_of(run.options, data), entries_of(candidates)
-    scan = Scan(data, entries, folder)
-    scan_images(scan, options, run, folder / "folds" / run.key[:8])
-    verified, targets = find_verified(run.options, data), None
-    stored = None
-    if run.options.method == "posterior" and run.options.targets == "neighbours":
-        stored = stored_targets(run.path, shown(candidates, verified))
-    if stored is not None:
-        targets = stored.values
-        if verified is not None:
-            targets[verified.rows] = -1  # their certainty is not others'
-    probabilities = run_posterior(scan.logits, candidates, run.options, scan.parts, targets)
-    if verified is not None:
-        probabilities[verified.rows] = verified.truth * candidates[verified.rows]
-        if truth is not None:  # judged are those that the run did not know
-            truth = truth.copy()
-            truth[verified.rows] = -1
-            truth = truth if (truth >= 0).any() else None
+    check_folds(options.folds, run)
+    photos, verified = run.photos(options.split), run.verified
+    earlier = [str(folder / DECISIONS)] if (folder / DECISIONS).exists() else []
+    content = read_files([*(options.decisions or []), *earlier])
+    carried = carry_to(run, photos, content)
+    asked = rows_to_verify(options.verify, run, carried.verified, folder)
+    open_folder(folder, run)
+    write_list_to_verify(run, folder, asked)
+    entries = entries_of(photos.found)
+    scan = Scan(photos.data, entries, folder)
+    scan_images(scan, options, run, photos, folder / "folds" / run.key[:8])
+    probabilities, of_others = judge(run, photos, scan.logits, scan.parts)
     probability = probabilities[entries.rows, entries.columns]
-    decision = decide(
+    decisions = decide_photos(
         probability,
-        entries.rows,
+        entries,
+        photos.trained,
+        [] if verified is None else verified.rows,
         threshold=0.5 if options.threshold is None else options.threshold,
         precision=options.precision,
         budget=options.budget,
     )
-    if verified is not None:  # also where none of an image's candidates is true
-        known = np.isin(entries.rows, verified.rows)
-        decision.kept[known] = probability[known] > 0
-    kept = entries.matrix(decision.kept, candidates.shape)
-    summary = summarise(data, truth, candidates, probabilities, kept, decision)
+    kept = entries.matrix(decisions.kept, photos.found.shape)
+    summary = summarise_photos(run, photos, probabilities, kept, decisions)
+    summary["decisions"] = describe(carried)
     lines = headlines(summary)
     if verified is not None:
-        summary["noise"] = describe_noise(candidates, verified, data.classes)
+        summary["noise"] = describe_noise(run.candidates, verified, run.train.classes)
         print("\n".join(format_noise(summary["noise"])))
         if stored is not None and stored.held_out is not None:
             found = candidates[verified.rows] == 1
@@ -316,20 +297,40 @@ def review(options: Options, run: RunToReview, folder: Path) -> None:
             )
             print("\n".join(format_check(summary["held_out"])))
 
-    write_table(folder / "labels.csv", data, entries, probability, decision.kept)
-    files = write_kept(folder / "cleaned", run.options, data, kept)
+    write_table(folder / "labels.csv", photos.data, entries, probability, decisions.kept)
+    files = []
+    if photos.trained:
+        of_training = kept[: photos.trained]
+        files = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
+    if content["verified"] or content["decisions"]:
+        write_json(folder / DECISIONS, content)
     write_json(folder / "summary.json", summary)
-    page = write_page_files(folder, run, scan, probability, decision.kept, lines)
+    page = write_page_files(
+        folder,
+        run,
+        scan,
+        photos,
+        carried,
+        of_others,
+        probability=probability,
+        kept=decisions.kept,
+        summary=lines,
+        to_verify=asked.tolist(),
+    )
     for name, value in lines.items():
         print(f"{name:<20}{value}")
-    if decision.precision is None and len(probability):
+    if decisions.of_training.precision is None and len(probability):
         print(f"                    the least probable candidate has {probability.min():.3f}")
     print(f"all candidates      {folder / 'labels.csv'}")
     print(f"page                {page}")
+    for path in sorted(folder.glob("reviewed*.npy")):
+        print(f"earlier             {path} is of an earlier --apply: give that again for a new one")
     print_how_to_train(run.options, files)
 
 
-def scan_images(scan: "Scan", options: Options, run: RunToReview, folds: Path) -> None:
+def scan_images(
+    scan: "Scan", options: Options, run: "ReviewedRun", photos: "Photos", folds: Path
+) -> None:
     """Score all images by the run's classifier, or by ones that were not trained on them.
 
     Args:
@@ -339,55 +340,24 @@ def scan_images(scan: "Scan", options: Options, run: RunToReview, folds: Path) -
 
     from pipeline.evaluation import load_trained
 
-    if options.folds is not None:
-        from pipeline.data.training_data import find_verified
+    training, test = np.split(np.arange(len(scan.data)), [photos.trained])
+    if options.folds is not None and len(training):
         from pipeline.features import feature_folder
-        from pipeline.review.folds import scan_folds  # the one part that trains
+        from pipeline.review.folds import scan_folds  # trains, as `again` does
 
-        verified = find_verified(run.options, run.data)
-        store = feature_folder(run.options.cache, run.path)
+        store, count = feature_folder(run.options.cache, run.path), options.folds
         scan_folds(
-            scan, run.options, run.candidates, options.folds, options, folds, verified, store
+            scan, run.train, run.options, run.candidates, count, options, folds, run.verified, store
         )
+        training = training[:0]
+    if not len(training) + len(test):
         return
     machine = {
         field.name: getattr(options, field.name) for field in dataclasses.fields(MachineOptions)
     }
     trained = load_trained(CheckpointOptions(load_from=options.load_from, **machine))
-    scan.add(trained, np.arange(len(scan.data)), options.workers, options.batch_size)
-
-
-def write_page_files(
-    folder: Path,
-    run: RunToReview,
-    scan: "Scan",
-    probability: "np.ndarray",
-    kept: "np.ndarray",
-    lines: dict[str, str],
-) -> Path:
-    """Write the class maps and the page, review.html; returns its path."""
-    from pipeline.review.page import CHUNK, Page, write_maps, write_page
-    from pipeline.review.summary import class_correlation, read_history
-
-    entries: Entries = scan.entries
-    images = len(run.data)
-    for chunk, first in enumerate(range(0, images, CHUNK)):
-        ends = entries.starts[[first, min(first + CHUNK, images)]]
-        write_maps(folder, chunk, scan.maps[slice(*ends)])
-    page = Page(
-        title=str(run.path),
-        key=run.key,
-        classes=run.data.classes,
-        paths=run.data.ids,
-        starts=entries.starts,
-        columns=entries.columns,
-        probability=probability,
-        kept=kept,
-        history=read_history(run.path),
-        correlation=class_correlation(run.path, entries.matrix(kept, run.candidates.shape)),
-        summary=lines,
-    )
-    return write_page(folder, page)
+    for rows in filter(len, (training, test)):
+        scan.add(trained, rows, options.workers, options.batch_size)
 
 
 def headlines(summary: dict[str, Any]) -> dict[str, str]:
@@ -397,6 +367,12 @@ def headlines(summary: dict[str, Any]) -> dict[str, str]:
         "dropped": str(summary["dropped"]),
         "threshold": f"{summary['threshold']:.3f}",
     }
+    if "test" in summary:
+        of_test = summary["test"]
+        lines["test photos"] = (
+            f"{of_test['dropped']} of {of_test['candidates']} labels in {of_test['images']} are "
+            "less probable too, and stay unless you decide"
+        )
     for name, meaning in {
         "expected_precision": "of the dropped are false, by their probabilities",
         "precision": "of the dropped are false",
@@ -410,13 +386,16 @@ def headlines(summary: dict[str, Any]) -> dict[str, str]:
 
 def print_how_to_train(run: "TrainingOptions", files: list[Path]) -> None:
     """Print the files of labels kept, and the flags that train on them."""
+    if not files:
+        return
+    from pipeline.review.label_files import classes_beside, place_of_images
+
     array, *label_files = files
     flag = shlex.join(["--noise_file", str(array)])
     print(f"to train on         {array}; add {flag} to the run's command")
     for path in label_files:
-        flags = ["--labels", str(path), "--path_images"]
-        flags += [str(run.path_images or Path(str(run.labels)).parent)]
-        flags += ["--classes", f"{array.with_suffix('')}-classes.txt"]
+        flags = ["--labels", str(path), "--path_images", place_of_images(run)]
+        flags += ["--classes", str(classes_beside(array))]
         flags += ["--allow_missing"] if run.allow_missing else []
         print(f"                    or give {shlex.join(flags)} in place of the run's")
 

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from pipeline.data.rows import CandidateRows
 from pipeline.posterior.label_sets import fit_label_sets
-from pipeline.review.candidate_posterior import candidate_posterior, decide, run_posterior
+from pipeline.review.candidate_posterior import (
+    candidate_posterior,
+    decide,
+    held_out_posterior,
+    likely_labels,
+    run_posterior,
+)
 from utils.options.training import TrainingOptions
 
 
@@ -140,6 +146,35 @@ def test_the_threshold_is_where_dropping_ends():
     assert (kept.tolist(), threshold) == ([False, True, False, False, True], 0.7)
     assert expected == pytest.approx(1 - (0.1 + 0.3 + 0.5) / 3)
     assert decide(probability, rows, budget=0)[1:] == (0.1, None)
+
+
+def test_unseen_images_get_as_large_a_share_of_each_probability_as_the_training_images():
+    random = np.random.default_rng(0)
+    labels = (random.random((90, 5)) < 0.6).astype(np.uint8)
+    logits = random.normal(size=(90, 5)).astype(np.float32)
+    targets = random.random((30, 5)).astype(np.float32) * labels[:30]
+    targets[3] = -1
+    run = TrainingOptions(dataset="digits", recipe="posterior", targets="neighbours")
+    of_test, inside = (logits[30:], labels[30:]), labels[30:] == 1
+    found = held_out_posterior(*of_test, run, labels[:30], targets)
+    assert (found[~inside] == 0).all()
+    known = targets[(labels[:30] == 1) & (targets >= 0)]
+    for share in (0.1, 0.5, 0.9):
+        expected = np.quantile(known, share)
+        assert np.quantile(found[inside], share) == pytest.approx(expected, abs=0.03)
+    assert (np.diff(found[inside][np.argsort(logits[30:][inside])]) >= 0).all()
+    without = held_out_posterior(*of_test, run, labels[:30])
+    assert without[inside].min() >= 0
+    assert (without != found).any()
+
+
+def test_the_likeliest_labels_are_none_of_the_candidates_and_none_of_known_images():
+    p = np.array([[0.1, 0.9, 0.3, 0.7], [0.5, 0.2, 0.4, 0.3], [0.5, 0.2, 0.4, 0.3]])
+    found = np.array([[0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
+    columns, probability = likely_labels(p, found, np.array([False, False, True]), 2)
+    assert columns.tolist() == [[3, 2], [-1, -1], [-1, -1]]
+    assert probability.tolist() == [[0.7, 0.3], [0, 0], [0, 0]]
+    assert likely_labels(p[:1], found[:1], np.array([False]), 5)[0].tolist() == [[3, 2, 0, -1]]
 
 
 def test_targets_made_before_training_say_how_many_and_the_classifier_which():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.data import label_file
+from pipeline.data.candidates import read_verified
 from pipeline.data.labelled import LabelledImages
+from pipeline.data.verified import Verified
 from pipeline.review.label_files import as_text, relabel_coco, write_kept, write_table
 from pipeline.review.scan import entries_of
 from utils.options.training import TrainingOptions
@@ -84,6 +86,31 @@ def test_a_label_file_keeps_its_form_and_all_but_the_training_labels(form, tmp_p
     assert array.name == "cleaned.npy"
 
 
+@pytest.mark.parametrize("form", [".csv", ".jsonl", ".json"])
+def test_verified_photos_keep_their_labels_and_get_their_truth_beside_them(form, tmp_path):
+    source = write(tmp_path, form)
+    before = label_file.read_table(source)
+    train = np.flatnonzero(~label_file.divide(before, 3))
+    targets, ids = before.targets[train], [before.paths[row] for row in train]
+    data = LabelledImages([None] * len(ids), before.classes, targets, ids)
+    of_run = {"script": "main_real", "dataset": "files", "partial_rate": 0.0}
+    options = TrainingOptions(labels=str(source), seed=3, **of_run)
+    truth = np.eye(3, dtype=np.uint8)[None, before.classes.index("sand")]
+    others = {"4.jpg": ["sand"]}, {"4.jpg": ["=sea", "sand"]}  # a test photo
+    known = Verified(np.array([0]), truth)
+    array, path = write_kept(tmp_path / "reviewed", options, data, targets, known, others)
+    after = label_file.read_table(path, label_file.read_classes(tmp_path / "reviewed-classes.txt"))
+    assert np.array_equal(after.targets, before.targets)
+    names = [after.paths[row] for row in np.flatnonzero(after.verified)]
+    assert sorted(names) == ["4.jpg", "a/1.jpg"]
+    assert np.array_equal(after.true_targets[[after.paths.index("a/1.jpg")]], truth)
+    of_test = after.true_targets[after.paths.index("4.jpg")] == 1
+    assert {after.classes[column] for column in np.flatnonzero(of_test)} == {"=sea", "sand"}
+    found = read_verified(array, targets.shape)
+    assert found.rows.tolist() == [0]
+    assert np.array_equal(found.truth, truth)
+
+
 def test_no_cell_of_the_table_is_a_formula(tmp_path):
     candidates = np.array([[1, 0, 1], [1, 1, 0]], np.uint8)
     data = LabelledImages([None] * 2, CLASSES, candidates, ["=1+1.jpg", "@x, \udce4.jpg"])
@@ -119,7 +146,7 @@ def test_of_a_verified_image_of_coco_the_candidates_change_and_the_truth_stays()
     }
     table = SimpleNamespace(classes=list(names))
     kept = {"a.jpg": ["sea"], "b.jpg": ["sun"]}
-    found = relabel_coco(content, table, {"a.jpg": "train", "b.jpg": "train"}, kept)
+    found = relabel_coco(content, table, {"a.jpg": "train", "b.jpg": "train"}, kept, {})
     assert found["images"][0] == content["images"][0] | {"candidates": [1], "split": "train"}
     pairs = [(item["image_id"], item["category_id"]) for item in found["annotations"]]
     assert pairs == [(1, 1), (1, 2), (2, 3)]

@@ -1,6 +1,7 @@
 """review.py from the shell's side."""
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -77,11 +78,15 @@ def rows(path):
 def test_every_candidate_is_listed_and_the_kept_ones_are_labels(run_script, trained, tmp_path):
     out, _ = run_script("review --load_from r --budget 7")
     folder = tmp_path / "r" / "review"
-    found = rows(folder / "labels.csv")
-    assert [len(found), sum(row["decision"] == "dropped" for row in found)] == [45, 7]
+    everything = rows(folder / "labels.csv")
+    assert len(everything) == 55  # with one of each of ten test photos, which come last
+    found = everything[:45]
+    assert sum(row["decision"] == "dropped" for row in found) == 7
+    assert {int(row["path"][:2]) for row in everything[45:]} == set(range(30, 40))
     assert {row["candidate"] for row in found} == {"'=sum(1)", "boat", "sea"}
     summary = read_json(folder / "summary.json")
     assert (summary["images"], summary["candidates"], summary["dropped"]) == (30, 45, 7)
+    assert (summary["test"]["images"], summary["test"]["candidates"]) == (10, 10)
     assert 0 <= summary["precision"] <= 1  # true_labels are there to judge by
     kept = {(r["path"], r["candidate"].lstrip("'")) for r in found if r["decision"] == "kept"}
     table = label_file.read_table(folder / "cleaned.csv", CLASSES)
@@ -93,7 +98,7 @@ def test_every_candidate_is_listed_and_the_kept_ones_are_labels(run_script, trai
     candidates, metadata = read_candidates(folder / "cleaned.npy")
     assert (candidates.sum(), metadata["model"]) == (38, "reviewed")
     assert (folder / "review.html").exists()
-    assert len(list((folder / "thumbs").rglob("*.jpg"))) == 30
+    assert len(list((folder / "thumbs").rglob("*.jpg"))) == 40
     assert "--labels" in out
 
 
@@ -144,12 +149,17 @@ def exported(folder, flip):
     return {"format": "review-1", "key": key, "decisions": decisions}
 
 
-def test_what_the_page_exports_is_applied(run_script, reviewed, tmp_path):
+@pytest.mark.parametrize("photos", ["training", "all"])
+def test_what_a_page_of_the_former_format_exports_is_applied(
+    photos, run_script, reviewed, tmp_path
+):
     content = exported(reviewed, flip={0, 1, 2})
+    if photos == "training":  # which pages showed alone
+        content["decisions"] = content["decisions"][:45]
     (tmp_path / "review.json").write_text(json.dumps(content))
     out, _ = run_script("review --load_from r --apply review.json")
-    keep = sum(keep for *_, keep in content["decisions"])
-    assert f"{keep} of 45 candidates" in out
+    keep = sum(keep for *_, keep in content["decisions"][:45])
+    assert f"{keep + 10} of 55 candidates" in out
     assert read_candidates(reviewed / "reviewed.npy")[0].sum() == keep
     table = label_file.read_table(reviewed / "reviewed.csv", CLASSES)
     assert table.targets[table.splits == 0].sum() == keep
@@ -205,6 +215,8 @@ def test_folds_judge_images_by_models_that_did_not_see_them(
     spy(scan.Scan, "add")
     spy(folds, "train_on")
     run_script("review", *flags)
+    *calls, (_, (_, _, tested, *_)) = calls  # test photos by the run's own
+    assert tested.tolist() == list(range(30, 40))
     for (fitted, (_, train, test, *_)), (added, (_, _, held, *_)) in zip(calls[::2], calls[1::2]):
         assert (fitted, added) == ("train_on", "add")
         assert set(test.ids) == {f"{row}.png" for row in held}
@@ -362,8 +374,8 @@ def test_photos_to_verify_are_drawn_verified_and_trained_with(
     ("flags", "status", "message"),
     [
         ("--verify 31", 1, "30 training images are not verified yet"),
-        ("--verify 5 --apply review.json", 2, "--verify decides nothing"),
-        ("--verify 5 --folds 2", 2, "--verify decides nothing"),
+        ("--verify 5 --apply p/labels.csv", 2, "--apply reviews nothing"),
+        ("--verify 5 --split test", 2, "--verify asks for training photos"),
         ("--verify 0", 2, "a whole number of at least 1"),
     ],
 )
@@ -371,3 +383,108 @@ def test_a_list_to_verify_that_cannot_be_made_is_refused(
     flags, status, message, assert_refused, trained
 ):
     assert_refused(message, f"review --load_from r {flags}", status=status)
+
+
+def decided(path, label, true, by="Ann", at="2026-11-29T01:02:03Z", **more):
+    """A record of one label, of a photo in p."""
+    digest = hashlib.sha256(Path("p", path).read_bytes()).hexdigest()[:16]
+    return {"path": path, "sha256": digest, "label": label, "true": true, "by": by, "at": at} | more
+
+
+def verified(path, *labels, **more):
+    record = decided(path, "", True, **more)
+    return {k: v for k, v in record.items() if k not in ("label", "true")} | {"true_labels": labels}
+
+
+def write_review(path, records):
+    kinds = {"verified": [], "decisions": []}
+    for record in records:
+        kinds["verified" if "true_labels" in record else "decisions"].append(record)
+    Path(path).write_text(json.dumps({"format": "review-2", "key": "0", "by": "Ann"} | kinds))
+
+
+def labels_of(path):
+    return {row["path"]: row for row in rows(path)}
+
+
+def test_decisions_become_labels_and_verified_photos_that_training_knows(
+    run_script, reviewed, tmp_path
+):
+    """Photo 1 has a false label and misses a true one; 31 and 32 are test photos."""
+    found = labels_of("p/labels.csv")
+    write_review("a.json", [verified("1.png", "boat"), verified("31.png", "boat", "sea")])
+    of_ann = [decided("3.png", "=sum(1)", False), decided("0.png", "sea", True)]
+    of_ann += [decided("5.png", "sea", False), decided("32.png", "boat", True)]
+    write_review("b.json", of_ann)
+    write_review("c.json", [decided("5.png", "sea", True, "Ben")])
+    out, _ = run_script("review --load_from r --apply a.json b.json c.json")
+    assert "2 photos verified" in out
+    assert "5.png  sea  Ann  Ben" in out
+    now = labels_of("r/review/reviewed.csv")
+
+    def tags(row):
+        return set(row["labels"].split("|"))
+
+    changed = {path for path in now if tags(now[path]) != tags(found[path])}
+    assert changed == {"0.png", "3.png", "32.png"}
+    assert now["0.png"]["labels"] == "=sum(1)|sea"
+    assert [path for path in now if now[path]["verified"]] == ["1.png", "31.png"]
+    assert [now[p]["true_labels"] for p in ("1.png", "31.png")] == ["boat", "boat|sea"]
+    candidates, metadata = read_candidates("r/review/reviewed.npy")
+    assert metadata["verified"] == [[1, [1]]]
+    assert candidates[1].sum() == 2  # as found
+    flags = ["--dataset", "files", "--labels", "p/labels.csv", *SMALL]
+    flags += ["--noise_file", "r/review/reviewed.npy", "--output_dir", "by_file"]
+    run_script("main_real", *flags)
+    assert read_json("by_file/config.json")["data"]["verified"] == 1
+    run_script("review --load_from by_file --split train")  # finds them again
+    assert read_json("by_file/review/summary.json")["noise"]["verified"] == 1
+    run_script("review --load_from r --apply a.json b.json c.json --with_drops")
+    dropped = read_candidates("r/review/reviewed.npy")[0]
+    cleaned = read_candidates("r/review/cleaned.npy")[0]
+    assert (dropped[1] == candidates[1]).all()
+    others = np.setdiff1d(np.arange(30), [0, 1, 3, 5])
+    assert (dropped[others] == cleaned[others]).all()
+
+
+def test_a_round_applies_trains_and_reviews_with_what_was_decided(
+    run_script, assert_refused, reviewed, tmp_path
+):
+    records = [verified("1.png", "boat"), decided("3.png", "=sum(1)", False)]
+    write_review(
+        "review.json", [*records, verified("31.png", "boat"), decided("0.png", "sea", True)]
+    )
+    out, _ = run_script("review --load_from r --again review.json --budget 3")
+    new = tmp_path / "r-round2"
+    config = read_json(new / "config.json")
+    assert (config["data"]["verified"], config["data"]["train_images"]) == (1, 30)
+    before = read_json("r/config.json")["options"]
+    kept = ("recipe", "model", "img_size", "seed", "targets", "lr_head", "total_epoch")
+    assert [config["options"][name] for name in kept] == [before[name] for name in kept]
+    summary = read_json(new / "review/summary.json")
+    assert summary["decisions"]["verified"] == 2
+    assert summary["decisions"]["no_candidate"] == [["3.png", "=sum(1)"]]  # it was dropped
+    assert summary["dropped"] == 3
+    # The next round begins with what is decided, without naming a file; another photo is changed.
+    Image.new("RGB", (20, 20)).save("p/0.png")
+    out, _ = run_script("review --load_from r-round2 --verify 2")
+    assert "1 photos that have other bytes now" in out
+    assert read_json(new / "review/summary.json")["decisions"]["changed"] == ["0.png"]
+    assert_refused(
+        "r-round2 already holds a run",
+        "review --load_from r --again review.json --output_dir r-round2",
+    )
+
+
+@pytest.mark.parametrize(("split", "listed", "first"), [("train", 45, 0), ("test", 10, 30)])
+def test_a_split_can_be_asked_for(split, listed, first, run_script, trained, tmp_path):
+    run_script(f"review --load_from r --split {split}")
+    found = rows("r/review/labels.csv")
+    assert (len(found), found[0]["path"]) == (listed, f"{first}.png")
+    assert Path("r/review/cleaned.npy").exists() == (split == "train")
+
+
+def test_drops_are_those_of_a_review(assert_refused, trained, tmp_path):
+    write_review("review.json", [])
+    message = "--with_drops takes what a review of this run has dropped"
+    assert_refused(message, "review --load_from r --apply review.json --with_drops")

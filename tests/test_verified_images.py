@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from pipeline.data import label_file
+from pipeline.data.candidates import Origin, read_verified, write_candidates
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.training_data import describe_data, find_verified, read_prior
 from pipeline.data.verified import Verified, describe_noise, format_noise, shown
+from tests.helpers import refused
 from utils.errors import UserError
 from utils.options.training import TrainingOptions
 
@@ -120,6 +122,30 @@ def test_of_labels_as_found_only_known_ones_are_drawn():
     assert (found.rows % 2 == 0).all()
     with pytest.raises(UserError, match="asks for 11 training images .* but there are 10"):
         find_verified(options("main_real", verified=11), data(true=true))
+
+
+def test_those_of_a_reviewed_candidate_file_are_taken_too_and_win(tmp_path):
+    true = np.zeros((20, 3), np.int8)
+    listed = data(true=true, verified=np.arange(20) < 3)
+    path = tmp_path / "reviewed.npy"
+    known = Verified(np.array([2, 7]), np.array([[1, 0, 1], [0, 0, 0]], np.uint8))
+    given = options("main_real", noise_file=str(path), partial_rate=None)
+    write_candidates(path, listed.targets, listed, Origin("voc07", 0.0, 0, "reviewed"), known)
+    found = find_verified(given, listed)
+    assert found.rows.tolist() == [0, 1, 2, 7]
+    assert found.truth.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0]]
+    write_candidates(path, listed.targets, listed, Origin("voc07", 0.0, 0, "reviewed"))
+    assert find_verified(given, listed).rows.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [[[0, [3]]], [[0, [-1]]], [[5, []]], [[1, []], [1, []]], [[-1, []]], [0], 3, [["a", 0]]],
+)
+def test_a_damaged_list_of_verified_images_is_refused(pairs, tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({"verified": pairs}))
+    with refused("c.json must list verified images as rows"):
+        read_verified(tmp_path / "c.npy", (5, 3))
 
 
 def test_verified_images_are_part_of_what_a_run_was_trained_on():

@@ -17,6 +17,7 @@ from pipeline.data.arrays import read_array
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
 from pipeline.data.pickled import LABEL_KINDS, unpickle_labels
+from pipeline.data.verified import Verified
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
 from utils.terminal import warn
@@ -118,7 +119,11 @@ class Origin(NamedTuple):
 
 
 def write_candidates(
-    path: str | Path, candidates: np.ndarray, data: LabelledImages, origin: Origin
+    path: str | Path,
+    candidates: np.ndarray,
+    data: LabelledImages,
+    origin: Origin,
+    verified: Verified | None = None,
 ) -> None:
     """Save candidates as a plain uint8 array, and beside it a JSON of what they belong to.
 
@@ -127,6 +132,8 @@ def write_candidates(
         candidates: (N, C) in {0, 1}.
         data: the training images they are of.
         origin: of the candidates.
+        verified: images whose labels are known; the JSON keeps them as rows with the columns of
+            their true labels.
 
     Raises:
         UserError: the JSON would replace another file.
@@ -139,6 +146,9 @@ def write_candidates(
         "ids_sha256": ids_sha256(data.ids),
         "realised_rate": realised_rate(candidates, data.targets),
     }
+    if verified is not None:
+        true = [np.flatnonzero(row).tolist() for row in verified.truth]
+        metadata["verified"] = [list(pair) for pair in zip(verified.rows.tolist(), true)]
     # In this order a crash leaves an array without JSON at worst, never with another's.
     metadata_path(path).unlink(missing_ok=True)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -202,6 +212,33 @@ def read_candidates(path: str | Path) -> tuple[np.ndarray, dict[str, Any] | None
     if not labels.flags.writeable or labels.dtype != np.uint8:
         labels = labels.astype(np.uint8)
     return labels, _read_metadata(metadata_path(path))
+
+
+def read_verified(path: str | Path, shape: tuple[int, ...]) -> Verified | None:
+    """The images that the JSON beside a candidate file calls verified; None where there are none.
+
+    Args:
+        path: of the candidate file.
+        shape: (N, C) of its candidates.
+
+    Raises:
+        UserError: the JSON is damaged.
+    """
+    beside = metadata_path(path)
+    pairs = (_read_metadata(beside) or {}).get("verified", [])
+    try:
+        rows = np.array([row for row, _ in pairs], np.int64)
+        truth = np.zeros((len(rows), shape[1]), np.uint8)
+        for place, (_, columns) in enumerate(pairs):
+            truth[place, np.array(columns, np.uint32)] = 1  # no -1, which would be the last class
+        if (np.diff(rows, prepend=-1) <= 0).any() or (rows >= shape[0]).any():
+            raise ValueError("rows that do not rise, or are of no image")
+    except (TypeError, ValueError, OverflowError, IndexError) as error:
+        raise UserError(
+            f"{beside} must list verified images as rows with the columns of their true labels, "
+            f"but found {_one_line(error)}; make it anew by review.py --apply"
+        ) from error
+    return Verified(rows, truth) if len(rows) else None
 
 
 def check_candidates(

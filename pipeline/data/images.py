@@ -110,6 +110,19 @@ def subset(data: LabelledImages, rows: np.ndarray) -> LabelledImages:
     )
 
 
+def concatenated(first: LabelledImages, second: LabelledImages) -> LabelledImages:
+    """The images of `first`, then those of `second`, of the same classes; no truth of theirs."""
+    one, other = first.images, second.images
+    images: Sequence[torch.Tensor]
+    if isinstance(one, ImageFiles) and isinstance(other, ImageFiles):
+        paths = (part.path(row) for part in (one, other) for row in range(len(part)))
+        images = ImageFiles("", Texts(paths))
+    else:
+        images = torch.cat([one, other])  # type: ignore[list-item, assignment]
+    targets = np.concatenate([first.targets, second.targets])
+    return LabelledImages(images, first.classes, targets, Texts([*first.ids, *second.ids]))
+
+
 def exist(folder: str | Path, names: Iterable[str]) -> np.ndarray:
     """(N,) bool: which of the files `names` are in `folder` or its subfolders.
 

@@ -9,7 +9,7 @@ from pipeline.data import candidates as candidate_files
 from pipeline.data.arrays import read_array
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
-from pipeline.data.verified import Verified, of_list, uncovered
+from pipeline.data.verified import Verified, joined, of_list, uncovered
 from utils.errors import UserError
 from utils.options.choices import FOUND_DATASETS
 from utils.options.training import TrainingOptions
@@ -44,13 +44,23 @@ def load_candidates(
 def find_verified(options: TrainingOptions, data: LabelledImages) -> Verified | None:
     """The training images whose labels the training may know; None where there are none.
 
+    They are those of the list or, with --verified, drawn, and those of a reviewed candidate file.
+
     Args:
-        options: verified and seed of them count.
+        options: verified, seed and noise_file of them count.
         data: the training split.
 
     Raises:
-        UserError: the truth of so many is not known.
+        UserError: the truth of so many is not known, or the candidate file's is damaged.
     """
+    found = listed_or_drawn(options, data)
+    if options.noise_file is None:
+        return found
+    return joined(found, candidate_files.read_verified(options.noise_file, data.targets.shape))
+
+
+def listed_or_drawn(options: TrainingOptions, data: LabelledImages) -> Verified | None:
+    """The verified images of the list or, with --verified, so many that are drawn."""
     if options.verified is None:
         return of_list(data)
     if options.adds_noise and not noise_was_added(options):

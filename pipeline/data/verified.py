@@ -27,6 +27,16 @@ def of_list(data: LabelledImages) -> Verified | None:
     return Verified(rows, (data.true_targets[rows] == 1).astype(np.uint8))
 
 
+def joined(first: Verified | None, second: Verified | None) -> Verified | None:
+    """The images of both; where both have one, as the second has it."""
+    if first is None or second is None:
+        return second if first is None else first
+    left = ~np.isin(first.rows, second.rows)
+    rows = np.concatenate([first.rows[left], second.rows])
+    order = np.argsort(rows)
+    return Verified(rows[order], np.concatenate([first.truth[left], second.truth])[order])
+
+
 def uncovered(data: LabelledImages) -> np.ndarray:
     """(N,) bool: which images' labels miss a true one; not of verified ones, which tell it."""
     if data.true_targets is None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from pipeline.data.rows import CandidateRows
+from pipeline.data.verified import shown
 from pipeline.posterior.label_sets import fit_label_sets, posterior
+from pipeline.review.reviewed_run import Photos, ReviewedRun
+from pipeline.review.scan import Entries
 from utils import tensor_files
 from utils.options.choices import PREDICT_TRUTH
 from utils.options.training import TrainingOptions
@@ -108,6 +111,85 @@ def run_posterior(
     return probability
 
 
+def held_out_posterior(
+    logits: np.ndarray,
+    found: np.ndarray,
+    run: TrainingOptions,
+    candidates: np.ndarray,
+    targets: np.ndarray | None = None,
+) -> np.ndarray:
+    """How likely each label as found is true, of images that a run was not trained on.
+
+    Their noise is taken to be that of its training images. Where these have targets that were made
+    before training, as large a share of the labels gets each probability as there, and the
+    classifier ranks them.
+
+    Args:
+        logits: (M, C) float32, of these images.
+        found: (M, C) uint8 in {0, 1}, their labels.
+        run: its options.
+        candidates: (N, C) uint8 in {0, 1}, what it was trained on.
+        targets: (N, C) float32, as in `run_posterior`.
+
+    Returns:
+        (M, C) float32 in [0, 1].
+    """
+    known = None if targets is None else targets[(candidates == 1) & (targets >= 0)]
+    if known is not None and len(known):
+        inside = found == 1
+        order = np.argsort(logits[inside], kind="stable")
+        ranked = np.empty(len(order), np.float32)
+        ranked[order] = np.quantile(known, (np.arange(len(order)) + 0.5) / max(len(order), 1))
+        return spread(inside, ranked)
+    rates = fit_label_sets(CandidateRows.from_dense(candidates), run.noise_rate).rates
+    parts = torch.from_numpy(logits), torch.from_numpy(found)
+    return candidate_posterior(*parts, rates, run.method not in PREDICT_TRUTH).numpy()
+
+
+def label_probability(
+    logits: np.ndarray, candidates: np.ndarray, run: TrainingOptions
+) -> np.ndarray:
+    """How likely each label is true before it is known to be a candidate, (P, C) float32.
+
+    Args:
+        logits: (P, C) float32, of any images.
+        candidates: (N, C) uint8 in {0, 1}, what the run was trained on.
+        run: its options.
+    """
+    probability = torch.from_numpy(logits).sigmoid()
+    if run.method not in PREDICT_TRUTH:
+        rates = fit_label_sets(CandidateRows.from_dense(candidates), run.noise_rate).rates
+        probability = ((probability - rates) / (1 - rates)).clamp(0, 1)
+    return probability.numpy()
+
+
+def likely_labels(
+    probability: np.ndarray, found: np.ndarray, known: np.ndarray, number: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest labels of each image that are no candidates, the most likely first.
+
+    Args:
+        probability: (P, C) float in [0, 1], of being true.
+        found: (P, C) in {0, 1}, candidates.
+        known: (P,) bool, images of which all labels are known: none is missing.
+        number: of an image, at most.
+
+    Returns:
+        columns (P, K) int64, -1 for none, and probabilities (P, K), 0 there.
+
+    >>> p, found = np.array([[0.1, 0.9, 0.3]]), np.array([[0, 1, 0]])
+    >>> likely_labels(p, found, np.array([False]))[0]
+    array([[ 2,  0, -1]])
+    """
+    others = np.where((found == 1) | known[:, None], -1, probability)
+    number = min(number, found.shape[1])
+    columns = np.argpartition(-others, number - 1, axis=1)[:, :number]
+    values = np.take_along_axis(others, columns, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    columns, values = (np.take_along_axis(each, order, axis=1) for each in (columns, values))
+    return np.where(values < 0, -1, columns), np.maximum(values, 0)
+
+
 def spread(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
     """`values` where `inside`, (B, C) bool, and 0 elsewhere."""
     result = np.zeros(inside.shape, np.float32)
@@ -140,6 +222,57 @@ def stored_targets(run: Path, candidates: np.ndarray) -> StoredTargets | None:
         return StoredTargets(values, None if held_out is None else held_out.float().numpy())
     except Exception:  # no last.pt, a damaged one, or one of other candidates
         return None
+
+
+def stored_missing(run: Path) -> np.ndarray | None:
+    """How likely each label that is no candidate is missing, (N, C) float32, as a run made it.
+
+    None where it has made none, or has it no more.
+    """
+    try:
+        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
+        return state["method"]["of_others"].float().numpy()
+    except Exception:  # as in `stored_targets`, or of another method
+        return None
+
+
+def judge(
+    run: ReviewedRun, photos: Photos, logits: np.ndarray, parts: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """How likely each label of a run's photos is true: of its candidates, and of the others.
+
+    Of verified images the run's truth stands.
+
+    Args:
+        run: the run.
+        photos: P of its images.
+        logits: (P, C) float32, of these.
+        parts: rows that one classifier scored each, of training or of test images.
+
+    Returns:
+        two of (P, C) float32 in [0, 1], the first 0 outside the candidates, the second without
+        regard to whether a label is one.
+    """
+    n, options, verified = photos.trained, run.options, run.verified
+    targets = None
+    if options.method == "posterior" and options.targets == "neighbours":
+        targets = stored_targets(run.path, shown(run.candidates, verified))
+    if targets is not None and verified is not None:
+        targets[verified.rows] = -1  # their certainty is not others'
+    probability = np.zeros(photos.found.shape, np.float32)
+    if n:
+        own = [part for part in parts if part[0] < n]
+        probability[:n] = run_posterior(logits[:n], photos.found[:n], options, own, targets)
+    if n < len(logits):
+        tested = logits[n:], photos.found[n:]
+        probability[n:] = held_out_posterior(*tested, options, run.candidates, targets)
+    of_others = label_probability(logits, run.candidates, options)
+    missing = stored_missing(run.path)
+    if n and missing is not None and missing.shape == run.candidates.shape:
+        of_others[:n] = missing
+    if n and verified is not None:
+        probability[verified.rows] = verified.truth * photos.found[verified.rows]
+    return probability, of_others
 
 
 class Decision(NamedTuple):
@@ -196,3 +329,41 @@ def decide(
         threshold = float(probability[ascending[count]]) if count < len(ascending) else 1.0
     mean = float((1 - probability[~kept]).mean()) if count else None
     return Decision(kept, threshold, mean)
+
+
+class Decisions(NamedTuple):
+    """The choice among the candidates of training and of test images, M in all.
+
+    kept: (M,) bool. of_training, of_test: of each part.
+    """
+
+    kept: np.ndarray
+    of_training: Decision
+    of_test: Decision
+
+
+def decide_photos(
+    probability: np.ndarray,
+    entries: Entries,
+    trained: int,
+    verified: Sequence[int] | np.ndarray,
+    **how: Any,
+) -> Decisions:
+    """Decide on the candidates of training images, and by the threshold that gives on test ones.
+
+    Args:
+        probability: (M,) float in [0, 1].
+        entries: the candidates.
+        trained: how many of the images, the first, are of training; of none, test images are
+            decided on as these else are.
+        verified: rows of training images whose labels are known: these stand.
+        how: as in `decide`.
+    """
+    end = entries.starts[trained]
+    of_training = decide(probability[:end], entries.rows[:end], **how)
+    if trained:
+        how = {"threshold": of_training.threshold}
+        known = np.isin(entries.rows[:end], verified)  # also where none of an image's is true
+        of_training.kept[known] = probability[:end][known] > 0
+    of_test = decide(probability[end:], entries.rows[end:], **how)
+    return Decisions(np.concatenate([of_training.kept, of_test.kept]), of_training, of_test)

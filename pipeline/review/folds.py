@@ -19,6 +19,7 @@ from utils.options.training import TrainingOptions
 
 def scan_folds(
     scan: Scan,
+    data: LabelledImages,
     run: TrainingOptions,
     candidates: np.ndarray,
     folds: int,
@@ -27,10 +28,11 @@ def scan_folds(
     verified: Verified | None,
     store: Path,
 ) -> None:
-    """Fill in all images of `scan`, each by a classifier that was not trained on it.
+    """Fill in the training images of `scan`, each by a classifier that was not trained on it.
 
     Args:
-        scan: of the run's training images.
+        scan: whose first images they are.
+        data: the run's training images.
         run: its options.
         candidates: (N, C) uint8, what it was trained on.
         folds: how many classifiers.
@@ -42,15 +44,22 @@ def scan_folds(
     Raises:
         UserError: as in training, or Ctrl-C, after which the same call goes on.
     """
-    device = choose_device(machine.device)
-    amp = machine.amp or amp_of(dataclasses.asdict(run), device)
-    workers = count_workers(machine.workers, scan.data.images)
-    own = dataclasses.replace(run, device=str(device), amp=amp, workers=workers)
-    for fold, held_out in enumerate(fold_rows(len(scan.data), folds, run.seed), 1):
+    own = on_machine(run, data, machine)
+    for fold, held_out in enumerate(fold_rows(len(data), folds, run.seed), 1):
         print(f"fold                {fold} of {folds}", flush=True)
         part = folder.with_name(f"{folder.name}-{fold}-of-{folds}")
-        trained = train_fold(own, scan.data, candidates, held_out, part, verified, store)
+        trained = train_fold(own, data, candidates, held_out, part, verified, store)
         scan.add(trained, held_out, machine.workers, machine.batch_size)
+
+
+def on_machine(
+    run: TrainingOptions, data: LabelledImages, machine: MachineOptions
+) -> TrainingOptions:
+    """The options of a run that trains as `run` on another machine."""
+    device = choose_device(machine.device)
+    amp = machine.amp or amp_of(dataclasses.asdict(run), device)
+    workers = count_workers(machine.workers, data.images)
+    return dataclasses.replace(run, device=str(device), amp=amp, workers=workers)
 
 
 def fold_rows(images: int, folds: int, seed: int) -> list[np.ndarray]:

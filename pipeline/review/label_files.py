@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from pipeline.data import candidates as candidate_files
 from pipeline.data import label_file
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.training_data import noise_was_added
+from pipeline.data.verified import Verified
 from pipeline.review.scan import Entries
-from utils.errors import UserError
 from utils.files import atomic_path
 from utils.options.training import TrainingOptions
 
+Labels = dict[str, list[str]]  # of images, by path as `label_file` names them
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
@@ -48,7 +49,12 @@ def as_text(cell: str) -> str:
 
 
 def write_kept(
-    stem: Path, options: TrainingOptions, data: LabelledImages, candidates: np.ndarray
+    stem: Path,
+    options: TrainingOptions,
+    data: LabelledImages,
+    candidates: np.ndarray,
+    verified: Verified | None = None,
+    others: tuple[Labels, Labels] = ({}, {}),
 ) -> list[Path]:
     """The candidates kept, to train on: as a candidate file, and in the form of a label file.
 
@@ -60,37 +66,59 @@ def write_kept(
         options: of the run.
         data: its training images.
         candidates: (N, C) in {0, 1}, those kept.
+        verified: training images whose labels are known, which both files say.
+        others: labels, and true labels of verified ones, of other images of the list.
 
     Returns:
         the files to train on. Beside the label file stands <stem>-classes.txt for --classes: a
         class of which no label is left would not be known from it.
     """
     array = stem.with_name(f"{stem.name}.npy")
-    candidate_files.write_candidates(
-        array,
-        candidates,
-        data,
-        candidate_files.Origin(
-            options.dataset, options.partial_rate, options.seed, candidate_files.REVIEWED
-        ),
+    origin = candidate_files.Origin(
+        options.dataset, options.partial_rate, options.seed, candidate_files.REVIEWED
     )
-    if options.dataset != "files" or noise_was_added(options):
+    candidate_files.write_candidates(array, candidates, data, origin, verified)
+    if not has_list(options):
         return [array]
-    kept = {
-        name: [data.classes[column] for column in np.flatnonzero(row)]
-        for name, row in zip(data.ids, candidates)
-    }
+    kept = others[0] | labels_of(data.ids, data.classes, candidates)
+    true = others[1]
+    if verified is not None:
+        names = [data.ids[row] for row in verified.rows.tolist()]
+        true = true | labels_of(names, data.classes, verified.truth)
     source = Path(str(options.labels))
     suffix = source.suffix.lower()
     path = stem.with_name(f"{stem.name}{'-coco' if suffix == '.json' else ''}{suffix}")
-    write_labels(path, source, options.classes, options.seed, kept)
-    with atomic_path(stem.with_name(f"{stem.name}-classes.txt")) as temporary:
+    write_labels(path, source, options.classes, options.seed, kept, true)
+    with atomic_path(classes_beside(array)) as temporary:
         temporary.write_text("".join(f"{name}\n" for name in data.classes), "utf-8")
     return [array, path]
 
 
+def classes_beside(array: Path) -> Path:
+    """The class list that is written beside <stem>.npy."""
+    return array.with_name(f"{array.stem}-classes.txt")
+
+
+def place_of_images(options: TrainingOptions) -> str:
+    """The folder that the paths of a run's list start from."""
+    return str(options.path_images or Path(str(options.labels)).parent)
+
+
+def has_list(options: TrainingOptions) -> bool:
+    """Tell whether a run's candidates are labels as found in a list, or kept of these."""
+    return options.dataset == "files" and not noise_was_added(options)
+
+
+def labels_of(names: Iterable[str], classes: list[str], labels: np.ndarray) -> Labels:
+    """Class names of each image's labels (N, C) in {0, 1}, by the image's name."""
+    return {
+        name: [classes[column] for column in np.flatnonzero(row)]
+        for name, row in zip(names, labels)
+    }
+
+
 def write_labels(
-    path: Path, source: Path, classes: str | None, seed: int, kept: dict[str, list[str]]
+    path: Path, source: Path, classes: str | None, seed: int, kept: Labels, true: Labels
 ) -> None:
     """The label file `source` with other labels for the images in `kept`, in its own form.
 
@@ -99,30 +127,37 @@ def write_labels(
     Args:
         classes: file of class names, as --classes.
         seed: of the division of images without a split.
-        kept: labels by path, as `label_file` names images.
+        kept: labels.
+        true: true labels of the images that are verified now, which are in `kept` too.
     """
     table = label_file.read_table(
         source, None if classes is None else label_file.read_classes(classes)
     )
-    splits = dict(
-        zip(table.paths, np.where(label_file.divide(table, seed), "test", "train").tolist())
-    )
+    splits = splits_of(table, seed)
     with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
         if path.suffix == ".json":
             content = json.loads(source.read_text("utf-8-sig"))
-            json.dump(relabel_coco(content, table, splits, kept), file, ensure_ascii=True)
+            json.dump(relabel_coco(content, table, splits, kept, true), file, ensure_ascii=True)
         elif path.suffix == ".csv":
-            write_csv(file, relabelled(label_file.read_csv(source), splits, kept))
+            write_csv(file, relabelled(label_file.read_csv(source), splits, kept, true))
         else:
-            write_json_lines(file, relabelled(label_file.read_json_lines(source), splits, kept))
+            rows = label_file.read_json_lines(source)
+            write_json_lines(file, relabelled(rows, splits, kept, true))
+
+
+def splits_of(table: label_file.Table, seed: int) -> dict[str, str]:
+    """The split of each image of a list, by path."""
+    test = label_file.divide(table, seed)
+    return dict(zip(table.paths, np.where(test, "test", "train").tolist()))
 
 
 def relabelled(
-    rows: Iterable[label_file.Row], splits: dict[str, str], kept: dict[str, list[str]]
+    rows: Iterable[label_file.Row], splits: dict[str, str], kept: Labels, true: Labels
 ) -> Iterator[label_file.Row]:
     for row in rows:
         name = label_file.normalised(row.path)
-        yield row._replace(labels=kept.get(name, row.labels), split=splits[name])
+        row = row._replace(labels=kept.get(name, row.labels), split=splits[name])
+        yield row._replace(true_labels=true[name], verified="yes") if name in true else row
 
 
 def write_csv(file: Any, rows: Iterable[label_file.Row]) -> None:
@@ -148,69 +183,24 @@ def write_json_lines(file: Any, rows: Iterable[label_file.Row]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
-def write_to_verify(
-    path: Path, options: TrainingOptions, data: LabelledImages, number: int
-) -> None:
-    """A run's label file with `number` training images first, for a person to verify.
-
-    They are drawn at random: any choice by what the program believes would tell the noise of the
-    chosen alone. Their true_labels begin as their labels, and verified as no.
-
-    Args:
-        path: to write to.
-        options: of the run.
-        data: its training images.
-        number: of images; those that are verified already are none of them.
-
-    Raises:
-        UserError: there are fewer, or the list is a COCO file.
-    """
-    source = Path(str(options.labels))
-    if options.dataset != "files" or source.suffix.lower() == ".json":
-        raise UserError(
-            "--verify writes a list of your own images, as CSV or JSON lines: the run was trained "
-            f"on {'a COCO file' if options.dataset == 'files' else options.dataset}"
-        )
-    done = np.zeros(len(data), bool) if data.verified is None else data.verified
-    left = np.flatnonzero(~done)
-    if number > len(left):
-        raise UserError(f"--verify {number}: {len(left)} training images are not verified yet")
-    chosen = np.random.default_rng([options.seed, 2]).permutation(left)[:number]
-    asked = {data.ids[row] for row in chosen.tolist()}
-    names = None if options.classes is None else label_file.read_classes(options.classes)
-    table = label_file.read_table(source, names)
-    test = label_file.divide(table, options.seed)
-    splits = dict(zip(table.paths, np.where(test, "test", "train").tolist()))
-    is_csv = source.suffix.lower() == ".csv"
-    read = label_file.read_csv if is_csv else label_file.read_json_lines
-    first, rest = [], []
-    for row in relabelled(read(source), splits, {}):
-        if label_file.normalised(row.path) in asked:
-            true = row.labels if row.true_labels is None else row.true_labels
-            first.append(row._replace(true_labels=true, verified="no"))
-        else:
-            rest.append(row)
-    with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
-        (write_csv if is_csv else write_json_lines)(file, [*first, *rest])
-
-
 def relabel_coco(
     content: dict[str, Any],
     table: label_file.Table,
     splits: dict[str, str],
-    kept: dict[str, list[str]],
+    kept: Labels,
+    true: Labels,
 ) -> dict[str, Any]:
     """A COCO file's content with annotations of the kept labels alone, for images in `kept`.
 
-    A label that was added as noise and kept has no annotation: it gets one without a box.
+    Of an image in `true`, or one whose annotations are the truth already, these are the true
+    labels, and "candidates" the kept ones. A label that has no annotation gets one without a box.
     """
     names = {
         image["id"]: label_file.normalised(str(image["file_name"])) for image in content["images"]
     }
-    # Of these the annotations are the truth.
-    known = {names[image["id"]] for image in content["images"] if "candidates" in image}
+    known = {names[image["id"]] for image in content["images"] if "candidates" in image} | set(true)
     of_known = {name: labels for name, labels in kept.items() if name in known}
-    kept = {name: labels for name, labels in kept.items() if name not in known}
+    kept = {name: labels for name, labels in kept.items() if name not in known} | true
     categories = {item["id"]: str(item["name"]).strip() for item in content["categories"]}
     new = [name for name in table.classes if name not in categories.values()]
     categories |= dict(enumerate(new, max(categories, default=0) + 1))
@@ -231,50 +221,8 @@ def relabel_coco(
     for image in images:
         if names[image["id"]] in of_known:
             image["candidates"] = [category_ids[label] for label in of_known[names[image["id"]]]]
+        if names[image["id"]] in true:
+            image["verified"] = True
     added = [{"id": number, "name": name} for number, name in categories.items() if name in new]
     parts = {"images": images, "annotations": annotations}
     return content | parts | {"categories": [*content["categories"], *added]}
-
-
-def read_decisions(
-    path: str, key: str, names: Sequence[str], classes: list[str], entries: Entries
-) -> np.ndarray:
-    """Read what review.html exported: which of the M candidates are kept.
-
-    Args:
-        path: of the review.json.
-        key: of the review.
-        names: N image ids.
-        classes, entries: its classes and candidates.
-
-    Returns:
-        (M,) bool.
-
-    Raises:
-        UserError: the file cannot be read, or is of another review.
-    """
-    try:
-        content = json.loads(Path(path).read_text("utf-8-sig"))
-        if not isinstance(content, dict):
-            raise ValueError(f"a {type(content).__name__}")
-        if content.get("format") != "review-1":
-            raise ValueError(f"format {content.get('format')!r}")
-        found = content["key"]
-        decisions = [(name, label, keep) for name, label, keep in content["decisions"]]
-        if not all(isinstance(keep, bool) for *_, keep in decisions):
-            raise ValueError("a decision that is neither true nor false")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path} must be the review.json that review.html exports, but found: "
-            f"{str(error)[:100]}; export it again"
-        ) from error
-    expected = [(names[r], classes[c]) for r, c in zip(entries.rows, entries.columns)]
-    if found != key or [pair[:2] for pair in decisions] != expected:
-        raise UserError(
-            f"{path} is of another review than this run's: expected key {key} and its "
-            f"{len(expected)} candidates, but found {str(found)[:40]} and {len(decisions)}; give "
-            "the run that was reviewed"
-        )
-    return np.array([keep for *_, keep in decisions], bool)

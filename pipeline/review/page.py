@@ -13,8 +13,9 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jinja2
@@ -75,6 +76,14 @@ class Page(NamedTuple):
         correlation: (C, C) float, or None where the run has none.
         summary: lines for the top, name to value. A number under "threshold" is the probability
             around which the page looks for undecided candidates; without one it is 0.5.
+        hashes: N texts, the first 16 hex digits of the SHA-256 of each image's bytes, "" where it
+            is not known; () where none is.
+        test: (N,) bool, images of the test split; None where there are none.
+        likely: (N, K) int, columns of the likeliest labels that are no candidates, the most
+            likely first, -1 for none; None where they are not known.
+        likely_probability: (N, K) float in [0, 1].
+        decisions: what people decided in earlier reviews, of the format review-2.
+        to_verify: indices of the images that a person is asked to verify, in this order.
     """
 
     title: str
@@ -88,6 +97,12 @@ class Page(NamedTuple):
     history: list[dict[str, float]]
     correlation: np.ndarray | None
     summary: dict[str, str]
+    hashes: Sequence[str] = ()
+    test: np.ndarray | None = None
+    likely: np.ndarray | None = None
+    likely_probability: np.ndarray | None = None
+    decisions: Mapping[str, Any] = MappingProxyType({})
+    to_verify: Sequence[int] = ()
 
 
 def write_page(folder: Path, page: Page) -> Path:

@@ -10,7 +10,9 @@ import numpy as np
 from pipeline.cones.correlation import cooccurrence, scale_rows
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.rows import CandidateRows
-from pipeline.review.candidate_posterior import Decision
+from pipeline.data.training_data import truth_of
+from pipeline.review.candidate_posterior import Decision, Decisions
+from pipeline.review.reviewed_run import Photos, ReviewedRun
 from utils import tensor_files
 from utils.metrics import average_precision
 from utils.run_folder import CHECKPOINT
@@ -69,6 +71,39 @@ def summarise(
         **found,
         "by_class": by_class,
     }
+
+
+def summarise_photos(
+    run: ReviewedRun,
+    photos: Photos,
+    probability: np.ndarray,
+    kept: np.ndarray,
+    decisions: Decisions,
+) -> dict[str, Any]:
+    """What `summarise` says of a run's training photos, and under "test" of test photos.
+
+    Where there are only the latter, it is of these.
+
+    Args:
+        photos: P of the run's.
+        probability, kept: (P, C), of these.
+        decisions: on their candidates.
+    """
+    truth = truth_of(run.options, run.train)
+    if truth is not None and run.verified is not None:  # judged are those the run did not know
+        truth = truth.copy()
+        truth[run.verified.rows] = -1
+        truth = truth if (truth >= 0).any() else None
+    parts = [
+        (slice(0, photos.trained), run.train, truth, decisions.of_training),
+        (slice(photos.trained, None), run.test, run.test.true_targets, decisions.of_test),
+    ]
+    found = [
+        summarise(data, known, photos.found[rows], probability[rows], kept[rows], decision)
+        for rows, data, known, decision in parts
+        if len(kept[rows])
+    ]
+    return found[0] | ({"test": found[1]} if len(found) > 1 else {})
 
 
 def read_history(run: Path) -> list[dict[str, float]]:

@@ -93,7 +93,7 @@ def outcome(name: str) -> dict[str, Any]:
     script, _ = RUNS[name]
     call("val", f"--load_from {name} --split train --candidates --device cpu --output_dir val")
     evaluation = read_json("val/evaluation.json")
-    call("review", f"--load_from {name} --device cpu --workers 0")
+    call("review", f"--load_from {name} --split train --device cpu --workers 0")
     with open(f"{name}/review/labels.csv", newline="") as file:
         probability = [float(row["probability"]) for row in csv.DictReader(file)]
     summary = read_json(f"{name}/review/summary.json")

@@ -210,17 +210,23 @@ def check_inputs(options: Any, **instead: str | None) -> None:
         UserError: one names nothing that exists, or nothing that may be looked at.
     """
     for name, (_, flag) in flags_of(options).items():
-        place, expected = getattr(options, name), instead.get(name, flag.reads)
-        if place is None or expected is None or (name == "weights" and place in NO_FILES):
+        given, expected = getattr(options, name), instead.get(name, flag.reads)
+        if given is None or expected is None or (name == "weights" and given in NO_FILES):
             continue
-        try:
-            os.stat(place)
-        except PermissionError:
-            raise UserError(
-                f"--{name} {place} lies in a folder that you may not read: give {expected}"
-            ) from None
-        except (OSError, ValueError):  # or a name that no file can have
-            raise UserError(f"--{name} {place} does not exist: give {expected}") from None
+        for place in given if isinstance(given, list) else [given]:
+            check_input(name, place, expected)
+
+
+def check_input(name: str, place: str, expected: str) -> None:
+    """Refuse one place that a flag names, as `check_inputs` does."""
+    try:
+        os.stat(place)
+    except PermissionError:
+        raise UserError(
+            f"--{name} {place} lies in a folder that you may not read: give {expected}"
+        ) from None
+    except (OSError, ValueError):  # or a name that no file can have
+        raise UserError(f"--{name} {place} does not exist: give {expected}") from None
 
 
 NO_FILES = ("imagenet", "none")  # of --weights

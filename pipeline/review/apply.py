@@ -1,0 +1,129 @@
+"""From what people decided to labels to train on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data.candidates import REVIEW_MARK, check_candidates, read_candidates
+from pipeline.data.verified import Verified, joined
+from pipeline.review.decisions import (
+    FORMER,
+    Carried,
+    Content,
+    carry,
+    check_content,
+    describe,
+    format_carried,
+    merge,
+    read_json,
+    read_kept,
+)
+from pipeline.review.label_files import labels_of, write_kept
+from pipeline.review.reviewed_run import Photos, ReviewedRun, open_folder
+from pipeline.review.scan import entries_of
+from utils.errors import UserError
+from utils.files import atomic_path
+
+DECISIONS = "decisions.json"  # in the folder of a review: what people decided, merged
+
+
+def apply(run: ReviewedRun, folder: Path, paths: Sequence[str], with_drops: bool) -> list[Path]:
+    """Write the labels that follow from what people exported, and their decisions, merged.
+
+    Args:
+        run: that was reviewed.
+        folder: of its review.
+        paths: files of the page; one of the format review-1, or any number of review-2.
+        with_drops: leave out what the review dropped, where nobody has decided.
+
+    Returns:
+        the files to train on, <folder>/reviewed.*.
+
+    Raises:
+        UserError: a file is damaged or of another review.
+    """
+    photos = run.photos(None)
+    first = read_json(paths[0])
+    if len(paths) == 1 and isinstance(first, dict) and first.get("format") == FORMER:
+        entries = entries_of(photos.found)
+        ids, classes = photos.data.ids, photos.data.classes
+        expected = [(ids[r], classes[c]) for r, c in zip(entries.rows, entries.columns)]
+        trained = int(entries.starts[photos.trained])
+        kept = read_kept(first, paths[0], run.key, expected, trained)
+        print(f"kept                {kept.sum()} of {len(kept)} candidates")
+        open_folder(folder, run, applies=True)
+        return write_reviewed(folder, run, photos, entries.matrix(kept, photos.found.shape), None)
+    content = read_files(paths)
+    carried = carry_to(run, photos, content)
+    dropped = dropped_by_program(run, photos, folder) if with_drops else None
+    labels = carried.applied(photos.found, dropped)
+    print(f"labels              {labels.sum()}, where {photos.found.sum()} were found")
+    open_folder(folder, run, applies=True)
+    files = write_reviewed(folder, run, photos, labels, carried.as_verified())
+    with atomic_path(folder / DECISIONS) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", "ascii")
+    return files
+
+
+def read_files(paths: Sequence[str]) -> Content:
+    """Read what people exported, of the format review-2, and merge it."""
+    return merge(check_content(read_json(path), path) for path in paths)
+
+
+def carry_to(run: ReviewedRun, photos: Photos, content: Content) -> Carried:
+    """Find the photos of a merged content, and print what is taken over."""
+    data = photos.data
+    carried = carry(content, data.ids, run.hashes(data), data.classes, photos.found)
+    if content["verified"] or content["decisions"]:
+        print("\n".join(format_carried(describe(carried))))
+    return carried
+
+
+def dropped_by_program(run: ReviewedRun, photos: Photos, folder: Path) -> np.ndarray:
+    """Which labels (P, C) bool the review in `folder` dropped; none of test photos.
+
+    Raises:
+        UserError: there is no review of the run as it is now.
+    """
+    path, mark = folder / "cleaned.npy", folder / REVIEW_MARK
+    if not path.exists() or not mark.exists() or mark.read_text("utf-8").strip() != run.key:
+        raise UserError(
+            f"--with_drops takes what a review of this run has dropped, but {folder} holds none: "
+            "review it first"
+        )
+    cleaned, metadata = read_candidates(path)
+    check_candidates(cleaned, metadata, run.train, path, None)
+    dropped = np.zeros(photos.found.shape, bool)
+    dropped[: photos.trained] = cleaned < run.candidates
+    return dropped
+
+
+def write_reviewed(
+    folder: Path, run: ReviewedRun, photos: Photos, labels: np.ndarray, verified: Verified | None
+) -> list[Path]:
+    """Write reviewed.*: training labels, and in a list those of test photos too.
+
+    Args:
+        folder: to write to.
+        run: that was reviewed.
+        photos: all of it.
+        labels: (P, C) in {0, 1}; of verified photos as found.
+        verified: of these photos; None where there are none.
+    """
+    n, data = photos.trained, photos.data
+    changed = (labels != photos.found).any(axis=1)
+    of_training, true = None, {}
+    if verified is not None:
+        changed[verified.rows] = True
+        inside = verified.rows < n
+        if inside.any():
+            of_training = Verified(verified.rows[inside], verified.truth[inside])
+        names = [data.ids[row] for row in verified.rows[~inside].tolist()]
+        true = labels_of(names, data.classes, verified.truth[~inside])
+    rows = n + np.flatnonzero(changed[n:])
+    kept = labels_of([data.ids[row] for row in rows.tolist()], data.classes, labels[rows])
+    known = joined(run.verified, of_training)
+    stem = folder / "reviewed"
+    return write_kept(stem, run.options, run.train, labels[:n], known, (kept, true))

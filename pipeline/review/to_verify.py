@@ -1,0 +1,96 @@
+"""Photos that a person is asked to verify."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data import label_file
+from pipeline.review.label_files import (
+    TEXT,
+    place_of_images,
+    relabelled,
+    splits_of,
+    write_csv,
+    write_json_lines,
+)
+from pipeline.review.reviewed_run import ReviewedRun
+from utils.errors import UserError
+from utils.files import atomic_path
+from utils.options.training import TrainingOptions
+
+
+def rows_to_verify(
+    number: int | None, run: ReviewedRun, known: np.ndarray, folder: Path
+) -> np.ndarray:
+    """Rows of `number` training photos to ask a person for, in the order to verify them.
+
+    They are drawn at random: any choice by what the program believes would tell the noise of the
+    chosen alone.
+
+    Args:
+        number: of photos; None: none.
+        run: the run.
+        known: (P,) bool, photos that people have verified already, training ones first.
+        folder: of the review.
+
+    Raises:
+        UserError: there are fewer, or a list to verify is there already.
+    """
+    if number is None:
+        return np.arange(0)
+    path = list_to_verify(run, folder)
+    if path is not None and path.exists():
+        raise UserError(f"{path} exists: move it away, to keep what you have verified there")
+    done = known[: len(run.train)].copy()
+    if run.verified is not None:
+        done[run.verified.rows] = True
+    left = np.flatnonzero(~done)
+    if number > len(left):
+        raise UserError(f"--verify {number}: {len(left)} training images are not verified yet")
+    return np.random.default_rng([run.options.seed, 2]).permutation(left)[:number]
+
+
+def list_to_verify(run: ReviewedRun, folder: Path) -> Path | None:
+    """The list of one's own photos to verify in; None where --labels is no CSV or JSON lines."""
+    suffix = Path(str(run.options.labels)).suffix.lower()
+    own = run.options.dataset == "files" and suffix != ".json"
+    return folder / f"verify{suffix}" if own else None
+
+
+def write_list_to_verify(run: ReviewedRun, folder: Path, asked: np.ndarray) -> None:
+    """Write one's own list with the photos `asked` first, and say what to do with it."""
+    path = list_to_verify(run, folder)
+    if not len(asked) or path is None:
+        return
+    write_to_verify(path, run.options, {run.train.ids[row] for row in asked.tolist()})
+    print(
+        f"to verify           on the page, or in {path}: of its first {len(asked)} photos correct "
+        "true_labels and set verified to yes; then train with this list as --labels, and "
+        f"--path_images {place_of_images(run.options)}"
+    )
+
+
+def write_to_verify(path: Path, options: TrainingOptions, asked: set[str]) -> None:
+    """A run's label file with the images `asked` first, for a person to verify.
+
+    Their true_labels begin as their labels, and verified as no.
+
+    Args:
+        path: to write to, CSV or JSON lines as the label file.
+        options: of the run.
+        asked: names of images.
+    """
+    source = Path(str(options.labels))
+    names = None if options.classes is None else label_file.read_classes(options.classes)
+    splits = splits_of(label_file.read_table(source, names), options.seed)
+    is_csv = source.suffix.lower() == ".csv"
+    read = label_file.read_csv if is_csv else label_file.read_json_lines
+    first, rest = [], []
+    for row in relabelled(read(source), splits, {}, {}):
+        if label_file.normalised(row.path) in asked:
+            true = row.labels if row.true_labels is None else row.true_labels
+            first.append(row._replace(true_labels=true, verified="no"))
+        else:
+            rest.append(row)
+    with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
+        (write_csv if is_csv else write_json_lines)(file, [*first, *rest])
