@@ -320,6 +320,8 @@ def print_start(
     training_data.warn_of_uncovered(train_data)
     processes = distributed.world_size()
     candidates = len(training.rows.columns) / len(train_data)
+    if not len(test_data):
+        print("no image of the list is in test: there is no mAP")
     print(
         f"{len(train_data)} training and {len(test_data)} test images, {len(train_data.classes)} "
         f"classes, {candidates:.2f} candidates an image; {options.model}"

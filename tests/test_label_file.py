@@ -272,11 +272,18 @@ def test_without_any_truth_there_are_no_true_targets(write):
     assert splits["test"].true_targets is not None
 
 
-def test_only_training_images_are_refused(write):
-    rows = [(*row[:2], "train", None) for row in ROWS]
+def test_a_list_may_be_wholly_for_training_but_not_for_test(write):
     for suffix in SUFFIXES:
+        rows = [(*row[:2], "train", None) for row in ROWS]
         path = write(in_form(suffix, rows, CLASSES), f"labels{suffix}")
-        assert_refused("on and to test, but none is in test: mark some, or", path)
+        splits = label_file.load(path)
+        assert [len(splits[name]) for name in ("train", "test")] == [len(ROWS), 0]
+        assert splits["test"].targets.shape == (0, splits["train"].targets.shape[1])
+        with refused("must name images to test, but none is in test: mark some, or"):
+            label_file.load(path, wanted=["test"])
+        rows = [(*row[:2], "test", None) for row in ROWS]
+        path = write(in_form(suffix, rows, CLASSES), f"labels{suffix}")
+        assert_refused("must name images to train on, but none is in train", path)
 
 
 # Rows without a split are divided.

@@ -488,3 +488,28 @@ def test_drops_are_those_of_a_review(assert_refused, trained, tmp_path):
     write_review("review.json", [])
     message = "--with_drops takes what a review of this run has dropped"
     assert_refused(message, "review --load_from r --apply review.json --with_drops")
+
+
+def test_a_list_wholly_for_training_is_trained_on_and_reviewed(
+    run_script, assert_refused, tmp_path
+):
+    write_photos(tmp_path)
+    write_csv(tmp_path / "p" / "labels.csv")
+    text = Path("p/labels.csv").read_text()
+    Path("p/labels.csv").write_text(text.replace(",test,", ",train,"))
+    data = ["--dataset", "files", "--labels", "p/labels.csv"]
+    for number, more in enumerate(
+        (["--cache", "c"], ["--no-freeze", "--recipe", "paper", "--cache", "c"])
+    ):
+        run = f"r{number}"
+        out, _ = run_script("main_real", *data, *SMALL, *more, "--output_dir", run)
+        assert "no image of the list is in test: there is no mAP" in out
+        assert read_json(run, "result.json")["mAP"] is None
+        run_script(f"main_real --resume {run} --total_epoch 3")
+        run_script(f"review --load_from {run}")
+        assert len(rows(f"{run}/review/labels.csv")) == 55
+    run_script("check_data", *data)
+    run_script("val --load_from r0 --split train --candidates --output_dir v")
+    assert_refused("must name images to test, but none is in test", "val --load_from r0")
+    message = "--split test: the labels of the run's test images are of no image"
+    assert_refused(message, "review --load_from r0 --split test")

@@ -103,17 +103,19 @@ def load(
         wanted: the splits to open; the images of another need not be there.
 
     Raises:
-        UserError: a file is missing or malformed, or a split is empty.
+        UserError: a file is missing or malformed, no image is to train on, or none to test where
+            only these are wanted.
     """
     labels = Path(labels)
     table = read_table(labels, None if classes is None else read_classes(classes))
     test = divide(table, seed)
     splits: dict[Split, LabelledImages] = {}
     for name, rows in (("train", np.flatnonzero(~test)), ("test", np.flatnonzero(test))):
-        if not len(rows):
+        # A list may be wholly for training: then there is nothing to judge it by.
+        if not len(rows) and (name == "train" or "train" not in wanted):
             raise UserError(
-                f"{labels} must name images to train on and to test, but none is in {name}: mark "
-                "some, or leave out the split to have it made"
+                f"{labels} must name images to {name if name == 'test' else 'train on'}, but none "
+                f"is in {name}: mark some, or leave out the split to have it made"
             )
         if name not in wanted:
             continue
