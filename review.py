@@ -63,10 +63,18 @@ class ReviewOptions:
         shown="default: review in the run's folder; of --again, the run's with -round2, -round3, "
         "... at its end",
     )
+    export: list[str] | None = option(
+        None,
+        "write the review for other tools too: docs/review.md says how each takes it",
+        Choice(("label-studio", "fiftyone", "cleanlab")),
+        many="+",
+        shown="",
+    )
     apply: list[str] | None = decided_flag(
         None,
-        "review.json, as exported by the page, of one person or several: write the labels as "
-        "reviewed.*, with their decisions, and nothing else",
+        "review.json, as exported by the page, of one person or several, or what Label Studio, "
+        "FiftyOne or cleanlab made of an --export: write the labels as reviewed.*, with their "
+        "decisions, and nothing else",
     )
     again: list[str] | None = decided_flag(
         None,
@@ -152,9 +160,13 @@ def main() -> None:
     if options.again is not None:
         again(options, run)
     elif options.apply is not None:
-        from pipeline.review.apply import apply
+        from pipeline.review.apply import apply, apply_former, is_former
 
-        print_how_to_train(run.options, apply(run, folder, options.apply, options.with_drops))
+        if is_former(options.apply) and not options.with_drops:
+            files = apply_former(run, folder, options.apply[0])
+        else:
+            files = apply(run, folder, options.apply, options.with_drops)
+        print_how_to_train(run.options, files)
     else:
         review(options, run, folder)
 
@@ -168,8 +180,8 @@ def check_options(parser: OptionsParser, options: Options) -> None:
         parser.error(f"argument --{given[1]}: not allowed with argument --{given[0]}")
     if options.apply is not None and (given or options.folds is not None):
         parser.error("--apply takes the decisions of its file: leave --threshold and the like out")
-    if options.apply is not None and (options.verify or options.split):
-        parser.error("--apply reviews nothing: leave --verify and --split out")
+    if options.apply is not None and (options.verify or options.split or options.export):
+        parser.error("--apply reviews nothing: leave --verify, --split and --export out")
     if len([each for each in (options.apply, options.again, options.decisions) if each]) > 1:
         parser.error("--apply, --again and --decisions: give all files to one of them")
     if options.with_drops and not (options.apply or options.again):
@@ -199,16 +211,14 @@ def check_folds(folds: int | None, run: "ReviewedRun") -> None:
 def again(options: Options, run: "ReviewedRun") -> None:
     """Apply what people exported, train a new run on it as this one was, and review that."""
     from pipeline.experiment import train  # here and in folds.py alone a review trains
-    from pipeline.review.apply import DECISIONS, apply, read_files
+    from pipeline.review.apply import DECISIONS, apply
     from pipeline.review.folds import on_machine
     from pipeline.review.reviewed_run import load_run
     from utils.files import check_output_dir
 
     folder, new = run.path / "review", Path(options.output_dir or next_round(run.path))
     check_output_dir(new)
-    given = options.again or []
-    read_files(given)  # those of the former format tell no decisions
-    files = apply(run, folder, given, options.with_drops)
+    files = apply(run, folder, options.again or [], options.with_drops)
     decisions = [str(folder / DECISIONS)]
     then = shlex.join(["--load_from", str(new), "--decisions", *decisions])
     print(f"round               trains {new}; if interrupted, resume it, then review.py {then}")
@@ -250,22 +260,22 @@ def on_files(run: "TrainingOptions", files: list[Path], folder: Path) -> "Traini
 def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     """Score the photos, decide on their candidates and write everything to `folder`."""
     from pipeline.data.verified import describe_noise, format_noise
-    from pipeline.review.apply import DECISIONS, carry_to, read_files
-    from pipeline.review.candidate_posterior import decide_photos, judge
+    from pipeline.review.apply import DECISIONS, carry_to, write_decisions
+    from pipeline.review.candidate_posterior import decide_photos, judge, label_probability
     from pipeline.review.decisions import describe
+    from pipeline.review.exchange import Judged, export
     from pipeline.review.label_files import write_kept, write_table
     from pipeline.review.page_files import write_page_files
     from pipeline.review.reviewed_run import open_folder
     from pipeline.review.scan import Scan, entries_of
-    from pipeline.review.summary import summarise_photos
+    from pipeline.review.summary import headlines, summarise_photos
     from pipeline.review.to_verify import rows_to_verify, write_list_to_verify
     from utils.files import write_json
 
     check_folds(options.folds, run)
     photos, verified = run.photos(options.split), run.verified
     earlier = [str(folder / DECISIONS)] if (folder / DECISIONS).exists() else []
-    content = read_files([*(options.decisions or []), *earlier])
-    carried = carry_to(run, photos, content)
+    content, carried = carry_to(run, photos, [*(options.decisions or []), *earlier])
     asked = rows_to_verify(options.verify, run, carried.verified, folder)
     open_folder(folder, run)
     write_list_to_verify(run, folder, asked)
@@ -302,9 +312,13 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     if photos.trained:
         of_training = kept[: photos.trained]
         files = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
-    if content["verified"] or content["decisions"]:
-        write_json(folder / DECISIONS, content)
+    write_decisions(folder, content)
     write_json(folder / "summary.json", summary)
+    if options.export is not None:
+        scores = label_probability(scan.logits, run.candidates, run.options)
+        judged = Judged(photos, carried.hashes, run.key, probabilities, kept, scores)
+        for path in export(options.export, folder, judged):
+            print(f"exported            {path}")
     page = write_page_files(
         folder,
         run,
@@ -358,30 +372,6 @@ def scan_images(
     trained = load_trained(CheckpointOptions(load_from=options.load_from, **machine))
     for rows in filter(len, (training, test)):
         scan.add(trained, rows, options.workers, options.batch_size)
-
-
-def headlines(summary: dict[str, Any]) -> dict[str, str]:
-    """The summary in a few lines, by name."""
-    lines = {
-        "candidates": f"{summary['candidates']} in {summary['images']} images",
-        "dropped": str(summary["dropped"]),
-        "threshold": f"{summary['threshold']:.3f}",
-    }
-    if "test" in summary:
-        of_test = summary["test"]
-        lines["test photos"] = (
-            f"{of_test['dropped']} of {of_test['candidates']} labels in {of_test['images']} are "
-            "less probable too, and stay unless you decide"
-        )
-    for name, meaning in {
-        "expected_precision": "of the dropped are false, by their probabilities",
-        "precision": "of the dropped are false",
-        "recall": "of the false are dropped",
-        "average_precision": "of a list of all candidates, the least probable first",
-    }.items():
-        if summary[name] is not None:
-            lines[name.replace("_", " ")] = f"{summary[name]:.3f} {meaning}"
-    return lines
 
 
 def print_how_to_train(run: "TrainingOptions", files: list[Path]) -> None:

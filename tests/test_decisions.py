@@ -81,6 +81,7 @@ def test_nothing_is_lost_but_for_a_later_word_of_the_same_person(a, b):
                 for other in merged["verified"] + merged["decisions"]
                 if (other["path"], other["by"]) == (record["path"], record["by"])
                 and other["at"] >= record["at"]
+                and ("settles" in other) == ("settles" in record)
                 and ("true_labels" in other or other["label"] == record.get("label"))
             ]
             assert later
@@ -133,6 +134,13 @@ def test_a_dispute_ends_when_one_person_settles_it():
     assert (found.answers, found.disputed) == ({"dog": True}, {})
     again = label("a", "dog", False, "Ben", 3)
     assert disputes(merge([content(ann, ben, settled, again)]))[0]["by"] == ["Ben", "Cem"]
+
+
+def test_who_has_settled_a_dispute_may_verify_the_photo_later():
+    ben, settled = label("a", "dog", False, "Ben"), label("a", "dog", True, second=1, settles=True)
+    taken = carried(ben, settled, whole("a", ["dog"], second=2))
+    assert taken.verified[0]
+    assert taken.decided[0].tolist() == [1, 0, 0]
 
 
 def test_of_one_person_the_latest_word_counts_also_on_a_verified_photo():

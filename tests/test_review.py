@@ -484,6 +484,27 @@ def test_a_split_can_be_asked_for(split, listed, first, run_script, trained, tmp
     assert Path("r/review/cleaned.npy").exists() == (split == "train")
 
 
+def test_a_review_goes_to_other_tools_and_comes_back(run_script, trained, tmp_path):
+    run_script("review --load_from r --export label-studio fiftyone cleanlab")
+    labels = read_json("r/review/cleanlab-labels.json")
+    assert len(labels) == len(np.load("r/review/cleanlab-pred_probs.npy")) == 40
+    labels[0], labels[31] = [2], [0, 1, 2]
+    Path("labels.json").write_text(json.dumps(labels))
+    tasks = read_json("r/review/label-studio.json")
+    choices = {"from_name": "labels", "type": "choices", "value": {"choices": ["boat"]}}
+    done = {"result": [choices], "completed_by": 1, "created_at": "2026-11-29T01:02:03.5Z"}
+    tasks[1]["annotations"] = [done]
+    Path("tasks.json").write_text(json.dumps(tasks))
+    dataset = read_json("r/review/fiftyone.json")
+    dataset["samples"][2]["tags"].append("verified")
+    Path("dataset.json").write_text(json.dumps(dataset))
+    out, _ = run_script("review --load_from r --apply labels.json tasks.json dataset.json")
+    assert "2 photos verified, 4 decisions on single labels of 2 others" in out
+    now = labels_of("r/review/reviewed.csv")
+    assert (now["0.png"]["labels"], now["31.png"]["labels"]) == ("sea", "=sum(1)|boat|sea")
+    assert (now["1.png"]["true_labels"], now["2.png"]["verified"]) == ("boat", "yes")
+
+
 def test_drops_are_those_of_a_review(assert_refused, trained, tmp_path):
     write_review("review.json", [])
     message = "--with_drops takes what a review of this run has dropped"

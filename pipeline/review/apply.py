@@ -13,13 +13,13 @@ from pipeline.review.decisions import (
     Carried,
     Content,
     carry,
-    check_content,
     describe,
     format_carried,
     merge,
     read_json,
     read_kept,
 )
+from pipeline.review.exchange import as_content
 from pipeline.review.label_files import labels_of, write_kept
 from pipeline.review.reviewed_run import Photos, ReviewedRun, open_folder
 from pipeline.review.scan import entries_of
@@ -35,50 +35,63 @@ def apply(run: ReviewedRun, folder: Path, paths: Sequence[str], with_drops: bool
     Args:
         run: that was reviewed.
         folder: of its review.
-        paths: files of the page; one of the format review-1, or any number of review-2.
+        paths: files of the page, or of other tools.
         with_drops: leave out what the review dropped, where nobody has decided.
 
     Returns:
         the files to train on, <folder>/reviewed.*.
 
     Raises:
-        UserError: a file is damaged or of another review.
+        UserError: a file is damaged.
     """
     photos = run.photos(None)
-    first = read_json(paths[0])
-    if len(paths) == 1 and isinstance(first, dict) and first.get("format") == FORMER:
-        entries = entries_of(photos.found)
-        ids, classes = photos.data.ids, photos.data.classes
-        expected = [(ids[r], classes[c]) for r, c in zip(entries.rows, entries.columns)]
-        trained = int(entries.starts[photos.trained])
-        kept = read_kept(first, paths[0], run.key, expected, trained)
-        print(f"kept                {kept.sum()} of {len(kept)} candidates")
-        open_folder(folder, run, applies=True)
-        return write_reviewed(folder, run, photos, entries.matrix(kept, photos.found.shape), None)
-    content = read_files(paths)
-    carried = carry_to(run, photos, content)
+    content, carried = carry_to(run, photos, paths)
     dropped = dropped_by_program(run, photos, folder) if with_drops else None
     labels = carried.applied(photos.found, dropped)
     print(f"labels              {labels.sum()}, where {photos.found.sum()} were found")
     open_folder(folder, run, applies=True)
     files = write_reviewed(folder, run, photos, labels, carried.as_verified())
-    with atomic_path(folder / DECISIONS) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", "ascii")
+    write_decisions(folder, content)
     return files
 
 
-def read_files(paths: Sequence[str]) -> Content:
-    """Read what people exported, of the format review-2, and merge it."""
-    return merge(check_content(read_json(path), path) for path in paths)
+def apply_former(run: ReviewedRun, folder: Path, path: str) -> list[Path]:
+    """Write the labels that a page of the format review-1 kept; returns the files to train on.
+
+    Raises:
+        UserError: the file is damaged, or of another review.
+    """
+    photos = run.photos(None)
+    entries, ids, classes = entries_of(photos.found), photos.data.ids, photos.data.classes
+    expected = [(ids[r], classes[c]) for r, c in zip(entries.rows, entries.columns)]
+    trained = int(entries.starts[photos.trained])
+    kept = read_kept(read_json(path), path, run.key, expected, trained)
+    print(f"kept                {kept.sum()} of {len(kept)} candidates")
+    open_folder(folder, run, applies=True)
+    return write_reviewed(folder, run, photos, entries.matrix(kept, photos.found.shape), None)
 
 
-def carry_to(run: ReviewedRun, photos: Photos, content: Content) -> Carried:
-    """Find the photos of a merged content, and print what is taken over."""
-    data = photos.data
-    carried = carry(content, data.ids, run.hashes(data), data.classes, photos.found)
+def is_former(paths: Sequence[str]) -> bool:
+    """Tell whether it is a single file of the format review-1."""
+    found = read_json(paths[0]) if len(paths) == 1 else None
+    return isinstance(found, dict) and found.get("format") == FORMER
+
+
+def carry_to(run: ReviewedRun, photos: Photos, paths: Sequence[str]) -> tuple[Content, Carried]:
+    """Read and merge what people decided, and find the photos; prints what is taken over."""
+    data, hashes = photos.data, run.hashes(photos.data)
+    content = merge(as_content(read_json(path), path, photos, hashes) for path in paths)
+    carried = carry(content, data.ids, hashes, data.classes, photos.found)
     if content["verified"] or content["decisions"]:
         print("\n".join(format_carried(describe(carried))))
-    return carried
+    return content, carried
+
+
+def write_decisions(folder: Path, content: Content) -> None:
+    """Write what people decided, for the next review in this folder; nothing where it is empty."""
+    if content["verified"] or content["decisions"]:
+        with atomic_path(folder / DECISIONS) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", "ascii")
 
 
 def dropped_by_program(run: ReviewedRun, photos: Photos, folder: Path) -> np.ndarray:

@@ -4,8 +4,8 @@ A review.json of the format review-2 holds records of two kinds: one of "verifie
 which of all labels are true, one of "decisions" says it of a single label. Each names the photo by
 path and bytes, and who said it when. What the program alone has decided is in none of them.
 
-Of one person the latest record counts. Of several who differ none wins, until a record with
-"settles" does: till then the label is disputed.
+Of one person the latest record counts, and the latest with "settles". Of several who differ none
+wins, until a record that settles it does: till then the label is disputed.
 """
 
 import json
@@ -161,7 +161,8 @@ def merge(contents: Iterable[Content]) -> Content:
     """One content of several: of each person the latest record of a photo or label.
 
     The order of files, and how often one is given, do not matter: a record is left out only for
-    a later one of the same person. key and by are those that all files share, else empty.
+    a later one of the same person; one that settles only for one that does too. key and by are
+    those that all files share, else empty.
     """
     latest: dict[str, dict[tuple, Record]] = {kind: {} for kind in KINDS}
     shared: dict[str, set[str]] = {"key": set(), "by": set()}
@@ -170,12 +171,12 @@ def merge(contents: Iterable[Content]) -> Content:
             values.add(content[name])
         for kind, found in latest.items():
             for record in content[kind]:
-                whose = (record["path"], record["sha256"], record["by"], record.get("label"))
+                whose = (*whose_photo(record), record.get("label"))
                 if whose not in found or rank(found[whose]) < rank(record):
                     found[whose] = record
     verified, decisions = latest.values()
     for whose, record in list(decisions.items()):
-        whole = verified.get((*whose[:3], None))
+        whole = verified.get((*whose[:-1], None))
         if whole is not None and moment(record) <= moment(whole):
             del decisions[whose]
     result: Content = {"format": FORMAT}
@@ -185,9 +186,19 @@ def merge(contents: Iterable[Content]) -> Content:
     return result | {"disputes": disputes(result)}
 
 
+def whose_photo(record: Record) -> tuple:
+    """Photo and person of a record, and whether it settles."""
+    return record["path"], record["sha256"], record["by"], "settles" in record
+
+
 def moment(record: Record) -> str:
-    """The time of a record, as texts that sort by it."""
-    return record["at"].removesuffix("Z")
+    """The time of a record, as texts that sort by it.
+
+    >>> moment({"at": "2026-11-29T01:02:03.500Z"}), moment({"at": "2026-11-29T01:02:03.000Z"})
+    ('2026-11-29T01:02:03.5', '2026-11-29T01:02:03')
+    """
+    whole, _, part = record["at"].removesuffix("Z").partition(".")
+    return f"{whole}.{part}".rstrip("0").rstrip(".") if part else whole
 
 
 def rank(record: Record) -> tuple[str, str]:
@@ -228,27 +239,27 @@ def opinions(content: Content) -> dict[Place, Opinion]:
 def opinion(records: list[Record]) -> Opinion:
     """What the records of one photo say."""
     whole = [record for record in records if "true_labels" in record]
-    single = {(r["by"], r["label"]): r for r in records if "label" in r}
+    single: dict[str, dict[tuple, Record]] = defaultdict(dict)
+    for record in records:
+        if "label" in record:
+            single[record["label"]][whose_photo(record)] = record
     labels = {label for record in whole for label in record["true_labels"]}
     answers, disputed = {}, {}
-    for label in sorted(labels | {label for _, label in single}):
+    for label in sorted(labels | single.keys()):
+        own = single.get(label, {})
         votes = [
             Vote(moment(r), r["by"], label in r["true_labels"], "settles" in r)
             for r in whole
-            if (r["by"], label) not in single
+            if whose_photo(r) not in own  # which are later, or merging had left them out
         ]
-        votes += [
-            Vote(moment(r), r["by"], r["true"], "settles" in r)
-            for (_, name), r in single.items()
-            if name == label
-        ]
+        votes += [Vote(moment(r), r["by"], r["true"], "settles" in r) for r in own.values()]
         last = max((vote for vote in votes if vote.settles), default=None)
         if last is not None:
             votes = [last, *(vote for vote in votes if vote.moment > last.moment)]
         if len({vote.true for vote in votes}) == 1:
             answers[label] = votes[0].true
         else:
-            disputed[label] = sorted(vote.by for vote in votes)
+            disputed[label] = sorted({vote.by for vote in votes})
     return Opinion(bool(whole), answers, disputed)
 
 

@@ -106,6 +106,30 @@ def summarise_photos(
     return found[0] | ({"test": found[1]} if len(found) > 1 else {})
 
 
+def headlines(summary: dict[str, Any]) -> dict[str, str]:
+    """The summary in a few lines, by name."""
+    lines = {
+        "candidates": f"{summary['candidates']} in {summary['images']} images",
+        "dropped": str(summary["dropped"]),
+        "threshold": f"{summary['threshold']:.3f}",
+    }
+    if "test" in summary:
+        of_test = summary["test"]
+        lines["test photos"] = (
+            f"{of_test['dropped']} of {of_test['candidates']} labels in {of_test['images']} are "
+            "less probable too, and stay unless you decide"
+        )
+    for name, meaning in {
+        "expected_precision": "of the dropped are false, by their probabilities",
+        "precision": "of the dropped are false",
+        "recall": "of the false are dropped",
+        "average_precision": "of a list of all candidates, the least probable first",
+    }.items():
+        if summary[name] is not None:
+            lines[name.replace("_", " ")] = f"{summary[name]:.3f} {meaning}"
+    return lines
+
+
 def read_history(run: Path) -> list[dict[str, float]]:
     """Read mAP and confidence in the candidates of each epoch, where there are any."""
     try:

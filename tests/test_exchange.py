@@ -1,0 +1,222 @@
+"""Reviews for other tools, and decisions from them."""
+
+import json
+import os
+import xml.etree.ElementTree as ET
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import review
+from pipeline.data.images import ImageFiles
+from pipeline.data.labelled import LabelledImages
+from pipeline.review.decisions import carry, merge, read_json
+from pipeline.review.exchange import EXPORTS, Judged, as_content, export
+from pipeline.review.reviewed_run import Photos
+from tests.helpers import load_or_refuse, refused
+from utils.options.table import flags_of
+
+CLASSES = ["=sea", 'a "b" & <c>', "sky"]
+NAMES = ["a & b/1.jpg", "ä?.jpg", "n/lone \udcff.jpg"]
+FOUND = np.array([[1, 1, 0], [0, 0, 1], [1, 0, 1]], np.uint8)
+HASHES = ["0" * 16, "1" * 16, "2" * 16]
+
+
+def judged(folder, images=None):
+    images = ImageFiles(folder / "photos", NAMES) if images is None else images
+    photos = Photos(LabelledImages(images, CLASSES, FOUND, NAMES), FOUND, 2)
+    kept = FOUND.copy()
+    kept[0, 1] = 0
+    probability = FOUND * np.array([0.9, 0.25, 0.6])
+    return Judged(photos, HASHES, "ab" * 16, probability, kept, np.full((3, 3), 0.3, np.float32))
+
+
+def content_of(found, tmp_path, photos=None):
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps(found))
+    os.utime(path, (0, 1_800_000_000))
+    photos = photos or judged(tmp_path).photos
+    return as_content(read_json(str(path)), str(path), photos, HASHES)
+
+
+def decided(content):
+    return carry(merge([content]), NAMES, HASHES, CLASSES, FOUND)
+
+
+def test_each_tool_that_can_be_named_has_a_writer():
+    _, flag = flags_of(review.ReviewOptions)["export"]
+    assert set(flag.kind.values) == set(EXPORTS)
+
+
+def test_label_studio_gets_tasks_with_a_prediction_each(tmp_path):
+    tasks_file, interface_file = export(["label-studio"], tmp_path, judged(tmp_path))
+    tasks = json.loads(tasks_file.read_text())
+    for task, name, sha in zip(tasks, NAMES, HASHES, strict=True):
+        assert set(task) == {"data", "predictions"}  # as its documentation asks for
+        address = urlsplit(task["data"]["image"])
+        assert address.path == "/data/local-files/"
+        (served,) = parse_qs(address.query, errors="surrogateescape")["d"]
+        assert served == name
+        assert (task["data"]["path"], task["data"]["sha256"]) == (name, sha)
+        (prediction,) = task["predictions"]
+        assert set(prediction) == {"model_version", "score", "result"}
+        (result,) = prediction["result"]
+        assert (result["from_name"], result["to_name"], result["type"]) == (
+            "labels",
+            "image",
+            "choices",
+        )
+    assert [task["predictions"][0]["score"] for task in tasks] == [0.25, 0.6, 0.6]
+    choices = [task["predictions"][0]["result"][0]["value"]["choices"] for task in tasks]
+    assert choices == [["=sea"], ["sky"], ["=sea", "sky"]]
+    interface = ET.parse(interface_file).getroot()
+    assert [choice.get("value") for choice in interface.iter("Choice")] == CLASSES
+    tag = interface.find("Choices")
+    assert (tag.get("name"), tag.get("toName"), tag.get("choice")) == (
+        "labels",
+        "image",
+        "multiple",
+    )
+    assert interface.find("Image").get("value") == "$image"
+
+
+def annotation(*choices, **more):
+    """As Label Studio exports one; without a choice there is no result."""
+    result = {"from_name": "labels", "to_name": "image", "type": "choices", "id": "x"}
+    head = {"id": 1, "was_cancelled": False, "ground_truth": False, "completed_by": 7}
+    times = dict.fromkeys(("created_at", "updated_at"), "2026-11-29T01:02:03.123456Z")
+    results = [result | {"value": {"choices": list(choices)}}] if choices else []
+    return head | times | {"result": results} | more
+
+
+def test_what_label_studio_s_annotators_submitted_verifies_photos(tmp_path):
+    tasks = json.loads(export(["label-studio"], tmp_path, judged(tmp_path))[0].read_text())
+    tasks[0]["annotations"] = [annotation("=sea", "sky"), annotation("sky", was_cancelled=True)]
+    tasks[1]["annotations"] = [annotation(completed_by={"id": 2, "email": "ann@example.org"})]
+    content = content_of(tasks, tmp_path)
+    names = [record["by"] for record in content["verified"]]
+    assert names == ["Label Studio 7", "Label Studio ann@example.org"]
+    found = decided(content)
+    assert found.verified.tolist() == [True, True, False]
+    assert found.decided[:2].tolist() == [[1, 0, 1], [0, 0, 0]]
+
+
+def test_fiftyone_gets_a_dataset_and_its_tags_decide(tmp_path):
+    (path,) = export(["fiftyone"], tmp_path, judged(tmp_path))
+    dataset = json.loads(path.read_text())
+    needed = {"name", "media_type", "sample_fields", "classes", "samples"}  # by from_dict
+    assert set(dataset) == needed
+    assert dataset["media_type"] == "image"
+    samples = dataset["samples"]
+    fields = {"filepath", "tags", *dataset["sample_fields"]}
+    assert all(set(sample) == fields for sample in samples)
+    assert [sample["tags"] for sample in samples] == [["train"], ["train"], ["test"]]
+    assert samples[0]["filepath"] == str(tmp_path / "photos" / NAMES[0])
+    labels = samples[0]["labels"]
+    assert labels["_cls"] == "Classifications"
+    assert labels["classifications"][1] == {
+        "_cls": "Classification",
+        "label": CLASSES[1],
+        "confidence": 0.25,
+        "tags": ["dropped"],
+    }
+    labels["classifications"][1]["tags"].append("false")
+    samples[1]["tags"].append("verified")
+    samples[1]["labels"]["classifications"].append({"label": "=sea", "confidence": None})
+    samples[2]["labels"]["classifications"][0]["tags"] = ["true", "false"]  # says nothing
+    content = content_of(dataset, tmp_path)
+    found = decided(content)
+    assert found.verified.tolist() == [False, True, False]
+    assert found.decided.tolist() == [[-1, 0, -1], [1, 0, 1], [-1, -1, -1]]
+    assert content["decisions"][0]["at"] == "2027-01-15T08:00:00Z"  # the file's time
+
+
+def test_cleanlab_takes_labels_and_probabilities_and_its_corrections_are_decisions(tmp_path):
+    filters = pytest.importorskip("cleanlab.multilabel_classification.filter")
+    random = np.random.default_rng(0)
+    truth = (random.random((300, 3)) < 0.4).astype(np.uint8)
+    found = truth ^ (random.random((300, 3)) < 0.05)
+    names = [f"{row}.jpg" for row in range(300)]
+    data = LabelledImages([None] * 300, CLASSES, found, names)
+    photos = Photos(data, found, 300)
+    scores = (0.05 + 0.55 * truth + 0.35 * random.random((300, 3))).astype(np.float32)
+    review = Judged(photos, [""] * 300, "ab", found * scores, found, scores)
+    labels_file, scores_file = export(["cleanlab"], tmp_path, review)
+    labels, scores = json.loads(labels_file.read_text()), np.load(scores_file)
+    issues = filters.find_multilabel_issues_per_class(labels, scores)
+    assert issues.shape == found.shape
+    assert issues.sum() > 20
+    assert (found != truth)[issues].mean() > 0.9
+    corrected = [
+        [column for column in range(3) if (column in own) != issues[row, column]]
+        for row, own in enumerate(labels)
+    ]
+    path = tmp_path / "corrected.json"
+    path.write_text(json.dumps(corrected))
+    content = as_content(read_json(str(path)), str(path), photos, [""] * 300)
+    assert len(content["decisions"]) == issues.sum()
+    taken = carry(merge([content]), names, [""] * 300, CLASSES, found)
+    assert (taken.applied(found) == (found ^ issues)).all()
+
+
+def test_corrections_may_be_of_the_training_photos_alone(tmp_path):
+    content = content_of([[0, 1], [2, 0]], tmp_path)
+    assert [(r["path"], r["label"], r["true"]) for r in content["decisions"]] == [
+        (NAMES[1], "=sea", True)
+    ]
+
+
+def test_photos_in_memory_are_shown_by_no_tool(tmp_path):
+    found = judged(tmp_path, torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
+    export(["cleanlab"], tmp_path, found)
+    with refused("needs files: this data set has none"):
+        export(["fiftyone"], tmp_path, found)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [[0]],
+        [[0], [3]],
+        [[0], [-1]],
+        [[0], ["a"]],
+        [{"data": {}}],
+        [{"data": {"path": "a", "sha256": ""}, "annotations": [{}]}],
+        [{"data": {"path": 3, "sha256": ""}, "annotations": [annotation("sky")]}],
+        {"samples": [{}]},
+        {"samples": 3},
+        [3],
+        "text",
+    ],
+)
+def test_damaged_files_are_refused_in_a_line(found, tmp_path):
+    with refused("found.json must be the review.json"):
+        content_of(found, tmp_path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["samples", "data", "path", "annotations", "result", "verified", "labels"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_any_json_is_taken_or_refused(tmp_path_factory, found):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "any.json").write_text(json.dumps(found))
+    path = str(folder / "any.json")
+    load_or_refuse(as_content, read_json(path), path, judged(folder).photos, HASHES)
