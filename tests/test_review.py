@@ -476,6 +476,24 @@ def test_a_round_applies_trains_and_reviews_with_what_was_decided(
     )
 
 
+def test_a_round_of_a_data_set_without_a_list_goes_by_the_candidate_file(
+    run_script, assert_refused, devkit, tmp_path
+):
+    flags = ["--dataset", "voc07", "--path_images", devkit, "--partial_rate", 0.4, *SMALL]
+    run_script("main_CoNeS", *flags, "--output_dir", "r")
+    photo = devkit / "VOC2007/JPEGImages/000003.jpg"
+    digest = hashlib.sha256(photo.read_bytes()).hexdigest()[:16]
+    head = {"path": "000003", "sha256": digest, "by": "Ann", "at": "2026-11-29T01:02:03Z"}
+    write_review("review.json", [head | {"true_labels": ["cat", "dog"]}])
+    run_script("review --load_from r --again review.json")
+    new = read_json("r-round2/config.json")
+    assert new["options"]["noise_file"] == "r/review/reviewed.npy"
+    assert new["data"]["verified"] == 1
+    run_script("main_CoNeS --resume r-round2 --total_epoch 3")
+    message = "--split all: the labels of the run's test images are true ones"
+    assert_refused(message, "review --load_from r --split all")
+
+
 @pytest.mark.parametrize(("split", "listed", "first"), [("train", 45, 0), ("test", 10, 30)])
 def test_a_split_can_be_asked_for(split, listed, first, run_script, trained, tmp_path):
     run_script(f"review --load_from r --split {split}")
