@@ -278,7 +278,6 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     content, carried = carry_to(run, photos, [*(options.decisions or []), *earlier])
     asked = rows_to_verify(options.verify, run, carried.verified, folder)
     open_folder(folder, run)
-    write_list_to_verify(run, folder, asked)
     entries = entries_of(photos.found)
     scan = Scan(photos.data, entries, folder)
     scan_images(scan, options, run, photos, folder / "folds" / run.key[:8])
@@ -312,7 +311,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     if photos.trained:
         of_training = kept[: photos.trained]
         files = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
-    write_decisions(folder, content)
+    write_decisions(folder, content, carried)
     write_json(folder / "summary.json", summary)
     if options.export is not None:
         scores = label_probability(scan.logits, run.candidates, run.options)
@@ -331,6 +330,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
         summary=lines,
         to_verify=asked.tolist(),
     )
+    write_list_to_verify(run, folder, asked)
     for name, value in lines.items():
         print(f"{name:<20}{value}")
     if decisions.of_training.precision is None and len(probability):

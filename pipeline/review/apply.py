@@ -51,7 +51,7 @@ def apply(run: ReviewedRun, folder: Path, paths: Sequence[str], with_drops: bool
     print(f"labels              {labels.sum()}, where {photos.found.sum()} were found")
     open_folder(folder, run, applies=True)
     files = write_reviewed(folder, run, photos, labels, carried.as_verified())
-    write_decisions(folder, content)
+    write_decisions(folder, content, carried)
     return files
 
 
@@ -79,7 +79,7 @@ def is_former(paths: Sequence[str]) -> bool:
 
 def carry_to(run: ReviewedRun, photos: Photos, paths: Sequence[str]) -> tuple[Content, Carried]:
     """Read and merge what people decided, and find the photos; prints what is taken over."""
-    data, hashes = photos.data, run.hashes(photos.data)
+    data, hashes = photos.data, run.hashes(photos)
     content = merge(as_content(read_json(path), path, photos, hashes) for path in paths)
     carried = carry(content, data.ids, hashes, data.classes, photos.found)
     if content["verified"] or content["decisions"]:
@@ -87,11 +87,12 @@ def carry_to(run: ReviewedRun, photos: Photos, paths: Sequence[str]) -> tuple[Co
     return content, carried
 
 
-def write_decisions(folder: Path, content: Content) -> None:
+def write_decisions(folder: Path, content: Content, carried: Carried) -> None:
     """Write what people decided, for the next review in this folder; nothing where it is empty."""
     if content["verified"] or content["decisions"]:
         with atomic_path(folder / DECISIONS) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", "ascii")
+            told = content | {"taken_over": describe(carried)}
+            temporary.write_text(json.dumps(told, indent=1) + "\n", "ascii")
 
 
 def dropped_by_program(run: ReviewedRun, photos: Photos, folder: Path) -> np.ndarray:

@@ -372,7 +372,7 @@ def carry(
     return Carried(here, hashes, decided, verified, *lost)
 
 
-LISTED = 5  # of what is lost, on the terminal; summary.json has all
+LISTED = 5  # of what is lost, on the terminal; decisions.json has all
 
 
 def describe(carried: Carried) -> dict[str, Any]:
@@ -415,5 +415,5 @@ def format_carried(described: dict[str, Any]) -> list[str]:
             parts = [each] if isinstance(each, str) else each
             lines.append(f"{'':<20}{printable('  '.join(parts))}")
         if len(found) > LISTED:
-            lines.append(f"{'':<20}and {len(found) - LISTED} more, see summary.json")
+            lines.append(f"{'':<20}and {len(found) - LISTED} more, see decisions.json")
     return lines

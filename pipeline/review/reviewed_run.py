@@ -92,10 +92,14 @@ class ReviewedRun:
         rows = {path: row for row, path in enumerate(table.paths)}
         return table.targets[[rows[name] for name in self.test.ids]].astype(np.uint8)
 
-    def hashes(self, data: LabelledImages) -> list[str]:
+    def hashes(self, photos: Photos) -> list[str]:
         """The first 16 hex digits of the SHA-256 of each photo's bytes."""
         folder = feature_folder(self.options.cache, self.path)
-        return [row[:8].tobytes().hex() for row in image_hashes(data.images, folder)]
+        tests = len(photos.data) - photos.trained
+        splits = [self.train] * (photos.trained > 0) + [self.test] * (tests > 0)
+        # By split, as training has hashed and kept them.
+        found = np.concatenate([image_hashes(data.images, folder) for data in splits])
+        return [row[:8].tobytes().hex() for row in found]
 
 
 def open_folder(folder: Path, run: ReviewedRun, applies: bool = False) -> None:
