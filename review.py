@@ -259,7 +259,6 @@ def on_files(run: "TrainingOptions", files: list[Path], folder: Path) -> "Traini
 
 def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     """Score the photos, decide on their candidates and write everything to `folder`."""
-    from pipeline.data.verified import describe_noise, format_noise
     from pipeline.review.apply import DECISIONS, carry_to, write_decisions
     from pipeline.review.candidate_posterior import decide_photos, judge, label_probability
     from pipeline.review.decisions import describe
@@ -268,7 +267,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     from pipeline.review.page_files import write_page_files
     from pipeline.review.reviewed_run import open_folder
     from pipeline.review.scan import Scan, entries_of
-    from pipeline.review.summary import headlines, summarise_photos
+    from pipeline.review.summary import describe_verified, headlines, summarise_photos
     from pipeline.review.to_verify import rows_to_verify, write_list_to_verify
     from utils.files import write_json
 
@@ -296,15 +295,9 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     summary = summarise_photos(run, photos, probabilities, kept, decisions)
     summary["decisions"] = describe(carried)
     lines = headlines(summary)
-    if verified is not None:
-        summary["noise"] = describe_noise(run.candidates, verified, run.train.classes)
-        print("\n".join(format_noise(summary["noise"])))
-        if stored is not None and stored.held_out is not None:
-            found = candidates[verified.rows] == 1
-            summary["held_out"] = check_thresholds(
-                stored.held_out[found], verified.truth[found] == 1, decision.threshold
-            )
-            print("\n".join(format_check(summary["held_out"])))
+    found, said = describe_verified(run, decisions.of_training.threshold)
+    summary |= found
+    print("\n".join(said), end="\n" if said else "")
 
     write_table(folder / "labels.csv", photos.data, entries, probability, decisions.kept)
     files = []

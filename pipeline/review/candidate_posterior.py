@@ -1,21 +1,17 @@
 """How likely each candidate is true, and which candidates to drop."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from pipeline.data.rows import CandidateRows
-from pipeline.data.verified import shown
 from pipeline.posterior.label_sets import fit_label_sets, posterior
 from pipeline.review.reviewed_run import Photos, ReviewedRun
 from pipeline.review.scan import Entries
-from utils import tensor_files
 from utils.options.choices import PREDICT_TRUTH
 from utils.options.training import TrainingOptions
-from utils.run_folder import CHECKPOINT
 
 Tensor = torch.Tensor
 STEPS = 40  # of a bisection: 30 logits are halved to less than 1e-10
@@ -197,45 +193,6 @@ def spread(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
     return result
 
 
-class StoredTargets(NamedTuple):
-    """What a run made before training.
-
-    values: (N, C) float32, how likely each label is true. held_out: (V, C) float32, of verified
-    images in the order of their rows, from the others; None where there is none.
-    """
-
-    values: np.ndarray
-    held_out: np.ndarray | None
-
-
-def stored_targets(run: Path, candidates: np.ndarray) -> StoredTargets | None:
-    """The targets of a run; None where it has none any more.
-
-    Args:
-        run: its folder.
-        candidates: (N, C) uint8, with the truth of verified images in place of theirs.
-    """
-    try:
-        method = tensor_files.load(run / CHECKPOINT, mmap=True)["method"]
-        values = spread(candidates == 1, method["confidence"]["values"].numpy())
-        held_out = method.get("held_out")
-        return StoredTargets(values, None if held_out is None else held_out.float().numpy())
-    except Exception:  # no last.pt, a damaged one, or one of other candidates
-        return None
-
-
-def stored_missing(run: Path) -> np.ndarray | None:
-    """How likely each label that is no candidate is missing, (N, C) float32, as a run made it.
-
-    None where it has made none, or has it no more.
-    """
-    try:
-        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True, mmap=True)
-        return state["method"]["of_others"].float().numpy()
-    except Exception:  # as in `stored_targets`, or of another method
-        return None
-
-
 def judge(
     run: ReviewedRun, photos: Photos, logits: np.ndarray, parts: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -254,11 +211,11 @@ def judge(
         regard to whether a label is one.
     """
     n, options, verified = photos.trained, run.options, run.verified
-    targets = None
-    if options.method == "posterior" and options.targets == "neighbours":
-        targets = stored_targets(run.path, shown(run.candidates, verified))
-    if targets is not None and verified is not None:
-        targets[verified.rows] = -1  # their certainty is not others'
+    stored, targets = run.targets, None
+    if stored is not None:
+        targets = stored.values.copy()
+        if verified is not None:
+            targets[verified.rows] = -1  # their certainty is not others'
     probability = np.zeros(photos.found.shape, np.float32)
     if n:
         own = [part for part in parts if part[0] < n]
@@ -267,9 +224,8 @@ def judge(
         tested = logits[n:], photos.found[n:]
         probability[n:] = held_out_posterior(*tested, options, run.candidates, targets)
     of_others = label_probability(logits, run.candidates, options)
-    missing = stored_missing(run.path)
-    if n and missing is not None and missing.shape == run.candidates.shape:
-        of_others[:n] = missing
+    if n and stored is not None and stored.of_others is not None:
+        of_others[:n] = stored.of_others
     if n and verified is not None:
         probability[verified.rows] = verified.truth * photos.found[verified.rows]
     return probability, of_others

@@ -16,9 +16,10 @@ from pipeline.data.images import concatenated
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.registry import load_splits
 from pipeline.data.training_data import candidates_of_run, find_verified, noise_was_added
-from pipeline.data.verified import Verified
+from pipeline.data.verified import Verified, shown
 from pipeline.features import feature_folder
 from pipeline.model.checkpoint import read_checkpoint, weights_sha256
+from pipeline.review.stored_targets import StoredTargets, read_targets
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.options.choices import FOUND_DATASETS
@@ -60,6 +61,14 @@ class ReviewedRun:
     def verified(self) -> Verified | None:
         """The training images whose labels the run knew."""
         return find_verified(self.options, self.train)
+
+    @functools.cached_property
+    def targets(self) -> StoredTargets | None:
+        """What it trained on, where it made that from neighbours before training."""
+        if self.options.method != "posterior" or self.options.targets != "neighbours":
+            return None
+        number = 0 if self.verified is None else len(self.verified.rows)
+        return read_targets(self.path, shown(self.candidates, self.verified), number)
 
     @functools.cached_property
     def has_noise_in_test(self) -> bool:

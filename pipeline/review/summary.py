@@ -11,6 +11,7 @@ from pipeline.cones.correlation import cooccurrence, scale_rows
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.rows import CandidateRows
 from pipeline.data.training_data import truth_of
+from pipeline.data.verified import check_thresholds, describe_noise, format_check, format_noise
 from pipeline.review.candidate_posterior import Decision, Decisions
 from pipeline.review.reviewed_run import Photos, ReviewedRun
 from utils import tensor_files
@@ -128,6 +129,22 @@ def headlines(summary: dict[str, Any]) -> dict[str, str]:
         if summary[name] is not None:
             lines[name.replace("_", " ")] = f"{summary[name]:.3f} {meaning}"
     return lines
+
+
+def describe_verified(run: ReviewedRun, threshold: float) -> tuple[dict[str, Any], list[str]]:
+    """What the images that the run knew say of its noise, and of its targets at `threshold`.
+
+    Returns:
+        parts of the summary, and lines that say them; nothing where it knew none.
+    """
+    if run.verified is None:
+        return {}, []
+    noise = describe_noise(run.candidates, run.verified, run.train.classes)
+    if run.targets is None or run.targets.held_out is None:
+        return {"noise": noise}, format_noise(noise)
+    found = run.candidates[run.verified.rows] == 1
+    check = check_thresholds(run.targets.held_out[found], run.verified.truth[found] == 1, threshold)
+    return {"noise": noise, "held_out": check}, [*format_noise(noise), *format_check(check)]
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
