@@ -107,8 +107,37 @@ def test_what_was_written_is_read(tmp_path, labels):
     np.testing.assert_array_equal(candidates, labels)
     origin = {"dataset": "set", "split": "train", "rate": 0.1, "seed": 4, "model": "uniform"}
     of_data = {"classes": classes, "ids_sha256": ids_sha256(ids), "realised_rate": labels.mean()}
-    assert metadata == origin | of_data
+    assert metadata == origin | of_data | {"array_sha256": module.array_sha256(labels)}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set_0.1", "set_0.1.json"]
+
+
+@pytest.mark.parametrize("kept", ["array_sha256", "realised_rate"])
+def test_another_array_beside_our_json_is_refused(path, data, kept):
+    """Such as the authors' file of the same data set and rate, or, by its rate alone, of older
+    versions.
+    """
+    sidecar = write(path, data, rate=0.4)
+    metadata = json.loads(sidecar.read_text())
+    del metadata[{"array_sha256": "realised_rate", "realised_rate": "array_sha256"}[kept]]
+    sidecar.write_text(json.dumps(metadata))
+    load_or_make(path, data)
+    other = CANDIDATES.copy()
+    other[0, 2] = 1
+    path.write_bytes(released(other.astype(int)))
+    with refused("voc07_0.1.json was written with other candidates than .*npy holds: move it away"):
+        load_or_make(path, data)
+    sidecar.unlink()
+    np.testing.assert_array_equal(load_or_make(path, data), other)
+
+
+def test_a_file_of_nuswide_without_the_first_image_is_read(path, data, capsys):
+    """As the authors' reader of NUS-WIDE makes it, which takes the first image for the header."""
+    path.write_bytes(released(CANDIDATES[1:].astype(int)))
+    found = load_or_make(path, data, dataset="nuswide")
+    np.testing.assert_array_equal(found, np.concatenate([data.targets[:1], CANDIDATES[1:]]))
+    assert "lacks the first image, as the authors' reader does" in capsys.readouterr().err
+    with pytest.raises(UserError, match="has shape"):
+        load_or_make(path, data)
 
 
 def test_a_crash_between_both_files_leaves_no_json_of_another_array(path, data, monkeypatch):

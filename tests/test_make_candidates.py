@@ -7,7 +7,13 @@ from PIL import Image
 
 import make_candidates
 from pipeline.data import digits, label_file
-from pipeline.data.candidates import check_candidates, ids_sha256, read_candidates, realised_rate
+from pipeline.data.candidates import (
+    array_sha256,
+    check_candidates,
+    ids_sha256,
+    read_candidates,
+    realised_rate,
+)
 from pipeline.data.noise import uniform_noise
 from tests.helpers import SMALL, call_in
 
@@ -82,7 +88,7 @@ def test_a_file_fits_the_training_images_and_says_what_it_holds(
     realised = realised_rate(candidates, data.targets)
     origin = {"dataset": "files", "split": "train", "rate": rate, "seed": 3, "model": noise}
     of_data = {"classes": CLASSES, "ids_sha256": ids_sha256(data.ids), "realised_rate": realised}
-    assert metadata == origin | of_data
+    assert metadata == origin | of_data | {"array_sha256": array_sha256(candidates)}
     # About 330 labels are not true.
     assert realised == pytest.approx(rate or np.mean(list(RATES.values())), abs=0.07)
     *_, whole, names = out.splitlines()

@@ -72,6 +72,8 @@ def test_other_candidates_than_the_run_s_are_refused(trained, assert_refused):
     candidates = np.load("noise.npy")
     candidates[0] = 1
     np.save("noise.npy", candidates)
+    assert_refused("noise.json was written with other candidates", "val", *trained, "--candidates")
+    Path("noise.json").unlink()
     message = "data or candidates are not those that r/model.safetensors was trained on"
     assert_refused(message, "val", *trained, "--candidates")
     Path("noise.npy").unlink()

@@ -42,6 +42,11 @@ def ids_sha256(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def array_sha256(candidates: np.ndarray) -> str:
+    """Fingerprint of candidates (N, C) in {0, 1}."""
+    return hashlib.sha256(np.packbits(candidates).tobytes()).hexdigest()
+
+
 def default_path(dataset: str, rate: float, ids: Iterable[str]) -> Path:
     """Path of the candidates of these images: pre-processed-data/<dataset>_<rate>.npy.
 
@@ -81,6 +86,10 @@ def load_or_make(
     path = Path(path)
     if rate is None or path.exists():
         candidates, metadata = read_candidates(path)
+        if dataset == "nuswide" and metadata is None and len(candidates) == len(data) - 1:
+            warn(f"{path} lacks the first image, as the authors' reader does: taking its labels")
+            first = (data.targets[:1] == 1).astype(np.uint8)
+            candidates = np.concatenate([first, candidates])
         check_candidates(candidates, metadata, data, path, rate, dataset=dataset)
         if (metadata or {}).get("model") == REVIEWED:
             print(f"candidates: {path} (reviewed labels)")
@@ -145,6 +154,7 @@ def write_candidates(
         "classes": list(data.classes),
         "ids_sha256": ids_sha256(data.ids),
         "realised_rate": realised_rate(candidates, data.targets),
+        "array_sha256": array_sha256(candidates),
     }
     if verified is not None:
         true = [np.flatnonzero(row).tolist() for row in verified.truth]
@@ -271,6 +281,7 @@ def check_candidates(
     _check_binary(candidates, path)
     if metadata is not None:
         _check_metadata(metadata, data, metadata_path(path), rate, dataset)
+        _check_array(metadata, candidates, data, path)
     missed = (data.targets == 1) & (candidates == 0)
     meant = metadata is not None and (metadata.get("model") == REVIEWED or metadata.get("missing"))
     if missed.any() and not meant:
@@ -311,6 +322,21 @@ def _check_metadata(
     if metadata.get("ids_sha256") != ids_sha256(data.ids):
         raise UserError(
             f"{path} belongs to other images, or another order, than the {len(data)} here; {REMEDY}"
+        )
+
+
+def _check_array(
+    metadata: dict[str, Any], candidates: np.ndarray, data: LabelledImages, path: str | Path
+) -> None:
+    """Refuse another array under the name of ours, such as the authors' of the same data set."""
+    own = metadata.get("array_sha256", array_sha256(candidates)) == array_sha256(candidates)
+    if "array_sha256" not in metadata:  # of older versions
+        found, told = realised_rate(candidates, data.targets), metadata.get("realised_rate")
+        own = not isinstance(told, float) or abs(found - told) < 1e-9
+    if not own:
+        raise UserError(
+            f"{metadata_path(path)} was written with other candidates than {path} holds: move it "
+            "away if the array is the right one, else bring back its own"
         )
 
 
