@@ -249,6 +249,9 @@ def finish(grid: Grid, runs: Sequence[Run], options: CompareOptions) -> None:
                 f"{len(runs)} runs finished{time_left(todo, finished, options.jobs)}",
                 flush=True,
             )
+    unjudged = {run: found for run in todo if (found := grid.unjudged(run)) is not None}
+    if unjudged:
+        report = write_outputs(folder, options, results | unjudged)
     if todo and time.monotonic() - began < allowed:
         raise UserError(f"stopped with {len(todo)} runs left; the same command goes on with them")
     if report:

@@ -324,6 +324,21 @@ def test_after_the_budget_the_same_command_goes_on(ok, scripts, tmp_path, monkey
     assert len(records(tmp_path)) > finished
 
 
+def test_a_budget_that_ends_before_the_scoring_keeps_the_map(ok, scripts, tmp_path):
+    judge = (scripts / "val.py").read_text()
+    (scripts / "val.py").write_text("import time; time.sleep(60)")
+    out = ok(*TWO, "--budget", "0.07")
+    assert "1 of 2 runs are left" in out
+    (row,) = [row for row in records(tmp_path) if row["method"] == "bce"]
+    assert (row["mAP"] != "", row["candidate_AP"]) == (True, "")
+    (scripts / "val.py").write_text(judge)
+    trained = len(calls(tmp_path))
+    ok(*TWO)
+    (judged,) = [row for row in records(tmp_path) if row["method"] == "bce"]
+    assert (judged["mAP"], judged["candidate_AP"] != "") == (row["mAP"], True)
+    assert len(calls(tmp_path)) == trained
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_all_children_and_the_same_command_goes_on(number, scripts, tmp_path):
     script = (

@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from utils import plots
 from utils.metrics import average_precision
 from utils.plots import method_styles, precision_recall_curves, rate_curves, training_curves
 
@@ -86,3 +89,32 @@ def test_the_legend_names_methods_beside_the_curves(tmp_path):
 
 def test_one_method_at_one_rate_is_drawn(tmp_path):
     assert compared({"paper": [(0.2, 71.0, None)]}, tmp_path / "a.png").std() > 0
+
+
+def test_of_a_single_rate_methods_are_rows(tmp_path, monkeypatch):
+    rows = []
+    monkeypatch.setattr(plots, "draw_rows", lambda axis, methods, styles: rows.extend(methods))
+    compared({"bce": [(0.2, 71.0, None)], "paper": [(0.2, 72.0, 1.0)]}, tmp_path / "a.png")
+    assert rows == ["bce", "paper"]
+    compared({"bce": [(0.1, 71.0, None), (0.2, 70.0, None)]}, tmp_path / "a.png")
+    assert rows == ["bce", "paper"]
+
+
+def test_rows_are_named_and_the_first_is_on_top():
+    axis = Figure().subplots()
+    methods = {"bce": [(0.2, 71.0, None)], "paper": [(0.2, 72.0, 1.5)]}
+    plots.draw_rows(axis, methods, method_styles(methods))
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["bce", "paper"]
+    assert axis.yaxis_inverted()
+    assert axis.get_xlim()[0] < 70.5 < 73.5 < axis.get_xlim()[1]
+
+
+@pytest.mark.parametrize("rates", [(0.05, 0.05), (0.0, 0.0), (0.1, 0.01)])
+def test_a_learning_rate_has_ticks(rates, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    training_curves([record(i, 0.5, 40.0, rate) for i, rate in enumerate(rates)], tmp_path / "a")
+    axis = figures[0].axes[2]
+    low, high = axis.get_ylim()
+    ticks = [tick for tick in axis.get_yticks() if low <= tick <= high]
+    assert ticks == [rates[0]] if rates[0] == rates[1] else len(ticks) > 1

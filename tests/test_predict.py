@@ -270,13 +270,26 @@ def test_files_that_are_no_images_are_counted_and_named(run_script, trained, pho
 def test_a_map_colours_where_it_is_positive_and_nothing_else():
     image = torch.full((3, 300, 300), 128, dtype=torch.uint8)
     maps = torch.tensor([[[4.0, -1.0], [-5.0, -1.0]], [[-4.0, -1.0], [-5.0, -1.0]]])
-    sheet = np.asarray(draw_maps(image, maps, ["one", "two"])).astype(int)[26:]
+    sheet = np.asarray(draw_maps(image, maps, ["one", "two"])).astype(int)[26:326]
     photo, one, two = sheet[:, :300], sheet[:, 306:606], sheet[:, 612:]
     assert (photo == 128).all()
     assert (two == 128).all()
     changed = np.abs(one - 128).sum(axis=2)
     assert changed[:60, :60].min() > 50
     assert changed[240:, 240:].max() == 0
+
+
+def test_a_bar_of_colours_says_how_strong_a_map_is():
+    image = torch.full((3, 300, 300), 128, dtype=torch.uint8)
+    maps = torch.stack(
+        [torch.full((2, 2), 4.0), torch.full((2, 2), 0.25), torch.full((2, 2), -1.0)]
+    )
+    below = np.asarray(draw_maps(image, maps, ["", "", ""])).astype(int)[326:]
+    photo, strong, weak, negative = (below[:, 306 * k :][:, :300] for k in range(4))
+    assert (photo == 255).all()
+    assert (negative == 255).all()
+    assert np.ptp(strong[10, 20:270], axis=0).min() > 100  # the colours
+    assert np.abs(strong - weak).max() > 0  # the numbers
 
 
 def test_captions_are_drawn_and_a_negative_map_is_said_to_be():

@@ -12,6 +12,7 @@ from utils.fonts import font_file
 
 SIDES = 240, 480  # pixels of a photo's longer side, at least and at most
 CAPTION = 26  # pixels above each picture
+SCALE = 20  # and below it, where a bar of colours says what they mean
 GAP = 6
 load_font = functools.cache(ImageFont.truetype)
 
@@ -20,7 +21,8 @@ def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> I
     """The photo and, beside it, the photo under each map.
 
     A map's positive part is scaled by its own maximum, stretched to the photo, and laid over it:
-    the stronger, the redder and the less transparent. A map without one is said to be negative.
+    the stronger, the redder and the less transparent. A bar below goes from 0 to that maximum, of
+    the class's score. A map without a positive part is said to be negative.
 
     Args:
         image: (3, H, W) uint8.
@@ -34,7 +36,9 @@ def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> I
     photo = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size)
     pixels = np.asarray(photo).astype(np.float32)
     width = max(size[0], 120)  # of a column: captions need some
-    sheet = Image.new("RGB", ((width + GAP) * (len(maps) + 1) - GAP, size[1] + CAPTION), "white")
+    sheet = Image.new(
+        "RGB", ((width + GAP) * (len(maps) + 1) - GAP, size[1] + CAPTION + SCALE), "white"
+    )
     sheet.paste(photo, (0, CAPTION))
     draw = ImageDraw.Draw(sheet)
     if len(maps):
@@ -43,7 +47,8 @@ def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> I
         stretched = F.interpolate(
             shares[None], size=(size[1], size[0]), mode="bilinear", align_corners=False
         )[0].numpy()
-        for position, (share, caption) in enumerate(zip(stretched, captions), 1):
+        highest = positive.amax(dim=(1, 2)).tolist()
+        for position, (share, caption, top) in enumerate(zip(stretched, captions, highest), 1):
             colours = 255 * matplotlib.colormaps["turbo"](share)[..., :3]
             opacity = 0.65 * share[..., None]
             blend = (1 - opacity) * pixels + opacity * colours
@@ -51,7 +56,21 @@ def draw_maps(image: torch.Tensor, maps: torch.Tensor, captions: list[str]) -> I
             sheet.paste(Image.fromarray(blend.round().astype(np.uint8)), (left, CAPTION))
             shown = caption if share.any() else f"{caption} (negative)"
             draw.text((left + 2, 4), fit(shown, width), "black", caption_font(shown))
+            if top > 0:
+                draw_scale(sheet, left, size[1] + CAPTION, width, top)
     return sheet
+
+
+def draw_scale(sheet: Image.Image, left: int, above: int, width: int, top: float) -> None:
+    """Draw the bar of colours from 0 to `top`, in a space of `width` x SCALE pixels."""
+    draw, font = ImageDraw.Draw(sheet), load_font(font_file("0"), 11)
+    number = f"{top:.2g}"
+    first, last = left + 12, left + width - 6 - round(font.getlength(number))
+    colours = matplotlib.colormaps["turbo"](np.linspace(0, 1, last - first))[:, :3]
+    bar = np.broadcast_to((255 * colours).round().astype(np.uint8), (8, last - first, 3))
+    sheet.paste(Image.fromarray(np.ascontiguousarray(bar)), (first, above + 6))
+    draw.text((left + 2, above + 3), "0", "black", font)
+    draw.text((last + 3, above + 3), number, "black", font)
 
 
 def caption_font(text: str) -> ImageFont.FreeTypeFont:

@@ -34,7 +34,10 @@ def training_curves(history: list[dict[str, Any]], path: Path) -> None:
         axis.set(xlabel="epoch", title=label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    if any(line["lr"] > 0 for line in history):
+    rates = {line["lr"] for line in history}
+    if len(rates) == 1:  # for which neither scale has a tick
+        axes[2].set_yticks(list(rates), [f"{rate:g}" for rate in rates])
+    elif max(rates) > 0:
         axes[2].set_yscale("log")
     figure.savefig(path, dpi=120)
 
@@ -94,7 +97,8 @@ def precision_recall_curves(
 def rate_curves(
     methods: Mapping[str, Sequence[tuple[float, float, float | None]]], path: Path
 ) -> None:
-    """Draw mAP over noise rate, a line a method, with its standard deviation as error bars.
+    """Draw mAP over noise rate, a line a method, with its standard deviation as error bars; of a
+    single rate, a row a method.
 
     "clean" and "bce", the bounds between which the others are expected, are black and grey.
 
@@ -108,6 +112,11 @@ def rate_curves(
         rates = sorted({rate for points in methods.values() for rate, _, _ in points})
         gap = min((b - a for a, b in itertools.pairwise(rates)), default=0.1)
         styles = method_styles(methods)
+        if len(rates) == 1:
+            draw_rows(axis, methods, styles)
+            axis.set_title(f"noise rate {rates[0]:g}")
+            figure.savefig(path, dpi=120)
+            return
         for number, (name, points) in enumerate(methods.items()):
             # Side by side, so that error bars at one rate can be told apart.
             shift = 0.4 * gap * ((number + 0.5) / len(methods) - 0.5)
@@ -120,6 +129,22 @@ def rate_curves(
         axis.grid(alpha=0.3)
         figure.legend(loc="outside right upper")
         figure.savefig(path, dpi=120)
+
+
+def draw_rows(
+    axis: Any,
+    methods: Mapping[str, Sequence[tuple[float, float, float | None]]],
+    styles: Mapping[str, tuple[Any, str]],
+) -> None:
+    """Draw a row a method, mAP and its standard deviation, the first on top; as `rate_curves`."""
+    for row, (name, points) in enumerate(methods.items()):
+        for _, mean, deviation in points:
+            colour, marker = styles[name]
+            axis.errorbar(mean, row, xerr=deviation or 0, color=colour, marker=marker, capsize=2)
+    axis.set_yticks(range(len(methods)), [escape(name) for name in methods])
+    axis.invert_yaxis()
+    axis.set(xlabel="test mAP (%), mean ± standard deviation")
+    axis.grid(alpha=0.3)
 
 
 def verified_curves(

@@ -240,17 +240,20 @@ class Grid:
 
     def result(self, run: Run) -> dict[str, Any] | None:
         """`read_training` and candidate_AP, where that is defined; None until both are there."""
-        path = self.folder / str(run)
-        result = read_training(path)
-        if result is None:
-            return None
-        if "--partial_rate" in self.definitions[run.method]:
-            return result | {"candidate_AP": None}  # clean labels: no candidate is false
+        result = self.unjudged(run)
+        if result is None or "--partial_rate" in self.definitions[run.method]:
+            return result  # of clean labels no candidate is false
         try:
-            judged = json.loads((path / "train" / "evaluation.json").read_text("utf-8"))
+            place = self.folder / str(run) / "train" / "evaluation.json"
+            judged = json.loads(place.read_text("utf-8"))
             return result | {"candidate_AP": judged["candidate_AP"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def unjudged(self, run: Run) -> dict[str, Any] | None:
+        """`read_training`, before candidates are judged."""
+        result = read_training(self.folder / str(run))
+        return None if result is None else result | {"candidate_AP": None}
 
 
 def reason(log: Path | None) -> str:
