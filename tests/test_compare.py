@@ -263,7 +263,7 @@ def test_a_partial_table_is_there_when_a_run_fails(call, scripts, tmp_path):
     assert err.splitlines() == [
         "the disk is full",
         f"error: stopped at {place}, see above; when that is mended, the same command goes on "
-        f"there, or, if you delete {place}, begins it anew",
+        "there, or, if you delete that folder, begins it anew",
     ]
     table = (tmp_path / "c" / "table.md").read_text()
     assert "| clean | 91.0 (1 of 2) | 91.0 (1 of 2) |" in table

@@ -171,7 +171,7 @@ class Grid:
         if result is None:
             raise UserError(
                 f"stopped at {path}{reason(log)}; when that is mended, the same command goes on "
-                f"there, or, if you delete {path}, begins it anew"
+                "there, or, if you delete that folder, begins it anew"
             )
         return result
 

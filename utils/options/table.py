@@ -115,8 +115,8 @@ class OptionsParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        line = one_line(f"error: {message}; {self.prog} --help lists all flags")
-        self.exit(2, f"{line}\n")
+        words = " ".join(message.split())
+        self.exit(2, one_line(f"error: {words}; {self.prog} --help lists all flags") + "\n")
 
     def need(self, value: Any, flag: str, expected: str) -> None:
         """Bad usage where a flag is missing; `required` would say so before misspelt ones."""
