@@ -324,11 +324,14 @@ def test_after_the_budget_the_same_command_goes_on(ok, scripts, tmp_path, monkey
     assert len(records(tmp_path)) > finished
 
 
-def test_a_budget_that_ends_before_the_scoring_keeps_the_map(ok, scripts, tmp_path):
+def test_an_end_before_the_scoring_keeps_the_map(call, ok, scripts, tmp_path):
+    """As a budget's, or here a signal's to the comparison."""
     judge = (scripts / "val.py").read_text()
-    (scripts / "val.py").write_text("import time; time.sleep(60)")
-    out = ok(*TWO, "--budget", "0.07")
-    assert "1 of 2 runs are left" in out
+    stop = "import os, time; os.kill(os.getppid(), 15); time.sleep(60)"
+    (scripts / "val.py").write_text(stop)
+    status, _, err = call(*TWO)
+    assert status == 143
+    assert "stopped with 1 runs left" in err
     (row,) = [row for row in records(tmp_path) if row["method"] == "bce"]
     assert (row["mAP"] != "", row["candidate_AP"]) == (True, "")
     (scripts / "val.py").write_text(judge)
