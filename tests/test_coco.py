@@ -98,12 +98,46 @@ ANNOTATION = {"id": 1, "image_id": 9, "category_id": 1}
         (edit(annotations=[ANNOTATION | {"category_id": 5}]), "of category_id 5, which is not l"),
         (edit(annotations=[ANNOTATION | {"image_id": 2**70}]), "COCO instances.* too large"),
         (edit(images=[{"id": 9}, {"id": 100}, {"id": 200}]), "found: no 'file_name'; download"),
+        (edit(images=[*instances("train")["images"], {"id": 9.0}]), "two images of id 9; download"),
+        (edit(categories=[{"id": 7}, {"id": "7"}]), "two categories of id 7; download"),
+        (
+            edit(annotations=[ANNOTATION | {"image_id": 9.5}]),
+            "found: the id 9.5, which is no whole",
+        ),
+        (edit(annotations=[ANNOTATION | {"category_id": True}]), "found: the id True, which is no"),
     ],
 )
 def test_a_damaged_folder_gives_one_line_with_found_and_remedy(root, change, message):
     change(root)
     with refused(message):
         coco.load(root, "train")
+
+
+def as_texts(content, kinds):
+    """The content with ids of some kinds as texts."""
+    return {
+        kind: [{k: str(v) if k in kinds and "id" in k else v for k, v in i.items()} for i in items]
+        for kind, items in content.items()
+    }
+
+
+@pytest.mark.parametrize("kinds", [("image_id", "category_id"), ("id",), ("id", "image_id")])
+def test_an_id_that_is_a_number_here_and_a_text_there_is_one(root, kinds):
+    expected = coco.load(root, "train")
+    instances_path(root).write_text(json.dumps(as_texts(instances("train"), kinds)))
+    data = coco.load(root, "train")
+    assert (list(data.ids), data.classes) == (list(expected.ids), expected.classes)
+    np.testing.assert_array_equal(data.targets, expected.targets)
+
+
+def test_ids_may_be_texts_and_come_after_numbers(root):
+    content = json.dumps(instances("train"))
+    for image in (100, 200):
+        content = content.replace(f'id": {image},', f'id": "photo {image}",')
+    instances_path(root).write_text(content)
+    data = coco.load(root, "train")
+    assert list(data.ids) == ["9", "photo 100", "photo 200"]
+    assert data.targets.tolist() == [[1, 0, 1], [1, 0, 0], [0, 1, 1]]
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,21 @@ def test_of_a_verified_image_of_coco_the_candidates_change_and_the_truth_stays()
     assert found["images"][0] == content["images"][0] | {"candidates": [1], "split": "train"}
     pairs = [(item["image_id"], item["category_id"]) for item in found["annotations"]]
     assert pairs == [(1, 1), (1, 2), (2, 3)]
+
+
+def test_ids_of_coco_may_be_texts_here_and_numbers_there():
+    content = {
+        "categories": [{"id": "5", "name": "sea"}, {"id": "x", "name": "sky"}],
+        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": "two", "file_name": "b.jpg"}],
+        "annotations": [
+            {"id": "7", "image_id": "1", "category_id": 5},
+            {"id": 8, "image_id": "two", "category_id": "x"},
+        ],
+    }
+    table = SimpleNamespace(classes=["sea", "sky", "sun"])
+    kept = {"a.jpg": ["sea", "sun"], "b.jpg": []}
+    found = relabel_coco(content, table, {"a.jpg": "train", "b.jpg": "test"}, kept)
+    assert found["annotations"][0] == content["annotations"][0]
+    added = {"id": 8, "image_id": 1, "category_id": 6, "bbox": [0] * 4, "area": 0, "iscrowd": 0}
+    assert found["annotations"][1:] == [added]
+    assert found["categories"][2:] == [{"id": 6, "name": "sun"}]

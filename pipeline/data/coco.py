@@ -12,6 +12,7 @@ Source: https://cocodataset.org/#download
 
 import contextlib
 import io
+import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ MALFORMED = (
 
 
 def load(root: str | Path, split: Split, allow_missing: bool = False) -> LabelledImages:
-    """One split of COCO, in ascending order of image id; ids are those numbers as text.
+    """One split of COCO, in ascending order of image id.
 
     Targets are 1 where an image has any annotation of the class, crowds included, else 0.
     Classes are ordered by category id.
@@ -67,7 +68,7 @@ def load(root: str | Path, split: Split, allow_missing: bool = False) -> Labelle
         content.file_names,
         content.classes,
         content.targets,
-        ids=[str(image["id"]) for image in content.images],
+        ids=[identity(image["id"]) for image in content.images],
         allow_missing=allow_missing,
     )
 
@@ -76,14 +77,14 @@ class Instances(NamedTuple):
     """The content of a COCO annotation file: N images, ascending by id, and C classes.
 
     images: its entries of them. classes: names, by category id. targets: (N, C) int8 in {0, 1}.
-    category_ids: of the classes.
+    category_ids: of the classes, as `identity` has them.
     """
 
     images: list[dict[str, Any]]
     file_names: list[str]
     classes: list[str]
     targets: np.ndarray
-    category_ids: list[int]
+    category_ids: list[str]
 
 
 def read_instances(path: Path, every_image: bool = False) -> Instances:
@@ -117,20 +118,61 @@ def index_instances(path: Path, every_image: bool) -> Instances:
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by printing
         content = COCO(str(path))
     annotations = content.dataset["annotations"]
-    columns = {}
-    for key, listed in (("image_id", content.imgs), ("category_id", content.cats)):
-        columns[key] = np.fromiter((item[key] for item in annotations), np.int64, len(annotations))
-        unlisted = set(columns[key].tolist()) - set(listed)
+    images, categories = (by_id(content.dataset[key], key) for key in ("images", "categories"))
+    pairs = []
+    for key, listed in (("image_id", images), ("category_id", categories)):
+        pairs.append([identity(item[key]) for item in annotations])
+        unlisted = set(pairs[-1]) - set(listed)
         if unlisted:
-            raise ValueError(f"an annotation of {key} {min(unlisted)}, which is not listed")
+            raise ValueError(f"an annotation of {key} {min(unlisted)[:80]}, which is not listed")
     if not annotations:
         raise ValueError("no annotation")
-    image_ids = np.array(sorted(content.imgs)) if every_image else np.unique(columns["image_id"])
-    category_ids = np.array(sorted(content.cats))
-    targets = np.zeros((len(image_ids), len(category_ids)), np.int8)
-    rows = np.searchsorted(image_ids, columns["image_id"])
-    targets[rows, np.searchsorted(category_ids, columns["category_id"])] = 1
-    images = [content.imgs[image] for image in image_ids.tolist()]
-    file_names = [str(image["file_name"]) for image in images]
-    classes = [str(content.cats[category]["name"]) for category in category_ids.tolist()]
-    return Instances(images, file_names, classes, targets, category_ids.tolist())
+    image_ids = list(images) if every_image else sorted(set(pairs[0]), key=order_of)
+    rows, columns = (
+        {name: place for place, name in enumerate(ids)} for ids in (image_ids, categories)
+    )
+    targets = np.zeros((len(rows), len(columns)), np.int8)
+    targets[[rows[name] for name in pairs[0]], [columns[name] for name in pairs[1]]] = 1
+    found = [images[name] for name in image_ids]
+    file_names = [str(image["file_name"]) for image in found]
+    classes = [str(category["name"]) for category in categories.values()]
+    return Instances(found, file_names, classes, targets, list(categories))
+
+
+def by_id(items: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    """Images or categories by `identity`, in ascending order of it.
+
+    Raises:
+        ValueError: two of them have one id, of which either could be meant.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for item in items:
+        name = identity(item["id"])
+        if name in found:
+            raise ValueError(f"two {kind} of id {name[:80]}")
+        found[name] = item
+    return {name: found[name] for name in sorted(found, key=order_of)}
+
+
+def identity(value: Any) -> str:
+    """An id as text, alike for 1, 1.0 and "1", which programs write for each other.
+
+    Raises:
+        ValueError: it is no whole number and no text.
+
+    >>> identity(1), identity(1.0), identity("a1")
+    ('1', '1', 'a1')
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"the id {reprlib.repr(value)}, which is no whole number and no text")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("an id that is too large")
+    return str(value)
+
+
+def order_of(identity: str) -> tuple[bool, int, str]:
+    """Sort key of ids: numbers by value, then texts."""
+    is_number = identity.lstrip("-").isdecimal() and identity.isascii() and len(identity) < 20
+    return not is_number, int(identity) if is_number else 0, identity

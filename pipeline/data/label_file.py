@@ -20,6 +20,7 @@ An empty cell of split or true_labels is as good as none; a lone | says that no 
 [] does in JSON. Spaces round a path or a label do not count, nor do empty labels.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -372,24 +373,30 @@ def read_coco(path: Path, classes: list[str] | None) -> Table:
 
     def rows() -> Iterator[Row]:
         for image, file_name, targets in zip(content.images, content.file_names, content.targets):
-            where = f"{path}, image {image['id']}"
+            where = f"{path}, image {coco.identity(image['id'])}"
             annotated = [names[column] for column in np.flatnonzero(targets).tolist()]
             row = Row(where, file_name, annotated, str(image.get("split", "")))
             if "candidates" in image:
                 found = image["candidates"]
-                if not isinstance(found, list) or not all(
-                    isinstance(each, int) and each in columns for each in found
-                ):
+                ids = list(map(id_text, found)) if isinstance(found, list) else [""]
+                if not columns.keys() >= set(ids):
                     raise UserError(
                         f"{where}: expected candidates to be a list of ids of categories, but "
                         f"found {reprlib.repr(found)}"
                     )
-                row = row._replace(labels=[names[columns[each]] for each in found])
+                row = row._replace(labels=[names[columns[each]] for each in ids])
             if "candidates" in image or image.get("verified") is True:
                 row = row._replace(true_labels=annotated)
             yield row._replace(verified=str(image.get("verified", "")))
 
     return fill_table(path, rows(), names if classes is None else classes)
+
+
+def id_text(value: Any) -> str:
+    """`coco.identity`, or the empty text, which no category has."""
+    with contextlib.suppress(ValueError):
+        return coco.identity(value)
+    return ""
 
 
 def stratified_split(targets: np.ndarray, share: float, seed: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a review leaves in files: every candidate with its probability, and the labels kept."""
 
 import csv
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data import candidates as candidate_files
-from pipeline.data import label_file
+from pipeline.data import coco, label_file
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.training_data import noise_was_added
 from pipeline.data.verified import Verified
@@ -196,33 +197,47 @@ def relabel_coco(
     labels, and "candidates" the kept ones. A label that has no annotation gets one without a box.
     """
     names = {
-        image["id"]: label_file.normalised(str(image["file_name"])) for image in content["images"]
+        coco.identity(image["id"]): label_file.normalised(str(image["file_name"]))
+        for image in content["images"]
     }
-    known = {names[image["id"]] for image in content["images"] if "candidates" in image} | set(true)
+    # Of these the annotations are the truth.
+    known = {names[coco.identity(i["id"])] for i in content["images"] if "candidates" in i}
+    known |= set(true)
     of_known = {name: labels for name, labels in kept.items() if name in known}
     kept = {name: labels for name, labels in kept.items() if name not in known} | true
-    categories = {item["id"]: str(item["name"]).strip() for item in content["categories"]}
-    new = [name for name in table.classes if name not in categories.values()]
-    categories |= dict(enumerate(new, max(categories, default=0) + 1))
+    categories = {
+        coco.identity(item["id"]): str(item["name"]).strip() for item in content["categories"]
+    }
+    category_ids = {str(item["name"]).strip(): item["id"] for item in content["categories"]}
+    new = [name for name in table.classes if name not in category_ids]
+    category_ids |= dict(zip(new, itertools.count(free_number(content["categories"]))))
     left = {(name, label) for name, labels in kept.items() for label in labels}
     annotations = []
     for item in content["annotations"]:
-        name, label = names[item["image_id"]], categories[item["category_id"]]
+        name = names[coco.identity(item["image_id"])]
+        label = categories[coco.identity(item["category_id"])]
         if name not in kept or label in kept[name]:
             annotations.append(item)
             left.discard((name, label))
-    image_ids = {name: number for number, name in names.items()}
-    category_ids = {label: number for number, label in categories.items()}
-    free = max((item["id"] for item in annotations if isinstance(item["id"], int)), default=0) + 1
-    for number, (name, label) in enumerate(sorted(left), free):
+    image_ids = {names[coco.identity(i["id"])]: i["id"] for i in content["images"]}
+    for number, (name, label) in enumerate(sorted(left), free_number(annotations)):
         ids = {"id": number, "image_id": image_ids[name], "category_id": category_ids[label]}
         annotations.append(ids | {"bbox": [0, 0, 0, 0], "area": 0, "iscrowd": 0})
-    images = [image | {"split": splits[names[image["id"]]]} for image in content["images"]]
+    images = [
+        image | {"split": splits[names[coco.identity(image["id"])]]} for image in content["images"]
+    ]
     for image in images:
-        if names[image["id"]] in of_known:
-            image["candidates"] = [category_ids[label] for label in of_known[names[image["id"]]]]
-        if names[image["id"]] in true:
+        name = names[coco.identity(image["id"])]
+        if name in of_known:
+            image["candidates"] = [category_ids[label] for label in of_known[name]]
+        if name in true:
             image["verified"] = True
-    added = [{"id": number, "name": name} for number, name in categories.items() if name in new]
+    added = [{"id": category_ids[name], "name": name} for name in new]
     parts = {"images": images, "annotations": annotations}
     return content | parts | {"categories": [*content["categories"], *added]}
+
+
+def free_number(items: list[dict[str, Any]]) -> int:
+    """A number above the ids of `items` that are numbers, also as texts."""
+    ids = [str(item["id"]) for item in items]
+    return max((int(name) for name in ids if name.isascii() and name.isdecimal()), default=0) + 1
