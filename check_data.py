@@ -47,21 +47,22 @@ def main() -> None:
     check_inputs(options)
 
     from pipeline.data.candidates import check_candidates, read_candidates
-    from pipeline.data.checks import Finding, check_files, check_labels
+    from pipeline.data.checks import Finding, check_files, check_labels, check_list
     from pipeline.data.registry import load_data
     from pipeline.data.verified import describe_noise, format_noise, of_list
 
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names of files
     noise = None if options.noise_file is None else read_candidates(options.noise_file)
-    train, test = load_data(dataclasses.replace(options, allow_missing=True), options.seed)
-    print_counts(train, test)
-    if (known := of_list(train)) is not None:
-        print("\n".join(format_noise(describe_noise(train.targets, known, train.classes))))
+    train, test = load_data(dataclasses.replace(options, allow_missing=True), options.seed, print)
     missing = [*train.missing, *test.missing]
     lacking = Finding("listed images without a file", missing, not options.allow_missing)
     findings = [lacking] if missing else []
-    findings += check_labels(train, test) + check_files(train, test, options.workers)
+    findings += check_labels(train, test) + check_list(train, test)
+    findings += check_files(train, test, options.workers)
     print_findings(findings, options.all)
+    print_counts(train, test)
+    if (known := of_list(train)) is not None:
+        print("\n".join(format_noise(describe_noise(train.targets, known, train.classes))))
     # Candidates of all images do not fit a part of them.
     if noise is not None and (options.allow_missing or not train.missing):
         check_candidates(*noise, train, str(options.noise_file), None)

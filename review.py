@@ -133,6 +133,9 @@ class MovedData:
     classes: str | None = moved_flag(
         None, "file of class names", metavar="FILE", reads="the file of class names"
     )
+    rename: str | None = moved_flag(
+        None, "new names of classes", metavar="FILE", reads="the file of new names"
+    )
     noise_file: str | None = moved_flag(
         None, "candidate labels", metavar="FILE", reads="the run's candidate labels"
     )

@@ -29,7 +29,10 @@ DESCRIPTION = (
     "probability 0.5, and of the top 3 above it, as a table, as JSON and as precision-recall "
     "curves. A run is judged on its own data unless --dataset is given."
 )
-OF_A_RUN = ("path_images", "labels", "classes", "allow_missing", "seed")
+OF_A_RUN = (
+    *("path_images", "labels", "classes", "columns", "separator", "rename"),
+    *("allow_missing", "seed"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ def load_and_train(options: TrainingOptions) -> RunFolder:
     A new run that fails before its first checkpoint leaves no folder, and the same command can be
     given again; one that has lost a process leaves it, and --resume begins it anew.
     """
-    train_data, test_data = load_data(options, options.seed)
+    train_data, test_data = load_data(options, options.seed, functools.partial(print, flush=True))
     options = resolve_machine(options, train_data)
     with distributed.local_rank0_first():
         if options.resume is not None:
@@ -318,6 +318,8 @@ def print_start(
 ) -> None:
     """Print what is trained, on what and where."""
     training_data.warn_of_uncovered(train_data)
+    if options.dataset == "files":
+        training_data.warn_of_list(train_data, test_data)
     processes = distributed.world_size()
     candidates = len(training.rows.columns) / len(train_data)
     if not len(test_data):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data.checks import Finding, check_files, check_labels, examine
+from pipeline.data.checks import Finding, check_files, check_labels, check_list, examine
 from pipeline.data.images import ImageFiles
 from pipeline.data.labelled import LabelledImages
 
@@ -61,6 +61,25 @@ def test_an_id_in_both_splits_is_wrong():
     train, test = labels(np.eye(3), ["1", "2", "3"]), labels(np.eye(3), ["3", "4", "2"])
     kind = "images listed in training and in test"
     assert check_labels(train, test) == [Finding(kind, ["2", "3"], True)]
+
+
+def test_what_makes_a_careless_or_small_list_misleading_is_noted():
+    classes = ["SKY", "sky", "nan", "a, b", "rare", "all"]
+    train = LabelledImages(
+        [], classes, np.array([[1, 0, 0, 0, 0, 1], [0, 1, 1, 1, 0, 1]]), ["1", "2"]
+    )
+    test = LabelledImages([], classes, np.array([[1, 0, 0, 0, 1, 0]]), ["3"])
+    assert check_list(train, test) == [
+        Finding("classes whose names differ in case or spaces alone", ["SKY = sky"], False),
+        Finding("classes named like an empty cell", ["nan"], False),
+        Finding("classes with a comma or semicolon in their name", ["a, b"], False),
+        Finding("classes all of whose images are in test", ["rare"], False),
+        Finding("classes that every training image has", ["all"], False),
+        Finding("classes that every test image has", ["SKY", "rare"], False),
+        Finding("test images, too few for their mAP to tell much", ["3"], False),
+    ]
+    many = labels(np.tile(np.eye(3, dtype=np.int8), (4, 1)), [str(n) for n in range(12)])
+    assert check_list(many, many) == []
 
 
 # Files

@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,16 @@ import pytest
 from pipeline.data import label_file
 from pipeline.data.candidates import read_verified
 from pipeline.data.labelled import LabelledImages
+from pipeline.data.lists.names import Rename
 from pipeline.data.verified import Verified
-from pipeline.review.label_files import as_text, relabel_coco, write_kept, write_table
+from pipeline.review.label_files import (
+    as_text,
+    relabel_coco,
+    rename_coco,
+    write_kept,
+    write_table,
+    written_suffix,
+)
 from pipeline.review.scan import entries_of
 from utils.options.training import TrainingOptions
 
@@ -51,6 +60,70 @@ def write(folder, form):
         content = {"images": images, "annotations": annotations, "categories": categories}
         path.write_text(json.dumps(content | {"info": {"year": 2026}}))
     return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "join", "suffix"),
+    [
+        ("File;Tags", ", ", "csv"),
+        ("a photo\twhat", ",", "csv"),
+        ("path,labels", ";", "csv"),
+        ("path,labels", "#", "csv"),
+    ],
+)
+def test_a_list_in_any_dialect_is_written_in_one_that_is_read_to_the_same_rows(
+    columns, join, suffix, tmp_path
+):
+    sign = next(sign for sign in ";\t," if sign in columns)
+    source = tmp_path / "labels.tsv"
+    rows = [[f"{n}.jpg", join.join(labels)] for n, labels in enumerate(LABELS)]
+    with source.open("w", newline="") as file:
+        csv.writer(file, delimiter=sign).writerows([columns.split(sign), *rows])
+    (tmp_path / "names.csv").write_text("sky,blue sky\n")
+    options = TrainingOptions(
+        **{"script": "main_real", "dataset": "files", "partial_rate": 0.0, "labels": str(source)},
+        separator=join.strip(),
+        columns=["path=a photo", "labels=what"] if "what" in columns else None,
+        rename=str(tmp_path / "names.csv"),
+    )
+    before = label_file.read_table(source, reading=label_file.reading_of(options))
+    assert "blue sky" in before.classes
+    data = LabelledImages([None] * 5, before.classes, before.targets, before.paths)
+    _, path = write_kept(tmp_path / "cleaned", options, data, before.targets)
+    assert path.name == f"cleaned.{suffix}"
+    after = label_file.read_table(path, label_file.read_classes(tmp_path / "cleaned-classes.txt"))
+    assert (after.paths, after.classes) == (before.paths, before.classes)
+    assert np.array_equal(after.targets, before.targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "suffix"),
+    [
+        ("a.CSV", ["sea"], ".csv"),
+        ("a.tsv", ["sea"], ".csv"),
+        ("a.xlsx", ["sea"], ".csv"),
+        ("folder", ["sea"], ".csv"),
+        ("a.csv", ["sea", "a|b"], ".jsonl"),  # CSV would part it
+        ("a.parquet", ["sea"], ".jsonl"),
+        ("a.ndjson", ["sea"], ".ndjson"),
+        ("a.json", ["a|b"], ".json"),
+    ],
+)
+def test_a_list_is_written_in_its_form_or_one_that_holds_its_names(name, classes, suffix):
+    assert written_suffix(Path(name), classes) == suffix
+
+
+def test_categories_that_a_run_has_merged_or_dropped_are_written_so():
+    content = {
+        "categories": [{"id": k, "name": n} for k, n in enumerate(["sky", "SEA", "sea", "junk"])],
+        "images": [{"id": 1, "file_name": "a.jpg", "candidates": [1, 2, 3]}],
+        "annotations": [{"id": c, "image_id": 1, "category_id": c} for c in range(4)],
+    }
+    found = rename_coco(content, Rename({"SEA": "sea", "junk": ""}))
+    assert found["categories"] == [{"id": 0, "name": "sky"}, {"id": 1, "name": "sea"}]
+    assert [item["category_id"] for item in found["annotations"]] == [0, 1, 1]
+    assert found["images"][0]["candidates"] == [1]
+    assert rename_coco(content, Rename({})) == content
 
 
 @pytest.mark.parametrize("form", [".csv", ".jsonl", ".json"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,9 @@ from pipeline.data.labelled import LabelledImages
 from pipeline.data.verified import uncovered
 from utils.errors import UserError
 from utils.progress import progress_bar
+
+FEW = 10  # test images
+EMPTY = {"nan", "none", "null", "na", "n/a", "<na>", "#n/a"}  # what programs write for no value
 
 
 class Finding(NamedTuple):
@@ -41,6 +45,42 @@ def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
     shared = sorted(set(train.ids) & set(test.ids))
     findings.append(Finding("images listed in training and in test", shared, True))
     return [finding for finding in findings if finding.items]
+
+
+def check_list(train: LabelledImages, test: LabelledImages) -> list[Finding]:
+    """Check what makes a small or careless list misleading: its classes, and how it is divided."""
+    classes = train.classes
+    by_key: dict[str, list[str]] = {}
+    for name in classes:
+        by_key.setdefault(plain(name), []).append(name)
+    alike = [" = ".join(names) for names in by_key.values() if len(names) > 1]
+    findings = [
+        Finding("classes whose names differ in case or spaces alone", alike, False),
+        Finding(
+            "classes named like an empty cell", [n for n in classes if plain(n) in EMPTY], False
+        ),
+        Finding(
+            "classes with a comma or semicolon in their name",
+            [name for name in classes if set(name) & set(",;")],
+            False,
+        ),
+    ]
+    trained, tested = ((data.targets == 1).sum(axis=0) for data in (train, test))
+    for kind, where in (
+        ("classes all of whose images are in test", (trained == 0) & (tested > 0)),
+        ("classes that every training image has", trained == len(train)),
+        ("classes that every test image has", tested == len(test)),
+    ):
+        findings.append(Finding(kind, pick(classes, np.flatnonzero(where)), False))
+    few = list(test.ids) if len(test) < FEW else []
+    findings.append(Finding("test images, too few for their mAP to tell much", few, False))
+    return [finding for finding in findings if finding.items]
+
+
+def plain(name: str) -> str:
+    """A name without case, spaces, _ and -, and without characters that nobody sees."""
+    name = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(c for c in name if c not in " _-" and unicodedata.category(c) != "Cf")
 
 
 def check_files(train: LabelledImages, test: LabelledImages, workers: int) -> list[Finding]:

@@ -1,6 +1,6 @@
 """The data sets by name: from options to the images and labels they ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.data import coco, cub200, digits, label_file, nuswide, vg256, voc
 from pipeline.data.labelled import LabelledImages, Split
@@ -23,7 +23,10 @@ AUGMENTATION: dict[str, dict[str, bool]] = {
 
 
 def load_splits(
-    options: DataOptions, wanted: Sequence[Split], seed: int
+    options: DataOptions,
+    wanted: Sequence[Split],
+    seed: int,
+    say: Callable[[str], None] | None = None,
 ) -> dict[Split, LabelledImages]:
     """Splits of --dataset; the images of one that is not wanted need not be there.
 
@@ -31,6 +34,7 @@ def load_splits(
         options: what to load.
         wanted: which splits.
         seed: divides files without a split.
+        say: takes a line on what was understood of a user's own list.
 
     Raises:
         UserError: anything that is missing or malformed, or a wrong --num_cls.
@@ -41,7 +45,14 @@ def load_splits(
         splits = {split: digits.load(split) for split in wanted}
     elif options.dataset == "files":
         splits = label_file.load(
-            named(options.labels, "labels"), place, options.classes, seed, missing, wanted
+            named(options.labels, "labels"),
+            place,
+            options.classes,
+            seed,
+            missing,
+            wanted,
+            label_file.reading_of(options),
+            say,
         )
     else:
         load = LOADERS[options.dataset]
@@ -62,13 +73,15 @@ def named(place: str | None, flag: str) -> str:
     return place
 
 
-def load_data(options: DataOptions, seed: int) -> tuple[LabelledImages, LabelledImages]:
+def load_data(
+    options: DataOptions, seed: int, say: Callable[[str], None] | None = None
+) -> tuple[LabelledImages, LabelledImages]:
     """Training and test split of --dataset, as `load_splits` gives them.
 
     Raises:
         UserError: as there, or the splits differ in their classes.
     """
-    splits = load_splits(options, ("train", "test"), seed)
+    splits = load_splits(options, ("train", "test"), seed, say)
     train, test = splits["train"], splits["test"]
     if train.classes != test.classes:
         raise UserError(

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.data import candidates as candidate_files
 from pipeline.data.arrays import read_array
+from pipeline.data.checks import check_list
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
 from pipeline.data.verified import Verified, joined, of_list, uncovered
@@ -184,6 +185,15 @@ def warn_of_uncovered(data: LabelledImages) -> None:
             f"the labels of {missed} training images miss a true one, which no method for "
             "candidates can learn; check_data.py names them"
         )
+
+
+def warn_of_list(train: LabelledImages, test: LabelledImages) -> None:
+    """Say in one line what a user's own list has that makes results misleading."""
+    found = [
+        f"{len(items)} {kind}, first {items[0]!a:.40}" for kind, items, _ in check_list(train, test)
+    ]
+    if found:
+        warn(f"{'; '.join(found)}; check_data.py names all")
 
 
 def truth_of(options: TrainingOptions, data: LabelledImages) -> np.ndarray | None:

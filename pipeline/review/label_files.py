@@ -3,7 +3,7 @@
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.data import candidates as candidate_files
 from pipeline.data import coco, label_file
 from pipeline.data.labelled import LabelledImages
+from pipeline.data.lists.names import Rename, one_form
 from pipeline.data.training_data import noise_was_added
 from pipeline.data.verified import Verified
 from pipeline.review.scan import Entries
@@ -86,10 +87,9 @@ def write_kept(
     if verified is not None:
         names = [data.ids[row] for row in verified.rows.tolist()]
         true = true | labels_of(names, data.classes, verified.truth)
-    source = Path(str(options.labels))
-    suffix = source.suffix.lower()
+    suffix = written_suffix(Path(str(options.labels)), data.classes)
     path = stem.with_name(f"{stem.name}{'-coco' if suffix == '.json' else ''}{suffix}")
-    write_labels(path, source, options.classes, options.seed, kept, true)
+    write_labels(path, options, kept, true)
     with atomic_path(classes_beside(array)) as temporary:
         temporary.write_text("".join(f"{name}\n" for name in data.classes), "utf-8")
     return [array, path]
@@ -118,32 +118,42 @@ def labels_of(names: Iterable[str], classes: list[str], labels: np.ndarray) -> L
     }
 
 
-def write_labels(
-    path: Path, source: Path, classes: str | None, seed: int, kept: Labels, true: Labels
-) -> None:
-    """The label file `source` with other labels for the images in `kept`, in its own form.
+def written_suffix(source: Path, classes: Sequence[str]) -> str:
+    """The suffix of a list written anew: of its own form, or CSV, or JSON lines where CSV fails."""
+    suffix = source.suffix.lower()
+    if suffix in (".json", ".jsonl", ".ndjson"):
+        return suffix
+    return ".jsonl" if suffix == ".parquet" or any("|" in name for name in classes) else ".csv"
+
+
+def write_labels(path: Path, options: TrainingOptions, kept: Labels, true: Labels) -> None:
+    """A run's list with other labels for the images in `kept`, in the form of `path`'s suffix.
 
     Every image gets its split, so that training divides them as before.
 
     Args:
-        classes: file of class names, as --classes.
-        seed: of the division of images without a split.
+        options: of the run: where its list is and how it is read.
         kept: labels.
         true: true labels of the images that are verified now, which are in `kept` too.
     """
-    table = label_file.read_table(
-        source, None if classes is None else label_file.read_classes(classes)
-    )
-    splits = splits_of(table, seed)
+    source, reading = Path(str(options.labels)), label_file.reading_of(options)
+    rows, table = read_list(options)
+    splits = splits_of(table, options.seed)
     with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
         if path.suffix == ".json":
-            content = json.loads(source.read_text("utf-8-sig"))
+            content = rename_coco(json.loads(source.read_text("utf-8-sig")), reading.rename)
             json.dump(relabel_coco(content, table, splits, kept, true), file, ensure_ascii=True)
-        elif path.suffix == ".csv":
-            write_csv(file, relabelled(label_file.read_csv(source), splits, kept, true))
         else:
-            rows = label_file.read_json_lines(source)
-            write_json_lines(file, relabelled(rows, splits, kept, true))
+            writer = write_csv if path.suffix == ".csv" else write_json_lines
+            writer(file, relabelled(rows, splits, kept, true))
+
+
+def read_list(options: TrainingOptions) -> tuple[Iterable[label_file.Row], label_file.Table]:
+    """The rows of a run's list, and all that is in them."""
+    source, reading = Path(str(options.labels)), label_file.reading_of(options)
+    classes = None if options.classes is None else label_file.read_classes(options.classes)
+    rows = label_file.read_rows(source, reading, classes)
+    return rows, label_file.read_table(source, classes, reading)
 
 
 def splits_of(table: label_file.Table, seed: int) -> dict[str, str]:
@@ -184,6 +194,32 @@ def write_json_lines(file: Any, rows: Iterable[label_file.Row]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
+def rename_coco(content: dict[str, Any], rename: Rename) -> dict[str, Any]:
+    """A COCO file's content with its categories, and what refers to them, as `rename` has them."""
+    categories: dict[str, dict[str, Any]] = {}  # by their new names
+    ids: dict[str, Any] = {}  # new ones by the old; None of a category that is dropped
+    for item in content["categories"]:
+        name = rename(one_form(str(item["name"])))
+        if name:
+            categories.setdefault(name, item | {"name": name})
+        ids[coco.identity(item["id"])] = categories[name]["id"] if name else None
+
+    def new(old: Any) -> Any:
+        return ids[coco.identity(old)]
+
+    annotations = [i | {"category_id": new(i["category_id"])} for i in content["annotations"]]
+    images = [dict(image) for image in content["images"]]
+    for image in images:
+        if "candidates" in image:
+            found = dict.fromkeys(map(new, image["candidates"]))
+            image["candidates"] = [number for number in found if number is not None]
+    return content | {
+        "categories": list(categories.values()),
+        "annotations": [item for item in annotations if item["category_id"] is not None],
+        "images": images,
+    }
+
+
 def relabel_coco(
     content: dict[str, Any],
     table: label_file.Table,
@@ -206,9 +242,9 @@ def relabel_coco(
     of_known = {name: labels for name, labels in kept.items() if name in known}
     kept = {name: labels for name, labels in kept.items() if name not in known} | true
     categories = {
-        coco.identity(item["id"]): str(item["name"]).strip() for item in content["categories"]
+        coco.identity(item["id"]): one_form(str(item["name"])) for item in content["categories"]
     }
-    category_ids = {str(item["name"]).strip(): item["id"] for item in content["categories"]}
+    category_ids = {one_form(str(item["name"])): item["id"] for item in content["categories"]}
     new = [name for name in table.classes if name not in category_ids]
     category_ids |= dict(zip(new, itertools.count(free_number(content["categories"]))))
     left = {(name, label) for name, labels in kept.items() for label in labels}

@@ -8,10 +8,12 @@ from pipeline.data import label_file
 from pipeline.review.label_files import (
     TEXT,
     place_of_images,
+    read_list,
     relabelled,
     splits_of,
     write_csv,
     write_json_lines,
+    written_suffix,
 )
 from pipeline.review.reviewed_run import ReviewedRun
 from utils.errors import UserError
@@ -51,8 +53,8 @@ def rows_to_verify(
 
 
 def list_to_verify(run: ReviewedRun, folder: Path) -> Path | None:
-    """The list of one's own photos to verify in; None where --labels is no CSV or JSON lines."""
-    suffix = Path(str(run.options.labels)).suffix.lower()
+    """The list of one's own photos to verify in; None of a COCO file."""
+    suffix = written_suffix(Path(str(run.options.labels)), run.train.classes)
     own = run.options.dataset == "files" and suffix != ".json"
     return folder / f"verify{suffix}" if own else None
 
@@ -80,17 +82,13 @@ def write_to_verify(path: Path, options: TrainingOptions, asked: set[str]) -> No
         options: of the run.
         asked: names of images.
     """
-    source = Path(str(options.labels))
-    names = None if options.classes is None else label_file.read_classes(options.classes)
-    splits = splits_of(label_file.read_table(source, names), options.seed)
-    is_csv = source.suffix.lower() == ".csv"
-    read = label_file.read_csv if is_csv else label_file.read_json_lines
+    rows, table = read_list(options)
     first, rest = [], []
-    for row in relabelled(read(source), splits, {}, {}):
+    for row in relabelled(rows, splits_of(table, options.seed), {}, {}):
         if label_file.normalised(row.path) in asked:
             true = row.labels if row.true_labels is None else row.true_labels
             first.append(row._replace(true_labels=true, verified="no"))
         else:
             rest.append(row)
     with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
-        (write_csv if is_csv else write_json_lines)(file, [*first, *rest])
+        (write_csv if path.suffix == ".csv" else write_json_lines)(file, [*first, *rest])

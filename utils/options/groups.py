@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 
 from utils.options.choices import DATASETS
-from utils.options.kinds import COUNT, NATURAL, NOT_NEGATIVE, RATE, SIDE, SWITCH, Choice
+from utils.options.kinds import COLUMN, COUNT, NATURAL, NOT_NEGATIVE, RATE, SIDE, SWITCH, Choice
 from utils.options.table import OptionsParser, option
 
 NORMALIZE = Choice(("none", "imagenet", "trunk"))
@@ -36,7 +36,8 @@ class DataOptions:
     )
     labels: str | None = data_flag(
         None,
-        "of --dataset files: .csv, .jsonl or COCO's .json; its paths start from --path_images",
+        "of --dataset files: a list (.csv, .tsv, .jsonl, COCO's .json, .xlsx, .parquet), or a "
+        "folder that has one a class; paths start from --path_images",
         metavar="FILE",
         shown="default: the folder of this file",
         on_resume="move",
@@ -49,6 +50,33 @@ class DataOptions:
         shown="default: those in --labels",
         on_resume="move",
         reads="the file of class names",
+    )
+    columns: list[str] | None = data_flag(
+        None,
+        "of --dataset files: what holds what in --labels, such as path=photo labels=keywords (or "
+        "labels=sea,sand, of one column a class), and split, true_labels, verified",
+        COLUMN,
+        metavar="WHAT=NAME",
+        shown="default: by their usual names",
+        many="+",
+        since_value=None,
+    )
+    separator: str | None = data_flag(
+        None,
+        "of --dataset files: what joins labels in --labels: pipe, comma, semicolon, space, tab, "
+        "list, or any text",
+        metavar="SIGN",
+        shown="default: | or what is certain",
+        since_value=None,
+    )
+    rename: str | None = data_flag(
+        None,
+        "of --dataset files: other names of classes, old,new a line; old, drops a label",
+        metavar="FILE",
+        shown="default: none",
+        since_value=None,
+        on_resume="move",
+        reads="the file of new names",
     )
     allow_missing: bool = data_flag(
         False,
@@ -63,7 +91,7 @@ def check_data_options(parser: OptionsParser, options: DataOptions) -> None:
     parser.need(
         options.dataset, "--dataset", "the name of a data set, or files for your own images"
     )
-    for name in ("labels", "classes"):
+    for name in ("labels", "classes", "columns", "separator", "rename"):
         if getattr(options, name) is not None and options.dataset != "files":
             parser.error(f"--{name} is for --dataset files")
     if options.dataset == "files":

@@ -107,6 +107,25 @@ class Names:
         return isinstance(value, str)
 
 
+class ColumnOf:
+    """What a column of a list holds, and its name: such as path=photo."""
+
+    HELD = ("path", "labels", "split", "true_labels", "verified")
+
+    def parse(self, text: str) -> str:
+        if not self.holds(text):
+            raise argparse.ArgumentTypeError(
+                f"expected one of {', '.join(self.HELD)}, = and a column, but got {text!r}"
+            )
+        return text
+
+    def holds(self, value: Any) -> bool:
+        if not isinstance(value, str):
+            return False
+        what, _, name = value.partition("=")
+        return what in self.HELD and bool(name.strip())
+
+
 class Text:
     """Any text."""
 
@@ -131,7 +150,7 @@ class OnOff(Switch):
     """True where its flag is given, false where that with no- before its name is."""
 
 
-TEXT, SWITCH, ON_OFF = Text(), Switch(), OnOff()
+TEXT, SWITCH, ON_OFF, COLUMN = Text(), Switch(), OnOff(), ColumnOf()
 COUNT = Number(int, 1)
 NATURAL = Number(int, 0, 2**63 - 1)
 POSITIVE = Number(float, 0, 1e9, open_low=True)

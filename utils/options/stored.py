@@ -13,7 +13,8 @@ from utils.options.table import UNSET, flags_of
 from utils.options.training import ADDS_NOISE, SCRIPTS, TrainingOptions, defaults
 
 TO_FIND_CANDIDATES = ("script", "dataset", "seed", "partial_rate", "noise_file")
-DATA_PLACES = ("path_images", "labels", "classes", "noise_file")  # which may have moved since
+# Which may have moved since.
+DATA_PLACES = ("path_images", "labels", "classes", "rename", "noise_file")
 
 
 def stored_names(script: str) -> list[str]:

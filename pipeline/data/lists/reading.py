@@ -1,0 +1,197 @@
+"""From a list in any form to its rows, and to a line that says what was understood."""
+
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.data.lists.columns import OPTIONAL, TRUE, Columns, classes_of, find_columns, token_of
+from pipeline.data.lists.delimited import ABSENT, Records, not_understood
+from pipeline.data.lists.names import Rename, clean_names, one_form
+from pipeline.data.lists.separators import PIPE, find_separator, name_of, split
+from pipeline.data.lists.table import YES_OR_NO, Row
+from utils.errors import UserError
+
+SHOWN = 5  # columns that are passed over
+EXPECTED = {
+    "path": "a text",
+    "labels": "a list of texts",
+    "split": "train or test, or left out",
+    "true_labels": "a list of texts, or left out",
+    "verified": "yes or no, or left out",
+}
+
+
+class Reading(NamedTuple):
+    """What a user says of a list: see --columns, --separator and --rename.
+
+    columns: names of columns by what they hold. separator: of labels; None: to be found. rename:
+    of classes.
+    """
+
+    columns: Mapping[str, str] = {}
+    separator: str | None = None
+    rename: Rename = Rename({})
+
+
+class Understood(NamedTuple):
+    """How a list was read.
+
+    form: in words. columns: names of those that hold one thing, by what they hold. separator: of
+    labels; None where none is needed. classes: columns that hold one class each. others: names of
+    columns that are passed over. notes: what else there is to say.
+    """
+
+    form: str
+    columns: Mapping[str, str] = {}
+    separator: str | None = None
+    classes: int = 0
+    others: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """What was understood, in one line of a few hundred characters at most."""
+        parts = [self.form]
+        parts += [
+            f"{what} from {shown(name)}" for what, name in self.columns.items() if what != name
+        ]
+        if self.classes:
+            parts.append(f"{self.classes} columns of 0 and 1, one for each class")
+        if self.separator == "list":
+            parts.append("labels in lists of quoted texts")
+        elif self.separator is not None:
+            parts.append(f"labels joined by {name_of(self.separator)}")
+        if self.others:
+            more = ", ..." if len(self.others) > SHOWN else ""
+            names = ", ".join(map(shown, self.others[:SHOWN]))
+            parts.append(f"{len(self.others)} other columns passed over ({names}{more})")
+        return "; ".join([*parts, *self.notes])
+
+
+class Listing(NamedTuple):
+    """A list that is understood.
+
+    rows: gives them, anew at each call. classes: names, of lists that name their classes.
+    """
+
+    understood: Understood
+    rows: Callable[[], Iterator[Row]]
+    classes: list[str] | None = None
+
+
+def shown(name: str) -> str:
+    """A name of a user's in a message: short, and without what a terminal would act on."""
+    return repr(name)[1:-1][-60:]
+
+
+def understand(
+    path: Path, records: Records, reading: Reading, known: Collection[str] = ()
+) -> Listing:
+    """Find columns and separator of a list that is a table.
+
+    Args:
+        path: of the list.
+        records: from a reader of its form.
+        reading: what the user says of it.
+        known: names of the classes, where the user gives them.
+
+    Raises:
+        UserError: a column is missing, or the separator is not certain.
+    """
+    columns = find_columns(records.names, reading.columns)
+    if columns is None:
+        raise not_understood(path, records.names, reading.columns)
+    names = [name.strip() for name in records.names]
+    if "labels" in columns.of:
+        classes = None
+        separator = reading.separator
+        if separator is None:
+            cells, piped = count_cells(records, columns)
+            old = {*known, *reading.rename.names} if known else ()
+            separator = find_separator(str(path), cells, piped, old) if cells else None
+    else:
+        values = (row for _, row in records.read())
+        columns = classes_of(str(path), columns, values, reading.columns)
+        separator = None
+        classes = sorted(set(clean_names((names[c] for c in columns.classes), reading.rename)))
+    understood = Understood(
+        records.form,
+        {what: names[place] for what, place in columns.of.items()},
+        separator,
+        len(columns.classes),
+        [names[place] for place in columns.others if names[place]],
+    )
+
+    def rows() -> Iterator[Row]:
+        for where, values in records.read():
+            yield row_of(where, values, names, columns, separator or PIPE, reading.rename)
+
+    return Listing(understood, rows, classes)
+
+
+def count_cells(records: Records, columns: Columns) -> tuple[Counter[str], bool]:
+    """How often each text in the columns of labels occurs, parted at |, and whether there was |."""
+    places = [columns.of[what] for what in ("labels", "true_labels") if what in columns.of]
+    cells: Counter[str] = Counter()
+    piped = False
+    for _, values in records.read():
+        for place in places:
+            cell = values[place]
+            if not isinstance(cell, str):
+                continue
+            if PIPE in cell and cell.strip() != PIPE:
+                piped = True
+                cells.update(filter(None, map(one_form, cell.split(PIPE))))
+            else:
+                cells[one_form(cell)] += 1
+    return cells, piped
+
+
+def row_of(
+    where: str,
+    values: Sequence[Any],
+    names: Sequence[str],
+    columns: Columns,
+    separator: str,
+    rename: Rename,
+) -> Row:
+    """The row of a table's values.
+
+    Raises:
+        UserError: one is of another kind than its column holds.
+    """
+    found: dict[str, Any] = {}
+    for what, place in columns.of.items():
+        value = values[place]
+        if value is ABSENT:
+            if what not in OPTIONAL:
+                raise UserError(f"{where}: expected an object with path and labels, but found none")
+            continue
+        if what == "verified" and isinstance(value, bool):
+            value = "yes" if value else "no"
+        of_texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        if not isinstance(value, str) and not (what.endswith("labels") and of_texts):
+            raise UserError(
+                f"{where}: expected {what} to be {EXPECTED[what]}, but found {reprlib.repr(value)}"
+            )
+        if what.endswith("labels"):
+            if what == "true_labels" and isinstance(value, str) and not value.strip():
+                continue
+            parts = split(value, separator) if isinstance(value, str) else value
+            value = clean_names(parts, rename)
+        if what == "split" and names[place].casefold().startswith("is"):
+            value = split_of(where, value)
+        found[what] = value
+    if columns.classes:
+        ones = [place for place in columns.classes if token_of(values[place]) in TRUE]
+        found["labels"] = clean_names((names[place] for place in ones), rename)
+    return Row(where, **found)
+
+
+def split_of(where: str, value: str) -> str:
+    """The split that a column such as is_valid says."""
+    answer = value.strip().lower()
+    if answer not in YES_OR_NO or not answer:
+        raise UserError(f"{where}: expected yes or no for a test image, but found {value[:80]!r}")
+    return "test" if YES_OR_NO[answer] else "train"

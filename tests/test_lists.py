@@ -1,0 +1,375 @@
+"""Lists as people have them: whatever their dialect, the same rows or one line of error."""
+
+import csv
+import io
+import json
+import random
+import unicodedata
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.data import label_file
+from pipeline.data.label_file import Reading
+from pipeline.data.lists.names import Rename, read_rename
+from pipeline.data.lists.places import locate
+from pipeline.data.lists.separators import LIST, find_separator, judge, parse_list
+from tests import helpers
+from tests.helpers import refused
+
+fuzz = helpers.fuzz(150)
+NAMES = ["dog", "sand", "sea", "sky"]
+
+
+def many_rows(count=48, seed=1):
+    """Labels by path, in every combination."""
+    generator = random.Random(seed)
+    labels = [[n for n in NAMES if generator.random() < 0.5] or ["sea"] for _ in range(count)]
+    return {f"{row:03}.jpg": found for row, found in enumerate(labels)}
+
+
+def write(path, rows, join="|".join, header="path,labels", delimiter=","):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, delimiter=delimiter)
+        table.writerow(header.split(","))
+        table.writerows([name, join(labels)] for name, labels in rows.items())
+    return path
+
+
+def read(path, **reading):
+    """Labels by path."""
+    table = label_file.read_table(path, reading=Reading(**reading))
+    rows = [[table.classes[c] for c in np.flatnonzero(row)] for row in table.targets]
+    return dict(zip(table.paths, map(set, rows)))
+
+
+def sets(rows):
+    return {name: set(labels) for name, labels in rows.items()}
+
+
+# What joins labels.
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        *(
+            ",".join,
+            ", ".join,
+            ";".join,
+            " ".join,
+            "\t".join,
+            str,
+            json.dumps,
+            " / ".join,
+            "+".join,
+        ),
+        *(lambda labels: str(np.array(labels)), lambda labels: repr(np.array(labels, object))),
+    ],
+)
+def test_a_separator_is_found_where_it_is_certain(tmp_path, join):
+    rows = many_rows()
+    assert read(write(tmp_path / "a.csv", rows, join)) == sets(rows)
+
+
+SINGLE = {
+    f"{row}.jpg": [["traffic light", "bear", "teddy bear", "car"][row % 4]] for row in range(40)
+}
+MEANT = {
+    "names with spaces": SINGLE,
+    "names with commas, joined by |": {"1.jpg": ["Öl, dick", "sea"], "2.jpg": ["Öl, dick"]},
+    "names with spaces, joined by |": {"1.jpg": ["fire truck", "fire"], "2.jpg": ["truck", "car"]},
+    "synonyms of one class": {
+        f"{row}.jpg": [f"noun{row % 9}, its other name {row % 9}"] for row in range(36)
+    },
+    "one name with a slash": {f"{row}.jpg": [["sea/ocean", "sand"][row % 2]] for row in range(6)},
+}
+
+
+@pytest.mark.parametrize("rows", MEANT.values(), ids=MEANT)
+def test_names_that_hold_a_sign_stay_names(tmp_path, rows):
+    assert read(write(tmp_path / "a.csv", rows)) == sets(rows)
+
+
+@pytest.mark.parametrize("sign", [",", ";", " "])
+def test_a_short_list_that_could_be_read_in_two_ways_is_refused_and_the_flag_reads_it(
+    tmp_path, sign
+):
+    rows = {"1.jpg": ["sea", "sky"], "2.jpg": ["dog"]}
+    path = write(tmp_path / "a.csv", rows, sign.join)
+    with refused("a.csv: expected labels joined by .*'sea.sky'.* --separator .* --separator pipe"):
+        read(path)
+    assert read(path, separator=sign) == sets(rows)
+    assert read(path, separator="|") == {"1.jpg": {f"sea{sign}sky"}, "2.jpg": {"dog"}}
+    table = label_file.read_table(path, ["dog", "sea", "sky"])  # known classes make it certain
+    assert table.targets.tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert label_file.read_table(path, ["dog", f"sea{sign}sky"]).targets.tolist() == [
+        [0, 1],
+        [1, 0],
+    ]
+
+
+def test_lists_that_join_in_two_ways_are_refused(tmp_path):
+    rows = many_rows()
+    for other in (",", ";"):
+        path = write(tmp_path / "a.csv", rows, lambda n, o=other: ("|", o)[len(n) > 2].join(n))
+        with refused("though other cells join labels by|which may be one label"):
+            read(path)
+    path = write(tmp_path / "a.csv", rows, lambda names: str(names) if len(names) > 1 else names[0])
+    with refused("or every cell a list of quoted texts, but found .* and other cells: write all"):
+        read(path)
+
+
+def test_a_lone_bar_for_no_true_label_does_not_hide_what_joins_the_others(tmp_path):
+    lines = [f'{name},"{",".join(found)}",|' for name, found in many_rows().items()]
+    (tmp_path / "a.csv").write_text("\n".join(["path,labels,true_labels", *lines]))
+    table = label_file.read_table(tmp_path / "a.csv")
+    assert table.classes == NAMES
+    assert not table.true_targets.any()
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ("[]", []),
+        ("['a']", ["a"]),
+        ("""["it's", 'a "b"']""", ["it's", 'a "b"']),
+        ("['a' 'b'\n 'c']", ["a", "b", "c"]),
+        ("('a', 'b')", ["a", "b"]),
+        ("{'a', 'b'}", ["a", "b"]),
+        ('["\\u00e9", "\\ud83d\\ude00"]', ["é", "😀"]),
+        (r"['a\'b', '\xe9']", ["a'b", "é"]),
+        ("[a, b]", None),
+        ("['a', 1]", None),
+        ("a", None),
+        ("['a'", None),
+    ],
+)
+def test_a_printed_list_is_read_without_running_it(cell, found):
+    assert parse_list(cell) == found
+
+
+def test_the_rule_of_each_sign():
+    assert judge(Counter({"a,b": 1, "a,c": 1, "b,c": 1, "a,b,c": 1}), ",") == "separator"
+    assert judge(Counter({"a,b": 1, "a,c": 1, "b,c": 1}), ",") == "doubt"
+    assert judge(Counter({"a,b": 9, "c": 9}), ",") == "doubt"
+    assert judge(Counter({"a,b": 10, "c": 9}), ",") == "name"
+    assert judge(Counter({"a b": 9, "c": 9}), " ") == "doubt"
+    assert judge(Counter({"a b": 10, "c": 9}), " ") == "name"
+    assert judge(Counter({"a/b": 1, "a": 1}), "/") == "name"
+    assert find_separator("", Counter({"a": 1})) == "|"
+    assert find_separator("", Counter({"['a']": 1, "|": 1})) == LIST
+
+
+# Columns, delimiters, empty rows and splits.
+
+
+@pytest.mark.parametrize("name", ["path", "File", "FILENAME", "file_name", "Image", "file name"])
+@pytest.mark.parametrize("labels", ["labels", "Labels", "TAGS"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_columns_are_found_by_their_usual_names_in_any_dialect(tmp_path, name, labels, delimiter):
+    rows = many_rows(5)
+    path = write(tmp_path / "a.csv", rows, header=f"{name},{labels}", delimiter=delimiter)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + delimiter.encode() + b"\r\n")
+    assert read(path) == sets(rows)
+
+
+def test_other_columns_are_passed_over_and_named(tmp_path):
+    text = "id;Width;tags;file_name;Set\n1;64;sea|sky;a.jpg;Train\n2;64;sea;b.jpg;validation\n"
+    (tmp_path / "a.tsv").write_text(text)
+    listing = label_file.read_list(tmp_path / "a.tsv", Reading(), ())
+    table = label_file.read_table(tmp_path / "a.tsv")
+    assert table.paths == ["a.jpg", "b.jpg"]
+    assert table.splits.tolist() == [0, 1]
+    assert listing.understood.describe() == (
+        "CSV with semicolons; path from file_name; labels from tags; split from Set; labels joined "
+        "by pipe; 2 other columns passed over (id, Width)"
+    )
+
+
+def test_columns_may_be_named(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "photo id,what,tags,use\na.jpg,sea|sky,x,test\nb.jpg,sky,y,train\n"
+    )
+    columns = {"path": "photo id", "labels": "what", "split": "use"}
+    assert read(tmp_path / "a.csv", columns=columns) == {"a.jpg": {"sea", "sky"}, "b.jpg": {"sky"}}
+    with refused(
+        "--columns labels=whet: .*a.csv has no such column; it begins with 'photo id,what"
+    ):
+        read(tmp_path / "a.csv", columns={"path": "photo id", "labels": "whet"})
+
+
+def test_columns_of_0_and_1_are_classes(tmp_path):
+    text = "image,sea,sky,width,dog\na.jpg,1,0,64,0\nb.jpg,1,1,80,0\n\n,,,,\nc.jpg,0,,64,0\n"
+    (tmp_path / "a.csv").write_text(text)
+    table = label_file.read_table(tmp_path / "a.csv")
+    assert table.classes == ["dog", "sea", "sky"]
+    assert table.targets.tolist() == [[0, 1, 0], [0, 1, 1], [0, 0, 0]]
+    (tmp_path / "b.csv").write_text(text.replace(",0", ",-1"))
+    assert label_file.read_table(tmp_path / "b.csv").targets.tolist() == table.targets.tolist()
+    with refused("found -1, 0 and 1; correct it"):
+        (tmp_path / "c.csv").write_text(text.replace(",0\n", ",-1\n"))
+        label_file.read_table(tmp_path / "c.csv")
+    assert read(tmp_path / "a.csv", columns={"labels": "sea,dog"})["b.jpg"] == {"sea"}
+    with refused("--columns names sea,width, but not all hold 0 and 1"):
+        read(tmp_path / "a.csv", columns={"labels": "sea,width"})
+
+
+def test_is_valid_says_the_split(tmp_path):
+    (tmp_path / "a.csv").write_text("fname,labels,is_valid\n1.jpg,sea,True\n2.jpg,sea,False\n")
+    assert label_file.read_table(tmp_path / "a.csv").splits.tolist() == [1, 0]
+
+
+def test_json_lines_of_hugging_face_are_read(tmp_path):
+    lines = [{"file_name": n, "tags": found, "width": 3} for n, found in many_rows().items()]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert read(tmp_path / "metadata.jsonl") == sets(many_rows())
+
+
+# Names of classes.
+
+
+def test_the_two_unicode_forms_of_a_name_are_one_class(tmp_path):
+    rows = {"1.jpg": ["séa"], "2.jpg": [unicodedata.normalize("NFD", "séa"), "sky"]}
+    assert read(write(tmp_path / "a.csv", rows)) == {"1.jpg": {"séa"}, "2.jpg": {"sky", "séa"}}
+
+
+def test_classes_are_merged_renamed_and_dropped(tmp_path):
+    rows = {"1.jpg": ["SEA", "junk"], "2.jpg": ["sea", "sky"], "3.jpg": ["junk"]}
+    path = write(tmp_path / "a.csv", rows)
+    (tmp_path / "names.csv").write_text('\ufeffSEA;sea\nsky;"sky; blue"\njunk;\nlamp;light\n')
+    rename = read_rename(tmp_path / "names.csv")
+    found = read(path, rename=rename)
+    assert found == {"1.jpg": {"sea"}, "2.jpg": {"sea", "sky; blue"}, "3.jpg": set()}
+    assert rename.unused() == ["lamp"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a line for each name"),
+        ("sea\n", "expected a line for each name, old,new or old, to drop it"),
+        ("a,b,c\n", "expected a line for each name"),
+        ("a,b\na,c\n", "expected one new name of 'a'"),
+        (",b\n", "expected one new name of ''"),
+        ("a,b\nb,c\n", "'b' is a new name, and renamed itself"),
+        ("\udcff,b\n", "cannot be read: 'utf-8'"),
+    ],
+)
+def test_a_wrong_file_of_names_is_refused(tmp_path, text, message):
+    (tmp_path / "n.csv").write_text(text, "utf-8", "surrogateescape")
+    with refused(message):
+        read_rename(tmp_path / "n.csv")
+
+
+def test_categories_of_coco_are_renamed_too(tmp_path):
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
+        "categories": [{"id": k, "name": n} for k, n in enumerate(["sky", "SEA", "sea", "junk"])],
+        "annotations": [
+            {"id": k, "image_id": i, "category_id": c}
+            for k, (i, c) in enumerate([(1, 1), (1, 3), (2, 2), (2, 0)])
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    rename = Rename({"SEA": "sea", "junk": ""})
+    table = label_file.read_table(tmp_path / "a.json", reading=Reading(rename=rename))
+    assert table.classes == ["sky", "sea"]
+    assert table.targets.tolist() == [[0, 1], [1, 1]]
+
+
+# Where files are.
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["a/1.jpg", "b.png"], ["a/1.jpg", "b.png"]),
+        (["a\\1.jpg", ".\\b.png"], ["a/1.jpg", "./b.png"]),
+        (["A/1.JPG", "b.PNG"], ["a/1.jpg", "b.png"]),
+        (["a/1", "b"], ["a/1.jpg", "b.png"]),
+        (["a/1.png", "b.png"], ["a/1.png", "b.png"]),
+        (["/home/ann/photos/a/1.jpg", "/home/ann/photos/b.png"], ["a/1.jpg", "b.png"]),
+        (["C:\\ann\\a\\1.jpg", "C:\\ann\\B.png"], ["a/1.jpg", "b.png"]),
+        # A photo of another folder is another photo, where some are found as listed.
+        (["b.png", "x/1.jpg", "x/b.png"], ["b.png", "x/1.jpg", "x/b.png"]),
+        (["a/1.jpg", "a/1.JPG"], ["a/1.jpg", "a/1.JPG"]),
+        (["A/1.jpg", "a/1.JPG"], ["A/1.jpg", "a/1.JPG"]),
+        (["c/1.JPG"], ["c/1.JPG"]),  # two files fit
+        (["c/é.jpg"], [unicodedata.normalize("NFD", "c/é.jpg")]),
+    ],
+)
+def test_a_path_in_another_form_is_found_where_one_file_fits(tmp_path, names, found):
+    for name in ("a/1.jpg", "b.png", "c/1.jpg", "c/1.Jpg", unicodedata.normalize("NFD", "c/é.jpg")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert locate(tmp_path, names) == found
+
+
+# Any dialect.
+
+DIALECTS = {
+    "delimiter": st.sampled_from([",", ";", "\t"]),
+    "quoting": st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    "order": st.permutations(range(4)),
+    "names": st.tuples(
+        st.sampled_from(["path", "File", "FILENAME", "file_name", "Image"]),
+        st.sampled_from(["labels", "Labels", "tags", "TAGS"]),
+        st.sampled_from(["split", "Split", "SET"]),
+        st.sampled_from(["width", "", "note"]),
+    ),
+    "start": st.sampled_from(["", "\ufeff"]),
+    "line_end": st.sampled_from(["\n", "\r\n", "\r"]),
+    "space": st.sampled_from(["", " "]),
+    "join": st.sampled_from(
+        [
+            *("|".join, ",".join, ", ".join, ";".join, " ".join, "\t".join, str, json.dumps),
+            lambda labels: str(np.array(labels, str)),
+        ]
+    ),
+    "slash": st.sampled_from(["/", "\\"]),
+}
+MANY = st.sampled_from(["sea", "sand", "sky", "dog", "été", "bird"])
+label_sets = st.lists(MANY, unique=True, max_size=4)
+some_rows = st.lists(
+    st.tuples(label_sets, st.sampled_from(["train", "Test", "", "VALIDATION"])),
+    min_size=1,
+    max_size=60,
+).filter(lambda rows: any(labels for labels, _ in rows))
+
+
+def in_dialect(rows, delimiter, quoting, order, names, start, line_end, space, join, slash):
+    file = io.StringIO()
+    table = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=line_end)
+    lines = [names]
+    for number, (labels, split) in enumerate(rows):
+        lines.append([f"a{slash}{number}.jpg", join(labels) if labels else "", split, str(number)])
+    for line in lines:
+        table.writerow([f"{space}{line[column]}{space}" for column in order])
+    return start + file.getvalue()
+
+
+@fuzz
+@given(some_rows, st.fixed_dictionaries(DIALECTS))
+def test_a_list_in_any_dialect_is_read_to_the_same_rows_or_refused(tmp_path, rows, dialect):
+    (tmp_path / "a").mkdir(exist_ok=True)
+    path = tmp_path / "a.csv"
+    path.write_text(in_dialect(rows, **dialect), "utf-8", newline="")
+    found = helpers.load_or_refuse(lambda: list(label_file.read_rows(path)))
+    if found is None:
+        return
+    assert [sorted(row.labels) for row in found] == [sorted(labels) for labels, _ in rows]
+    assert [row.split.strip() for row in found] == [split for _, split in rows]
+    slash = dialect["slash"]
+    assert [row.path.strip() for row in found] == [f"a{slash}{n}.jpg" for n in range(len(rows))]
+
+
+@pytest.mark.parametrize("join", [",".join, ";".join, " ".join, str])
+def test_a_list_of_many_rows_is_not_refused(tmp_path, join):
+    """Else the test above would pass where nothing is read."""
+    for seed in range(10):
+        rows = many_rows(60, seed)
+        assert read(write(tmp_path / "a.csv", rows, join)) == sets(rows)
