@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import random
 import unicodedata
 from collections import Counter
@@ -227,6 +228,65 @@ def test_json_lines_of_hugging_face_are_read(tmp_path):
     lines = [{"file_name": n, "tags": found, "width": 3} for n, found in many_rows().items()]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert read(tmp_path / "metadata.jsonl") == sets(many_rows())
+
+
+# Folders.
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_a_folder_for_each_class_is_a_list(tmp_path):
+    touch(
+        tmp_path, "sea/1.jpg", "sea/deep/2.PNG", "sky/1.jpg", "sky/notes.txt", ".git/x.jpg", "0.jpg"
+    )
+    (tmp_path / "empty").mkdir()
+    assert read(tmp_path) == {"sea/1.jpg": {"sea"}, "sea/deep/2.PNG": {"sea"}, "sky/1.jpg": {"sky"}}
+    understood = label_file.read_list(tmp_path, Reading(), ()).understood
+    assert understood.describe() == (
+        "a folder for each of 2 classes; 1 images in no class's folder passed over"
+    )
+    assert read(tmp_path, rename=Rename({"sky": "air"}))["sky/1.jpg"] == {"air"}
+    with refused("--columns and --separator are for tables"):
+        read(tmp_path, separator=",")
+
+
+def test_folders_of_splits_hold_those_of_classes(tmp_path):
+    touch(tmp_path, "Train/sea/1.jpg", "validation/sea/1.jpg", "validation/sky/2.jpg")
+    table = label_file.read_table(tmp_path)
+    assert table.paths == ["Train/sea/1.jpg", "validation/sea/1.jpg", "validation/sky/2.jpg"]
+    assert table.classes == ["sea", "sky"]
+    assert table.splits.tolist() == [0, 1, 1]
+    touch(tmp_path, "car/3.jpg")  # then train is a vehicle
+    assert read(tmp_path)["Train/sea/1.jpg"] == {"Train"}
+
+
+@pytest.mark.parametrize("splits", [[""], ["test", "train"]])
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+def test_metadata_in_folders_is_read(tmp_path, splits, name):
+    for split in splits:
+        touch(tmp_path / split, "1.jpg", "2.jpg", "sub/3.jpg")
+        rows = {"1.jpg": ["sea", "sky"], "2.jpg": ["sky"]}
+        if name.endswith("csv"):
+            write(tmp_path / split / name, rows, header="file_name,labels")
+        else:
+            lines = [{"file_name": path, "labels": labels} for path, labels in rows.items()]
+            (tmp_path / split / name).write_text("\n".join(map(json.dumps, lines)))
+    table = label_file.read_table(tmp_path)
+    assert table.paths == [os.path.join(split, n) for split in splits for n in ("1.jpg", "2.jpg")]
+    assert table.targets.tolist() == [[1, 1], [0, 1]] * len(splits)
+    assert table.splits.tolist() == ([-1, -1] if splits == [""] else [1, 1, 0, 0])
+    if splits != [""]:
+        assert label_file.load(tmp_path)["train"].images.path(0) == f"{tmp_path}/train/1.jpg"
+
+
+def test_a_folder_without_folders_of_photos_is_refused(tmp_path):
+    touch(tmp_path, "1.jpg", "notes/a.txt")
+    with refused("no label file .* or a folder that holds folders of photos"):
+        read(tmp_path)
 
 
 # Names of classes.

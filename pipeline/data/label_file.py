@@ -31,6 +31,7 @@ from pipeline.data.images import open_images
 from pipeline.data.labelled import LabelledImages, Split
 from pipeline.data.lists.coco_list import coco_list
 from pipeline.data.lists.delimited import delimited, json_lines
+from pipeline.data.lists.folders import folder_list
 from pipeline.data.lists.names import Rename, read_classes, read_rename
 from pipeline.data.lists.places import locate
 from pipeline.data.lists.reading import Listing, Reading, Understood, shown, understand
@@ -58,7 +59,7 @@ def load(
 
     Args:
         labels: the file: .csv, .jsonl or .json.
-        root: what its paths start from; the file's own folder where not given.
+        root: what its paths start from, where it is not `image_folder`.
         classes: a text file with a class name a line; where not given, classes are those the
             file names, in alphabetical order (in a COCO file by category id).
         seed: of the division of rows without split.
@@ -78,7 +79,7 @@ def load(
     test = divide(table, seed)
     parts = {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}
     check_parts(labels, table, parts, wanted)
-    folder = labels.parent if root is None else root
+    folder = image_folder(labels, root)
     names = [table.paths[row] for name in wanted for row in parts[name].tolist()]
     files = locate(folder, names)
     if say is not None:
@@ -108,6 +109,13 @@ def load(
         )
         first += len(rows)
     return splits
+
+
+def image_folder(labels: Path, root: str | Path | None) -> str | Path:
+    """The folder that a list's paths start from: `root` or, without one, the list's own."""
+    if root is not None:
+        return root
+    return labels if labels.is_dir() else labels.parent
 
 
 def reading_of(options: DataOptions) -> Reading:
@@ -195,9 +203,12 @@ def read_list(path: Path, reading: Reading, known: Collection[str]) -> Listing:
     Raises:
         UserError: the file is missing or malformed, or what its columns hold is not certain.
     """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        with readable(path):
+            return folder_list(path, reading, lambda file: read_list(file, reading, known))
     if not path.is_file():
         raise UserError(f"no label file {path}: give a .csv, .jsonl or COCO .json file")
-    suffix = path.suffix.lower()
     with readable(path):
         if suffix == ".json":
             return coco_list(path, reading)

@@ -3,7 +3,7 @@
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def classes_beside(array: Path) -> Path:
 
 def place_of_images(options: TrainingOptions) -> str:
     """The folder that the paths of a run's list start from."""
-    return str(options.path_images or Path(str(options.labels)).parent)
+    return str(label_file.image_folder(Path(str(options.labels)), options.path_images))
 
 
 def has_list(options: TrainingOptions) -> bool:
