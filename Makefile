@@ -40,6 +40,6 @@ clean: ## remove the environment and caches; runs stay
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-.venv/installed-dev: requirements.txt requirements-export.txt requirements-dev.txt | .venv/bin/python
+.venv/installed-dev: requirements.txt requirements-export.txt requirements-lists.txt requirements-dev.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@ .venv/installed

@@ -1,10 +1,12 @@
 """Lists as people have them: whatever their dialect, the same rows or one line of error."""
 
 import csv
+import importlib
 import io
 import json
 import os
 import random
+import sys
 import unicodedata
 from collections import Counter
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.data import label_file
 from pipeline.data.label_file import Reading
@@ -287,6 +290,120 @@ def test_a_folder_without_folders_of_photos_is_refused(tmp_path):
     touch(tmp_path, "1.jpg", "notes/a.txt")
     with refused("no label file .* or a folder that holds folders of photos"):
         read(tmp_path)
+
+
+# Workbooks and Parquet.
+
+
+def write_workbook(path, *sheets):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for number, rows in enumerate(sheets):
+        sheet = book.create_sheet(f"Sheet{number}")
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+
+
+def test_the_sheet_of_a_workbook_that_has_the_columns_is_read(tmp_path):
+    rows = [
+        ["File", "Tags", "Split", "Verified", "true_labels"],
+        ["1.jpg", "sea|sky", "Train", True, "sea"],
+    ]
+    rows += [[None] * 5, [2, "sky", "validation", None, None], [None, None]]
+    write_workbook(tmp_path / "a.xlsx", [["notes"]], rows)
+    table = label_file.read_table(tmp_path / "a.xlsx")
+    assert table.paths == ["1.jpg", "2"]
+    assert table.targets.tolist() == [[1, 1], [0, 1]]
+    assert table.splits.tolist() == [0, 1]
+    assert table.verified.tolist() == [True, False]
+    assert table.true_targets.tolist() == [[1, 0], [-1, -1]]
+    understood = label_file.read_list(tmp_path / "a.xlsx", Reading(), ()).understood
+    assert understood.describe().startswith("Excel sheet 'Sheet1', of 2; path from File;")
+
+
+def test_a_workbook_of_0_and_1_is_read(tmp_path):
+    write_workbook(
+        tmp_path / "a.xlsx", [["image", "sea", "sky"], ["1.jpg", 1, 0], ["2.jpg", 1.0, True]]
+    )
+    assert read(tmp_path / "a.xlsx") == {"1.jpg": {"sea"}, "2.jpg": {"sea", "sky"}}
+
+
+def write_parquet(path, columns, features=None):
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table(columns)
+    if features is not None:
+        info = {"huggingface": json.dumps({"info": {"features": features}})}
+        table = table.replace_schema_metadata(info)
+    importlib.import_module("pyarrow.parquet").write_table(table, path)
+
+
+def photo(shade):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6), (shade, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_parquet_lists_labels_as_texts_or_as_numbers_with_names(tmp_path):
+    columns = {"file_name": ["1.jpg", "2.jpg"], "labels": [["sea", "sky"], []], "n": [1, 2]}
+    write_parquet(tmp_path / "a.parquet", columns)
+    assert read(tmp_path / "a.parquet") == {"1.jpg": {"sea", "sky"}, "2.jpg": set()}
+    numbered = columns | {"labels": [[0, 1], [1]]}
+    names = {"feature": {"names": ["sea", "traffic light"], "_type": "ClassLabel"}}
+    write_parquet(tmp_path / "b.parquet", numbered, {"labels": names})
+    assert read(tmp_path / "b.parquet") == {
+        "1.jpg": {"sea", "traffic light"},
+        "2.jpg": {"traffic light"},
+    }
+    write_parquet(tmp_path / "c.parquet", numbered)
+    with refused(r"c.parquet, row 0: expected labels to be a list of texts, but found \[0, 1\]"):
+        read(tmp_path / "c.parquet")
+    write_parquet(
+        tmp_path / "d.parquet", columns | {"labels": [1, -1]}, {"labels": names["feature"]}
+    )
+    assert read(tmp_path / "d.parquet") == {"1.jpg": {"traffic light"}, "2.jpg": set()}
+
+
+def test_images_in_parquet_are_unpacked_once_and_found(tmp_path):
+    names = ["x/sea 1.png", "../../2.png", None]
+    images = [{"bytes": photo(shade), "path": name} for shade, name in enumerate(names)]
+    columns = {"image": images, "labels": [["sea"], ["sky"], ["sea"]]}
+    write_parquet(tmp_path / "a.parquet", columns | {"split": ["train", "test", "train"]})
+    lines = []
+    splits = label_file.load(tmp_path / "a.parquet", say=lines.append)
+    folder = tmp_path / "a-images"
+    assert list(splits["train"].ids) == ["000000-sea 1.png", "000002.png"]
+    assert splits["train"].images[1][0, 0, 0] == 2
+    assert splits["test"].images.path(0) == f"{folder}/000001-2.png"
+    assert "Parquet with images in 'image'" in lines[0]
+    (folder / "000000-sea 1.png").write_bytes(photo(99))
+    assert label_file.load(tmp_path / "a.parquet")["train"].images[0][0, 0, 0] == 99  # not again
+    columns["image"][0]["bytes"] = photo(7) + b" "
+    write_parquet(tmp_path / "a.parquet", columns | {"split": ["train", "test", "train"]})
+    assert label_file.load(tmp_path / "a.parquet")["train"].images[0][0, 0, 0] == 7
+    touch(tmp_path, "mine/000000.jpg")
+    with refused("unpacked to .*mine, which holds other files: give an empty folder by --path_im"):
+        label_file.load(tmp_path / "a.parquet", tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "message"),
+    [
+        ("a.xlsx", "openpyxl", "must be an Excel workbook, but cannot be read: "),
+        ("a.parquet", "pyarrow.parquet", "must be a Parquet file, but cannot be read: "),
+    ],
+)
+def test_a_damaged_file_or_a_missing_library_gives_one_line(
+    tmp_path, monkeypatch, name, module, message
+):
+    pytest.importorskip(module)
+    (tmp_path / name).write_bytes(b"PK no such file")
+    with refused(message):
+        read(tmp_path / name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with refused(f"needs {module[:7]}.*: python -m pip install -r requirements-lists.txt"):
+        read(tmp_path / name)
 
 
 # Names of classes.

@@ -1,4 +1,4 @@
-"""Your own images, listed with their labels in one file.
+"""Your own images, listed with their labels in one file or folder.
 
 CSV with a header, its columns in any order; split, true_labels and verified may be left out:
 
@@ -8,6 +8,7 @@ CSV with a header, its columns in any order; split, true_labels and verified may
 
 JSON lines, an object a line: {"path": "beach/001.jpg", "labels": ["sea", "sand"]}, with "split",
 "true_labels" and "verified" likewise. Or a COCO annotation file, whose images may have a "split".
+docs/data.md has the other forms; `pipeline.data.lists` reads them all.
 
 labels are as found, with whatever noise they have. true_labels are the truth where somebody
 knows it: a test image is judged by them. verified is yes where training may take them for known:
@@ -29,6 +30,7 @@ import numpy as np
 
 from pipeline.data.images import open_images
 from pipeline.data.labelled import LabelledImages, Split
+from pipeline.data.lists import binary
 from pipeline.data.lists.coco_list import coco_list
 from pipeline.data.lists.delimited import delimited, json_lines
 from pipeline.data.lists.folders import folder_list
@@ -112,7 +114,16 @@ def load(
 
 
 def image_folder(labels: Path, root: str | Path | None) -> str | Path:
-    """The folder that a list's paths start from: `root` or, without one, the list's own."""
+    """The folder that a list's paths start from: `root` or, without one, the list's own.
+
+    Images that are in a Parquet file are unpacked there, or to a folder beside it.
+    """
+    if labels.suffix.lower() == ".parquet" and labels.is_file():
+        with readable(labels):
+            if binary.parquet(labels)[1] is not None:
+                folder = Path(root or labels.with_name(f"{labels.stem}-images"))
+                binary.unpack(labels, folder)
+                return folder
     if root is not None:
         return root
     return labels if labels.is_dir() else labels.parent
@@ -216,7 +227,16 @@ def read_list(path: Path, reading: Reading, known: Collection[str]) -> Listing:
             return understand(path, json_lines(path, reading.columns), reading, known)
         if suffix in (".csv", ".tsv"):
             return understand(path, delimited(path, reading.columns), reading, known)
-    raise UserError(f"{path} is of an unknown form: expected .csv, .tsv, .jsonl or COCO's .json")
+        if suffix in (".xlsx", ".xlsm"):
+            return understand(path, binary.workbook(path, reading.columns), reading, known)
+        if suffix == ".parquet":
+            records, image = binary.parquet(path)
+            if image is not None:
+                reading = reading._replace(columns={"path": image, **reading.columns})
+            return understand(path, records, reading, known)
+    raise UserError(
+        f"{path} is of an unknown form: expected .csv, .tsv, .jsonl, .xlsx, .parquet or COCO .json"
+    )
 
 
 @contextlib.contextmanager
@@ -225,7 +245,7 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"label file {path} cannot be read: {error.strerror}") from error
+        raise UserError(f"label file {path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read: {error}; save it as UTF-8 text") from error
 
