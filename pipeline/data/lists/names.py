@@ -1,6 +1,7 @@
 """Names of classes: in one form, given in a file, and renamed by one."""
 
 import csv
+import functools
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ def clean_names(names: Iterable[str], rename: Rename) -> list[str]:
     return [name for name in map(rename, map(one_form, names)) if name]
 
 
+@functools.lru_cache(4096)  # of the few names that a long list repeats
 def one_form(name: str) -> str:
     """A name without spaces round it, and of the forms that look alike that of composed accents."""
     return unicodedata.normalize("NFC", name.strip()).strip()
