@@ -379,11 +379,15 @@ def print_how_to_train(run: "TrainingOptions", files: list[Path]) -> None:
     array, *label_files = files
     flag = shlex.join(["--noise_file", str(array)])
     print(f"to train on         {array}; add {flag} to the run's command")
+    of_list = [
+        name for name in ("columns", "separator", "rename") if getattr(run, name) is not None
+    ]
+    without = f", and leave out --{' and --'.join(of_list)}" if of_list else ""
     for path in label_files:
         flags = ["--labels", str(path), "--path_images", place_of_images(run)]
         flags += ["--classes", str(classes_beside(array))]
         flags += ["--allow_missing"] if run.allow_missing else []
-        print(f"                    or give {shlex.join(flags)} in place of the run's")
+        print(f"                    or give {shlex.join(flags)} in place of the run's{without}")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,38 @@ def test_a_clean_set_passes_with_its_counts_after_what_was_found(check):
     assert check() == (0, [LIST, *EVERY, *FEW, *TABLE, FINE], [])
 
 
+def test_flags_say_how_a_list_is_read(check, photos):
+    write_list(
+        [(name, labels.replace("|", "#"), split) for name, labels, split in LISTED], ("a", "b", "c")
+    )
+    (photos / "names.csv").write_text("dog,hound\nwolf,hound\n")
+    status, out, err = check(
+        *("--columns", "path=a", "labels=b", "split=c", "--separator", "#", "--rename", "names.csv")
+    )
+    assert status == 0
+    assert out[0] == (
+        "list  photos.csv: CSV with commas; path from a; labels from b; split from c; "
+        "labels joined by #"
+    )
+    assert ["hound", "2", "2"] in map(str.split, out)
+    assert err == ["warning: --rename has 1 names that no label has, first wolf"]
+
+
+def test_what_a_careless_list_has_is_named_before_the_table(check):
+    write_list(
+        [(name, labels.replace("cat|dog", "cat|Dog|nan"), split) for name, labels, split in LISTED]
+    )
+    out = check()[1]
+    for kind, item in (
+        ("differ in case or spaces alone", "Dog = dog"),
+        ("named like an empty cell", "nan"),
+    ):
+        line = next(number for number, text in enumerate(out) if kind in text)
+        assert out[line].startswith("note   1 classes")
+        assert out[line + 1] == f"         {item}"
+        assert line < out.index(TABLE[0])
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -245,6 +277,11 @@ def test_digits_are_checked_without_files(check):
     ("dataset", "message"),
     [
         (["digits", "--labels", "photos.csv"], "--labels is for --dataset files"),
+        (["digits", "--separator", ","], "--separator is for --dataset files"),
+        (
+            ["files", "--labels", "x", "--columns", "a=b"],
+            "expected one of path, labels, split, true",
+        ),
         (["digits", "--workers", "0"], "expected a whole number of at least 1, but got 0"),
     ],
 )

@@ -287,6 +287,13 @@ def test_a_list_may_be_wholly_for_training_but_not_for_test(write):
         assert_refused("must name images to train on, but none is in train", path)
 
 
+def test_of_a_list_that_is_too_short_to_divide_that_is_said(write):
+    """Not to leave out the split, which it does not have."""
+    path = write(csv_text([(*row[:2], "", None) for row in ROWS[:1]]))
+    message = "none is in test: add images, or mark some as test: 1 without a split are too few"
+    assert_refused(message, path)
+
+
 # Rows without a split are divided.
 
 

@@ -127,6 +127,20 @@ def test_lists_that_join_in_two_ways_are_refused(tmp_path):
         read(path)
 
 
+def test_what_is_no_list_is_refused_where_the_flag_says_list(tmp_path):
+    path = write(tmp_path / "a.csv", {"1.jpg": ["sea"]})
+    with refused("a.csv, line 2: expected a list of quoted texts, but found 'sea'; correct it, or"):
+        read(path, separator=LIST)
+
+
+def test_a_name_in_brackets_stays_where_bars_join_labels(tmp_path):
+    rows = {"1.jpg": ["[sea, calm]", "sky"], "2.jpg": ["[x]"]}
+    assert read(write(tmp_path / "a.csv", rows)) == sets(rows)
+    path = write(tmp_path / "a.csv", rows | {"3.jpg": ["['sea', 'sky']"]})
+    with refused("every cell a list of quoted texts, but found .*'sea', 'sky'"):
+        read(path)
+
+
 def test_a_lone_bar_for_no_true_label_does_not_hide_what_joins_the_others(tmp_path):
     lines = [f'{name},"{",".join(found)}",|' for name, found in many_rows().items()]
     (tmp_path / "a.csv").write_text("\n".join(["path,labels,true_labels", *lines]))

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.data.candidates import Origin, write_candidates
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.training_data import truth_of
+from pipeline.data.training_data import truth_of, warn_of_list
 from tests.helpers import SMALL, read_json
 from utils.metrics import judge_candidates
 from utils.options.training import TrainingOptions
@@ -27,6 +27,24 @@ DATA = LabelledImages([None, None], ["a", "b", "c"], TRUTH, ["x", "y"])
 def test_the_truth_is_known_where_noise_was_added(script, rate, file, known):
     options = TrainingOptions(script=script, partial_rate=rate, noise_file=file, dataset="voc07")
     assert (truth_of(options, DATA) is not None) == known
+
+
+def test_what_misleads_in_a_list_is_said_in_one_line(capsys):
+    train = LabelledImages([], ["Sea", "sea", "rare"], np.array([[1, 0, 0], [0, 1, 0]]), ["a", "b"])
+    test = LabelledImages([], train.classes, np.array([[1, 0, 1]]), ["c"])
+    warn_of_list(train, test)
+    line = capsys.readouterr().err
+    assert line.startswith(
+        "warning: 1 classes whose names differ in case or spaces alone, first 'Sea = sea'; 1 classes "
+        "all of whose images are in test, first 'rare'; "
+    )
+    assert line.endswith("too few for their mAP to tell much, first 'c'; check_data.py names all\n")
+    assert len(line.splitlines()) == 1
+    many = LabelledImages(
+        [], ["a", "b"], np.tile(np.eye(2, dtype=np.int8), (6, 1)), list("abcdefghijkl")
+    )
+    warn_of_list(many, many)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("model", ["uniform", "reviewed"])

@@ -222,6 +222,7 @@ class Grid:
         if self.missing:
             command += ["--missing", f"{self.missing:g}"]
         named = {"--path_images", "--labels", "--classes", "--num_cls", "--allow_missing"}
+        named |= {"--columns", "--separator", "--rename"}
         if self.scorer is not None:
             command += ["--load_from", self.scorer]
             named.add("--device")

@@ -178,7 +178,13 @@ def row_of(
         if what.endswith("labels"):
             if what == "true_labels" and isinstance(value, str) and not value.strip():
                 continue
-            parts = split(value, separator) if isinstance(value, str) else value
+            try:
+                parts = split(value, separator) if isinstance(value, str) else value
+            except ValueError as error:
+                raise UserError(
+                    f"{where}: expected a list of quoted texts, but found {value[:60]!r}; correct "
+                    "it, or give another --separator"
+                ) from error
             value = clean_names(parts, rename)
         if what == "split" and names[place].casefold().startswith("is"):
             value = split_of(where, value)

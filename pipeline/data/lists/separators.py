@@ -5,9 +5,10 @@ for a separator only where it is certain, and for a part of names only where tha
 else is for --separator. Of the distinct cells with the sign, joined are those that it parts; a part
 recurs if it is also a cell of its own, or a part of another joined cell.
 
-- Comma, semicolon and tab separate where three cells or more are joined, half of the parts recur,
-  and parting leaves at most three quarters as many distinct names. They belong to names where a
-  tenth of the parts recur at most, and the joined cells stand in ten rows, each in two on average.
+- Comma and semicolon, the Chinese ones too, and tab separate where three cells or more are joined,
+  half of the parts recur, and parting leaves at most three quarters as many distinct names. They
+  belong to names where a tenth of the parts recur at most, and the joined cells stand in ten rows,
+  each in two on average.
 - A space (a slash, + or &) separates where besides a cell has three parts, and nine tenths of the
   parts are cells of their own and at most half as many names are left, or nine tenths recur and a
   quarter are left. It belongs to names where fewer than half of the parts recur, and the joined
@@ -27,7 +28,7 @@ from utils.errors import UserError
 
 PIPE, LIST = "|", "list"
 WORDS = {"pipe": PIPE, "comma": ",", "semicolon": ";", "space": " ", "tab": "\t", LIST: LIST}
-STRONG, WEAK, RARE = (",", ";", "\t"), (" ",), ("/", "+", "&")
+STRONG, RARE, WEAK = (",", ";", "\t", "，", "；", "、"), ("/", "+", "&"), (" ",)
 Verdict = Literal["separator", "name", "doubt"]
 TOKEN = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\s*,?""", re.S)
 ARRAY = re.compile(r"array\((.*?)(?:,\s*dtype=[^\])}]+)?\)", re.S)
@@ -35,12 +36,19 @@ WRAPPED = re.compile(r"[\[({](.*)[\])}]", re.S)
 
 
 def split(cell: str, separator: str) -> list[str]:
-    """The labels of a cell, spaces round them included; a lone | says that there is none."""
+    """The labels of a cell, spaces round them included; a lone | says that there is none.
+
+    Raises:
+        ValueError: it is no list, and the separator says so.
+    """
     if cell.strip() in ("", PIPE):
         return []
-    if separator == LIST:
-        return parse_list(cell) or []
-    return cell.split(separator)
+    if separator != LIST:
+        return cell.split(separator)
+    found = parse_list(cell)
+    if found is None:
+        raise ValueError("no list of quoted texts")
+    return found
 
 
 def parse_list(cell: str) -> list[str] | None:
@@ -97,7 +105,7 @@ def find_separator(
         return LIST
     if known and not piped:
         return known_separator(texts, known)
-    bracketed = [cell for cell in texts if is_bracketed(cell)]
+    bracketed = lists if piped else [cell for cell in texts if is_bracketed(cell)]
     if bracketed:
         raise UserError(
             f"{path}: expected labels joined by |, or every cell a list of quoted texts, but found "
@@ -125,7 +133,7 @@ def find_separator(
 
 def known_separator(cells: Counter[str], known: Collection[str]) -> str:
     """The sign whose parts are all known; | where none is."""
-    for sign in (PIPE, *STRONG, *WEAK, *RARE):
+    for sign in (PIPE, *STRONG, *RARE, *WEAK):
         if all(part in known for cell in cells for part in parts_of(cell, sign)):
             return sign
     return PIPE
