@@ -44,6 +44,7 @@ from utils.options.groups import DataOptions
 
 __all__ = ["Reading", "Row", "Table", "normalised", "read_classes"]
 TEST_SHARE = 0.2
+LONGEST = 300  # characters of a line
 NO_READING = Reading()
 
 
@@ -85,7 +86,8 @@ def load(
     names = [table.paths[row] for name in wanted for row in parts[name].tolist()]
     files = locate(folder, names)
     if say is not None:
-        say(f"list  {shown(str(labels))}: {describe(listing.understood, names, files)}")
+        line = f"list  {shown(str(labels))}: {describe(listing.understood, names, files)}"
+        say(line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ...")
     warn_of_unused(reading.rename)
     splits: dict[Split, LabelledImages] = {}
     first = 0

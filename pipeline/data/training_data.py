@@ -188,12 +188,9 @@ def warn_of_uncovered(data: LabelledImages) -> None:
 
 
 def warn_of_list(train: LabelledImages, test: LabelledImages) -> None:
-    """Say in one line what a user's own list has that makes results misleading."""
-    found = [
-        f"{len(items)} {kind}, first {items[0]!a:.40}" for kind, items, _ in check_list(train, test)
-    ]
-    if found:
-        warn(f"{'; '.join(found)}; check_data.py names all")
+    """Say what a user's own list has that makes results misleading, a line for each kind."""
+    for kind, items, _ in check_list(train, test):
+        warn(f"{len(items)} {kind}, first {items[0]!a:.60}; check_data.py names all")
 
 
 def truth_of(options: TrainingOptions, data: LabelledImages) -> np.ndarray | None:

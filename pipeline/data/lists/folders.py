@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.data.images import SUFFIXES
+from pipeline.data.decoding import SUFFIXES
 from pipeline.data.lists.names import clean_names
 from pipeline.data.lists.reading import Listing, Reading, Understood
 from pipeline.data.lists.table import SPLIT_NAMES, Row
