@@ -564,3 +564,65 @@ def test_a_list_of_many_rows_is_not_refused(tmp_path, join):
     for seed in range(10):
         rows = many_rows(60, seed)
         assert read(write(tmp_path / "a.csv", rows, join)) == sets(rows)
+
+
+@fuzz
+@given(
+    rows=some_rows,
+    keys=st.tuples(
+        *(
+            st.sampled_from(names.split())
+            for names in ("path File file_name", "labels Tags", "split Set")
+        )
+    ),
+    more=st.dictionaries(st.sampled_from(["width", "note"]), st.none() | st.integers(), max_size=2),
+    backwards=st.booleans(),
+    escaped=st.booleans(),
+    line_end=st.sampled_from(["\n", "\r\n", "\n\n"]),
+)
+def test_json_lines_in_any_dialect_are_read_to_the_same_rows(
+    tmp_path, rows, keys, more, backwards, escaped, line_end
+):
+    lines = []
+    for number, (labels, split) in enumerate(rows):
+        values = dict(zip(keys, (f"{number}.jpg", labels, split))) | more
+        values = dict(reversed(values.items())) if backwards else values
+        lines.append(json.dumps(values, ensure_ascii=escaped))
+    (tmp_path / "a.jsonl").write_bytes(line_end.join(lines).encode())
+    found = list(label_file.read_rows(tmp_path / "a.jsonl"))
+    expected = [(f"{n}.jpg", labels, split) for n, (labels, split) in enumerate(rows)]
+    assert [(row.path, row.labels, row.split) for row in found] == expected
+
+
+@fuzz
+@given(
+    rows=some_rows,
+    kinds=st.lists(st.sampled_from([int, str, float]), min_size=4, max_size=4),
+    first=st.integers(-3, 3),
+    shuffled=st.randoms(),
+)
+def test_coco_files_with_ids_of_any_kind_are_read_to_the_same_rows(
+    tmp_path, rows, kinds, first, shuffled
+):
+    names = sorted({name for labels, _ in rows for name in labels})
+    ids = {name: first + place for place, name in enumerate(names)}
+    of_image, of_category, in_image, in_category = [
+        (lambda number, kind=kind: str(number) if kind is str else kind(number)) for kind in kinds
+    ]
+    images = [
+        {"id": of_image(first + n), "file_name": f"{n}.jpg", "split": split}
+        for n, (_, split) in enumerate(rows)
+    ]
+    pairs = [(first + n, ids[name]) for n, (labels, _) in enumerate(rows) for name in labels]
+    annotations = [
+        {"id": n, "image_id": in_image(image), "category_id": in_category(category)}
+        for n, (image, category) in enumerate(pairs)
+    ]
+    categories = [{"id": of_category(number), "name": name} for name, number in ids.items()]
+    for items in (images, annotations, categories):
+        shuffled.shuffle(items)
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found = list(label_file.read_rows(tmp_path / "a.json"))
+    expected = [(f"{n}.jpg", sorted(labels), split) for n, (labels, split) in enumerate(rows)]
+    assert [(row.path, sorted(row.labels), row.split) for row in found] == expected
