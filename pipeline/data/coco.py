@@ -124,7 +124,9 @@ def index_instances(path: Path, every_image: bool) -> Instances:
         pairs.append([identity(item[key]) for item in annotations])
         unlisted = set(pairs[-1]) - set(listed)
         if unlisted:
-            raise ValueError(f"an annotation of {key} {min(unlisted)[:80]}, which is not listed")
+            raise ValueError(
+                f"an annotation of {key} {shown_id(min(unlisted))}, which is not listed"
+            )
     if not annotations:
         raise ValueError("no annotation")
     image_ids = list(images) if every_image else sorted(set(pairs[0]), key=order_of)
@@ -149,7 +151,7 @@ def by_id(items: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
     for item in items:
         name = identity(item["id"])
         if name in found:
-            raise ValueError(f"two {kind} of id {name[:80]}")
+            raise ValueError(f"two {kind} of id {shown_id(name)}")
         found[name] = item
     return {name: found[name] for name in sorted(found, key=order_of)}
 
@@ -170,6 +172,12 @@ def identity(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 2**63:
         raise ValueError("an id that is too large")
     return str(value)
+
+
+def shown_id(identity: str) -> str:
+    """An id in a message: texts quoted, since they may hold anything."""
+    is_text, *_ = order_of(identity)
+    return reprlib.repr(identity) if is_text else identity
 
 
 def order_of(identity: str) -> tuple[bool, int, str]:

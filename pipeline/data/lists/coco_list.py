@@ -34,7 +34,7 @@ def coco_list(path: Path, reading: Reading) -> Listing:
 
     def rows() -> Iterator[Row]:
         for image, file_name, targets in zip(content.images, content.file_names, content.targets):
-            where = f"{path}, image {coco.identity(image['id'])}"
+            where = f"{path}, image {coco.shown_id(coco.identity(image['id']))}"
             true = clean_names((names[c] for c in np.flatnonzero(targets)), reading.rename)
             row = Row(where, file_name, true, str(image.get("split", "")))
             if "candidates" in image:
