@@ -152,9 +152,14 @@ def wait_for_cards(tab, images):
 
 
 def chip(tab, image, column):
-    """The small page's candidate of an image and a class."""
+    """The small page's candidate of an image and a class, on its card in the grid."""
     entry = next(e for e, (i, c, _) in enumerate(PAGE_CANDIDATES) if (i, c) == (image, column))
-    return tab.locator(f'.chip[data-entry="{entry}"]')
+    return tab.locator(f'#grid .chip[data-entry="{entry}"]')
+
+
+def verify(tab, image):
+    """Press the button of a photo's card that verifies it."""
+    card(tab, image).get_by_role("button", name="Verified").click()
 
 
 def is_kept(tab, image, column):
@@ -162,15 +167,24 @@ def is_kept(tab, image, column):
 
 
 def progress(tab):
-    """Such as '1 of 12 photos looked at · 0 decisions changed'."""
+    """Such as '1 of 12 photos verified · 3 labels decided · 2 photos without a label'."""
     return tab.locator("#progress-text").inner_text()
 
 
-def downloads(tab):
+def give_name(tab, name):
+    """Answer the page's question for the user's name."""
+    tab.wait_for_selector("#name-dialog[open]")
+    tab.fill("#name", name)
+    tab.keyboard.press("Enter")
+
+
+def downloads(tab, name="Ann"):
     """What Export saves, by the file's name."""
     arrived = []
     tab.on("download", lambda download: arrived.append(download))
     tab.get_by_role("button", name="Export").click()
+    if tab.locator("#name-dialog").is_visible():
+        give_name(tab, name)
     for _ in range(100):
         if len(arrived) == 2:
             break

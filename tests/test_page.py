@@ -6,13 +6,15 @@ import pytest
 from pipeline.review.page import write_page
 from tests import helpers
 
+NOTHING_DONE = "0 of 12 photos verified · 0 labels decided · 2 photos without a label"
+
 
 def test_opens_with_photos_thumbnails_and_summary(tab):
     assert helpers.cards(tab) == helpers.SUSPICIOUS_FIRST
     tab.wait_for_function("() => document.querySelectorAll('.card.ready').length === 12")
     assert tab.title() == "Review · runs/<i>a & b</i> ?"
     assert tab.locator("#summary dt").all_text_contents() == ["threshold", "<u>note</u>"]
-    assert helpers.progress(tab) == "0 of 12 photos looked at · 0 decisions changed"
+    assert helpers.progress(tab) == NOTHING_DONE
 
 
 def test_names_are_text_everywhere(tab):
@@ -169,7 +171,9 @@ def test_the_threshold_of_a_summary_orders_by_distance_from_it(open_page, tmp_pa
         ({"#class": "2"}, [2, 4, 8]),
         ({"#decision": "kept"}, [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]),
         ({"#decision": "dropped"}, [0, 2, 5, 6, 8, 9]),
-        ({"#decision": "changed"}, []),
+        ({"#decision": "decided"}, []),
+        ({"#photos-filter": "bare"}, [5, 11]),
+        ({"#photos-filter": "verified"}, []),
         ({"#low": "0.9"}, [0, 1, 6, 8]),
         ({"#high": "0.1"}, [2, 8]),
         ({"#low": "0.3", "#high": "0.4"}, [5, 6]),
@@ -186,7 +190,7 @@ def test_filters(filter_tab, fields, images):
     tab = filter_tab
     tab.select_option("#sort", "file")
     for selector, value in fields.items():
-        if selector in ("#class", "#decision"):
+        if selector in ("#class", "#decision", "#photos-filter"):
             tab.select_option(selector, value)
         else:
             tab.fill(selector, value)
@@ -197,13 +201,16 @@ def test_filters(filter_tab, fields, images):
     helpers.wait_for_cards(tab, helpers.SUSPICIOUS_FIRST)
 
 
-def test_changed_and_unseen_filters_follow_decisions(tab):
+def test_filters_follow_decisions(tab):
     helpers.chip(tab, 3, 0).click()
-    tab.select_option("#decision", "changed")
+    helpers.verify(tab, 4)
+    tab.select_option("#decision", "against")
     helpers.wait_for_cards(tab, [3])
+    tab.select_option("#decision", "decided")
+    helpers.wait_for_cards(tab, [4, 3])
     tab.locator("#reset-filters").click()
-    tab.check("#unseen")
-    helpers.wait_for_cards(tab, [image for image in helpers.SUSPICIOUS_FIRST if image != 3])
+    tab.select_option("#photos-filter", "unverified")
+    helpers.wait_for_cards(tab, [image for image in helpers.SUSPICIOUS_FIRST if image != 4])
 
 
 def test_a_class_filters_the_photos_once(tab):
@@ -214,6 +221,6 @@ def test_a_class_filters_the_photos_once(tab):
             .observe(document.getElementById('count'), {childList: true});
     }""")
     tab.get_by_role("button", name="=1+1").click()
-    helpers.wait_for_cards(tab, [2, 8, 4])
+    helpers.wait_for_cards(tab, [4, 8, 2])
     tab.wait_for_timeout(50)
     assert tab.evaluate("times") == 1

@@ -40,6 +40,30 @@ def test_data_come_back_as_they_were(tmp_path):
     assert data["summary"] == [list(item) for item in page.summary.items()]
 
 
+def test_what_other_reviews_know_comes_back_as_it_was(tmp_path):
+    likely = np.full((12, 2), -1)
+    likely[3] = [4, 1]
+    chance = np.zeros((12, 2))
+    chance[3] = [0.75, 0.5]
+    decisions = {"format": "review-2", "verified": [], "decisions": []}
+    hashes = ["0123456789abcdef", "", *["f" * 16] * 10]
+    page = small_page(
+        hashes=hashes,
+        test=np.arange(12) > 9,
+        likely=likely,
+        likely_probability=chance,
+        decisions=decisions,
+        to_verify=[3, 1],
+    )
+    write_page(tmp_path, page)
+    data = read_data(tmp_path)
+    assert [data["hashes"][16 * i :][:16].strip() for i in range(12)] == hashes
+    assert numbers(data["test"], "u1").tolist() == [0] * 10 + [1, 1]
+    assert (numbers(data["likely"], "<u2") == np.where(likely < 0, 65_535, likely).ravel()).all()
+    assert (numbers(data["likelyProbability"], "<u2") == 10_000 * chance.ravel()).all()
+    assert (data["decisions"], data["toVerify"]) == (decisions, [3, 1])
+
+
 def test_scripts_hold_no_character_that_html_or_old_script_parsers_act_on(tmp_path):
     write_small_page(tmp_path)
     for name in ("review-data.js", "maps/0.js"):
@@ -85,6 +109,7 @@ def probabilities_to(*last):
             ({"probability": probabilities_to(wrong)}, "expected probabilities in .* but got")
             for wrong in (float("nan"), -0.1, 1.1, float("inf"))
         ),
+        ({"likely": np.zeros((12, 2), int)}, "expected likely labels and their probabilities"),
         ({"classes": ["dog"] * 65_536}, "expected at most 65535 classes, but got 65536"),
     ],
 )
@@ -146,7 +171,8 @@ def test_the_page_knows_the_sizes_of_the_files_beside_it(tmp_path):
 
 def test_the_script_is_joined_of_every_part_beside_the_page(tmp_path):
     text = write_page(tmp_path, small_page()).read_text("utf-8")
-    parts = {part.name: part.read_text("utf-8") for part in module.ASSETS.glob("*.js")}
-    assert sorted(module.SCRIPT_PARTS) == sorted(parts)
-    assert all(part in text for part in parts.values())
+    for names, kind in ((module.SCRIPT_PARTS, "js"), (module.STYLE_PARTS, "css")):
+        parts = {part.name: part.read_text("utf-8") for part in module.ASSETS.glob(f"*.{kind}")}
+        assert sorted(names) == sorted(parts)
+        assert all(part in text for part in parts.values())
     assert text.count("'use strict';") == 1

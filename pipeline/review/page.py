@@ -32,31 +32,47 @@ THUMBNAIL_SIDE = 240  # longer side, in pixels
 THUMBNAILS_A_FOLDER = 1000
 PROBABILITY_STEPS = 10_000  # probabilities are stored in whole ten-thousandths
 MAX_CLASSES = 65_535  # columns are stored in two bytes
+NO_CLASS = 65_535
+HASH_DIGITS = 16
 
 ASSETS = Path(__file__).parent / "page_assets"
 # A part uses what parts before it define; the last one starts the page.
 SCRIPT_PARTS = (
     "elements.js",
     "data.js",
-    "decisions.js",
+    "answers.js",
+    "voices.js",
     "filters.js",
+    "orders.js",
     "layout.js",
     "class_maps.js",
+    "chips.js",
     "cards.js",
     "grid.js",
     "class_table.js",
     "charts.js",
     "correlation.js",
     "tabs.js",
+    "large_view.js",
+    "add_label.js",
+    "histogram.js",
+    "bulk.js",
+    "task.js",
     "progress.js",
+    "packing.js",
     "storage.js",
+    "earlier_storage.js",
+    "view_state.js",
     "changes.js",
+    "names.js",
     "export.js",
+    "review_file.js",
     "import.js",
     "pointer.js",
     "keyboard.js",
     "start.js",
 )
+STYLE_PARTS = ("frame.css", "photos.css", "classes.css", "dialogs.css", "widths.css")
 
 
 class Page(NamedTuple):
@@ -76,14 +92,15 @@ class Page(NamedTuple):
         correlation: (C, C) float, or None where the run has none.
         summary: lines for the top, name to value. A number under "threshold" is the probability
             around which the page looks for undecided candidates; without one it is 0.5.
-        hashes: N texts, the first 16 hex digits of the SHA-256 of each image's bytes, "" where it
-            is not known; () where none is.
-        test: (N,) bool, images of the test split; None where there are none.
-        likely: (N, K) int, columns of the likeliest labels that are no candidates, the most
-            likely first, -1 for none; None where they are not known.
-        likely_probability: (N, K) float in [0, 1].
-        decisions: what people decided in earlier reviews, of the format review-2.
-        to_verify: indices of the images that a person is asked to verify, in this order.
+        hashes: N texts, the first 16 hex digits of the SHA-256 of each photo's bytes, "" where
+            unknown; () where none is known.
+        test: (N,) bool, whether a photo is of the test split; None without such.
+        likely: (N, K) int, the classes of the likeliest labels that are no candidates, the most
+            likely first; -1 for none. None where none is known.
+        likely_probability: (N, K) float in [0, 1], of these.
+        decisions: what people decided in earlier reviews, with which the page starts: the content
+            of a review.json of the format review-2.
+        to_verify: indices of the photos that a person has chosen to verify.
     """
 
     title: str
@@ -169,19 +186,22 @@ def _content(page: Page) -> dict[str, Any]:
     """The content of review-data.js; names from outside are values, never keys."""
     if len(page.classes) > MAX_CLASSES:
         raise ValueError(f"expected at most {MAX_CLASSES} classes, but got {len(page.classes)}")
-    probability = np.rint(page.probability * PROBABILITY_STEPS)
-    wrong = ~((probability >= 0) & (probability <= PROBABILITY_STEPS))  # NaN included
-    if wrong.any():
+    none = np.zeros((len(page.paths), 0))
+    likely = none if page.likely is None else page.likely
+    chance = none if page.likely_probability is None else page.likely_probability
+    if likely.shape != chance.shape or len(likely) != len(page.paths):
         raise ValueError(
-            f"expected probabilities in [0, 1], but got {page.probability[wrong][:3].tolist()}"
+            f"expected likely labels and their probabilities of {len(page.paths)} images, "
+            f"but got {likely.shape} and {chance.shape}"
         )
+    decisions = _script_json(page.decisions) if page.decisions else ""
     return {
         "key": page.key,
         "classes": page.classes,
         "paths": list(page.paths),
         "starts": _base64(np.asarray(page.starts, "<u4")),
         "columns": _base64(np.asarray(page.columns, "<u2")),
-        "probability": _base64(probability.astype("<u2")),
+        "probability": _base64(_steps(page.probability)),
         "kept": _base64(np.asarray(page.kept, bool).astype("u1")),
         "history": [
             {key: _number(epoch.get(key)) for key in ("epoch", "confidence", "mAP")}
@@ -192,6 +212,14 @@ def _content(page: Page) -> dict[str, Any]:
         else [[_number(value) for value in row] for row in page.correlation.tolist()],
         "summary": list(page.summary.items()),
         "threshold": _threshold(page.summary),
+        "hashes": "".join(text.ljust(HASH_DIGITS)[:HASH_DIGITS] for text in page.hashes),
+        "test": "" if page.test is None else _base64(np.asarray(page.test, bool).astype("u1")),
+        "likelyCount": likely.shape[1],
+        "likely": _base64(np.where(likely < 0, NO_CLASS, likely).astype("<u2")),
+        "likelyProbability": _base64(_steps(np.where(likely < 0, 0, chance))),
+        "decisions": page.decisions or None,
+        "carried": hashlib.sha256(decisions.encode()).hexdigest()[:HASH_DIGITS],
+        "toVerify": [int(image) for image in page.to_verify],
         "mapSide": MAP_SIDE,
         "chunk": CHUNK,
         "thumbnailsAFolder": THUMBNAILS_A_FOLDER,
@@ -199,19 +227,32 @@ def _content(page: Page) -> dict[str, Any]:
     }
 
 
+def _steps(probability: np.ndarray) -> np.ndarray:
+    """Probabilities in whole PROBABILITY_STEPS, as two bytes each."""
+    steps = np.rint(probability * PROBABILITY_STEPS)
+    wrong = ~((steps >= 0) & (steps <= PROBABILITY_STEPS))  # NaN included
+    if wrong.any():
+        raise ValueError(
+            f"expected probabilities in [0, 1], but got {probability[wrong][:3].tolist()}"
+        )
+    return steps.astype("<u2")
+
+
 def _html(page: Page) -> str:
     """The page without its data. The policy names style and script by their hashes, so that
     nothing else that is written into the page can run."""
-    style = (ASSETS / "page.css").read_text("utf-8")
-    script = _script()
+    style = _joined(STYLE_PARTS)
+    # In one function: names of the script stay out of the window's.
+    script = f"(() => {{\n'use strict';\n\n{_joined(SCRIPT_PARTS)}}})();\n"
     environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.from_string((ASSETS / "page.html").read_text("utf-8"))
+    template = environment.get_template("page.html")
     return template.render(
         # UTF-8 has no lone surrogates.
         title=page.title.encode("utf-8", "replace").decode("utf-8"),
@@ -222,10 +263,8 @@ def _html(page: Page) -> str:
     )
 
 
-def _script() -> str:
-    """The parts of the script, joined in one function: their names stay out of the window's."""
-    parts = [(ASSETS / name).read_text("utf-8") for name in SCRIPT_PARTS]
-    return "(() => {\n'use strict';\n\n" + "\n".join(parts) + "})();\n"
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((ASSETS / name).read_text("utf-8") for name in names)
 
 
 def _policy_hash(text: str) -> str:

@@ -1,4 +1,4 @@
-// Cards: a photo, its name and its candidates as chips that can be pressed.
+// Cards: a photo, its name and its labels. The large view is a card too.
 
 const NAME_TAIL = 10;  // characters of a file's name that are never cut: names differ at the end
 
@@ -12,15 +12,22 @@ function makeCard() {
   photo.draggable = false;
   const map = element('canvas', 'map', picture);
   map.setAttribute('aria-hidden', 'true');
-  const seenButton = button('done', picture);
-  seenButton.textContent = '✓';
+  const blank = element('span', 'badge blank', picture);
+  blank.textContent = 'seen nowhere in particular';
+  blank.hidden = true;
+  const bare = element('span', 'badge bare', picture);
+  bare.textContent = 'no label left';
+  const verifyButton = button('done', picture);
+  verifyButton.textContent = '✓';
   const name = element('bdi', 'name', root);
   const folder = element('span', 'folder', name);
   const file = element('span', 'file', name);
   const tail = element('span', 'tail', name);
   const list = element('div', 'chips', root);
+  const addButton = button('add', list);
+  addButton.textContent = '+ Add a label';
   const card = {
-    root, photo, map, seenButton, name, folder, file, tail, list,
+    root, photo, map, blank, bare, verifyButton, name, folder, file, tail, list, addButton,
     chips: [], image: -1, asked: false,
   };
   photo.addEventListener('load', () => {
@@ -29,17 +36,6 @@ function makeCard() {
   });
   photo.addEventListener('error', () => root.classList.add('missing'));
   return card;
-}
-
-function makeChip(list) {
-  const root = button('chip', list);
-  const sign = element('span', 'sign', root);
-  sign.setAttribute('aria-hidden', 'true');
-  const name = element('bdi', 'label', root);
-  const you = element('span', 'you', root);
-  const chance = element('span', 'chance', root);
-  const spoken = element('span', 'sr', root);
-  return {root, sign, name, you, chance, spoken, entry: -1};
 }
 
 /** Lets a card show another image. */
@@ -64,34 +60,20 @@ function setImage(card, image) {
 
 /** Shows the decisions of a card's image as they are now. */
 function fillCard(card) {
-  const list = candidatesOf(card.image);
-  while (card.chips.length < list.length) card.chips.push(makeChip(card.list));
-  while (card.chips.length > list.length) card.chips.pop().root.remove();
-  list.forEach((entry, index) => fillChip(card.chips[index], entry));
-  const looked = seen[card.image] === 1;
-  card.root.classList.toggle('seen', looked);
-  card.seenButton.setAttribute('aria-pressed', looked);
-  card.seenButton.title = looked ? 'Looked at' : 'Mark as looked at (d)';
-  card.seenButton.setAttribute('aria-label', 'Looked at');
+  const labels = labelsOf(card.image);
+  while (card.chips.length < labels.length) card.chips.push(makeChip(card.list));
+  while (card.chips.length > labels.length) card.chips.pop().root.remove();
+  if (card.list.lastChild !== card.addButton) card.list.append(card.addButton);
+  labels.forEach((entry, place) => fillChip(card.chips[place], entry, place));
+  const verified = isVerified(card.image);
+  card.bare.hidden = keptIn[card.image] > 0;
+  card.root.classList.toggle('seen', verified);
+  card.verifyButton.setAttribute('aria-pressed', verified);
+  card.verifyButton.title = verified
+    ? `Verified by ${photoVoices(card.image).map((voice) => nameOf(voice.by)).join(', ')}`
+    : 'Verify: all labels are right as they are (d)';
+  card.verifyButton.setAttribute('aria-label', 'Verified');
   showCurrent(card);
-}
-
-function fillChip(chip, entry) {
-  const isKept = kept[entry] === 1;
-  const mine = kept[entry] !== keptByScript[entry];
-  const name = classes[columns[entry]];
-  chip.entry = entry;
-  chip.root.dataset.entry = entry;
-  chip.root.setAttribute('aria-pressed', isKept);
-  chip.root.classList.toggle('mine', mine);
-  chip.root.title = `${isolate(name)}: probability ${probabilityExact(entry)}, ` +
-    `${isKept ? 'kept' : 'dropped'} by ${mine ? 'you' : 'the script'}`;
-  chip.root.style.setProperty('--p', probability[entry] / probabilitySteps);
-  chip.sign.textContent = isKept ? '✓' : '✕';
-  chip.name.textContent = name;
-  chip.you.textContent = mine ? 'you' : '';
-  chip.chance.textContent = probabilityShort(entry);
-  chip.spoken.textContent = isKept ? ', kept' : ', dropped';
 }
 
 /** Only the current card and what is in it are stops of the Tab key. */
@@ -100,7 +82,9 @@ function showCurrent(card) {
   const stop = isCurrent ? 0 : -1;
   card.root.classList.toggle('current', isCurrent);
   card.root.tabIndex = stop;
-  card.seenButton.tabIndex = stop;
+  card.list.tabIndex = -1;  // browsers stop at what scrolls, unless told
+  card.verifyButton.tabIndex = stop;
+  card.addButton.tabIndex = stop;
   for (const chip of card.chips) chip.root.tabIndex = stop;
 }
 

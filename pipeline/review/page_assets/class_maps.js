@@ -34,6 +34,7 @@ function loadMaps(chunk) {
 
 async function showMap(card, entry) {
   wantedEntry = entry;
+  if (entry >= candidateCount) return hideMap(card);  // maps are of candidates
   const mapSize = data.mapSide * data.mapSide;
   const chunk = Math.floor(card.image / data.chunk);
   const from = (entry - starts[chunk * data.chunk]) * mapSize;
@@ -41,13 +42,16 @@ async function showMap(card, entry) {
   if (!all || all.length < from + mapSize || wantedEntry !== entry) return;
   const shownNow = card.chips.some((chip) => chip.entry === entry);
   if (!shownNow) return;  // the card has gone on to another photo
-  paintMap(card.map, all.subarray(from, from + mapSize));
+  const map = all.subarray(from, from + mapSize);
+  paintMap(card.map, map);
   fitMap(card);
+  card.blank.hidden = map.some((strength) => strength > 0);
   card.map.classList.add('shown');
 }
 
 function hideMap(card) {
   card.map.classList.remove('shown');
+  card.blank.hidden = true;
 }
 
 /** A map that is still on its way will not be shown. */

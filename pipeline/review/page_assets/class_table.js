@@ -1,4 +1,4 @@
-// The table of classes: how many of each one's candidates are kept, dropped and changed.
+// The table of classes: how many of each one's candidates are kept, dropped and decided.
 
 const CLASS_ORDERS = {
   share: (a, b) => shareDropped(b) - shareDropped(a) || counts.total[b] - counts.total[a] || a - b,
@@ -19,7 +19,7 @@ function makeClassRow(column) {
   const bar = element('div', 'bar-of-class', element('td', 'bars', row));
   const keptBar = element('div', 'kept', bar);
   const droppedBar = element('div', 'dropped', bar);
-  const cells = ['kept', 'dropped', 'changed'].map((name) => element('td', `n ${name}`, row));
+  const cells = ['kept', 'dropped', 'decided'].map((name) => element('td', `n ${name}`, row));
   return {row, keptBar, droppedBar, cells};
 }
 
@@ -36,7 +36,7 @@ function showClasses() {
     const dropped = counts.total[column] - counts.kept[column];
     keptBar.style.width = `${100 * counts.kept[column] / most}%`;
     droppedBar.style.width = `${100 * dropped / most}%`;
-    [counts.kept[column], dropped, counts.changedBy[column]].forEach((number, index) => {
+    [counts.kept[column], dropped, counts.decidedBy[column]].forEach((number, index) => {
       cells[index].textContent = grouped(number);
     });
   });

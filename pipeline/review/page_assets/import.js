@@ -1,51 +1,57 @@
-// Import of decisions from a review.json, which must fit this page entry by entry.
+// Import: merges the answers of files, one's own or of other people, into those of this page.
 
-async function importFile(file) {
-  $('warning').hidden = true;  // one about an earlier file; storage warns again as it fails
-  try {
-    const review = JSON.parse(await file.text());
-    const flips = readDecisions(review);
-    const looked = new Set(review.seen === undefined ? flips.map(imageOf) : readSeen(review));
-    const marks = [...looked].filter((image) => !seen[image]);
-    applyChange({flips, marks, image: -1, words: `${plural(flips.length, 'decision')} imported`});
-  } catch (error) {
-    warn(`${file.name} was not imported: ` +
-      (error instanceof SyntaxError ? 'it is not JSON.' : error.message));
+/** Lists of voices that change by what was read, by question. */
+function mergedVoices(read) {
+  const lists = new Map();
+  for (const [question, voice] of read) {
+    const before = lists.get(question) ?? voicesOf(question);
+    const after = joined(before, voice);
+    if (after !== before) lists.set(question, after);
   }
+  return lists;
 }
 
-/** The candidates that a review.json decides otherwise; throws what is wrong with it. */
-function readDecisions(review) {
-  if (review?.format !== FORMAT || !Array.isArray(review.decisions)) {
-    throw new Error(`it is not a review.json of the format ${FORMAT}.`);
-  }
-  if (review.key !== data.key) {
-    throw new Error(`it belongs to another review: its key is ${review.key}, ` +
-      `this page's is ${data.key}.`);
-  }
-  if (review.decisions.length !== candidateCount) {
-    throw new Error(`expected ${plural(candidateCount, 'decision')}, ` +
-      `but it has ${grouped(review.decisions.length)}.`);
-  }
-  const flips = [];
-  for (let image = 0; image < imageCount; image++) {
-    for (let entry = starts[image]; entry < starts[image + 1]; entry++) {
-      const [path, name, decision] = review.decisions[entry] ?? [];
-      if (path !== paths[image] || name !== classes[columns[entry]] ||
-          typeof decision !== 'boolean') {
-        throw new Error(`decision ${grouped(entry + 1)} is not one of ` +
-          `${isolate(classes[columns[entry]])} in ${isolate(paths[image])}.`);
-      }
-      if (decision !== (kept[entry] === 1)) flips.push(entry);
+/** What a merge brings, in words. */
+function mergeWords(lists, left) {
+  const questions = [...lists.keys()];
+  const labels = questions.filter((question) => !isOfPhoto(question));
+  const photos = questions.filter((question) => isOfPhoto(question) && !state.value[question]);
+  const common = labels.filter((entry) => spoken(entry).length);
+  const open = common.filter((entry) => !disputed.has(entry) && inForce(lists.get(entry)).open);
+  return [
+    plural(photos.length, 'verified photo'), plural(labels.length - common.length, 'decision'),
+    ...(common.length ? [`${grouped(common.length)} on labels decided here too`] : []),
+    ...(open.length ? [`${plural(open.length, 'dispute')} to settle`] : []),
+    ...(left ? [`${grouped(left)} of other photos left out`] : []),
+  ].join(', ');
+}
+
+/** Takes the answers of some files over, as one change. */
+async function importFiles(files) {
+  $('warning').hidden = true;  // one about an earlier file; storage warns again as it fails
+  if (await askName() === null) return;
+  const [read, wrong] = [[], []];
+  let left = 0;
+  for (const file of files) {
+    try {
+      const found = readReview(JSON.parse(await file.text()), Math.floor(file.lastModified / 1000));
+      for (const pair of found.voices) read.push(pair);
+      left += found.left;
+    } catch (error) {
+      wrong.push(`${file.name} was not imported: ` +
+        (error instanceof SyntaxError ? 'it is not JSON.' : error.message));
     }
   }
-  return flips;
+  if (wrong.length) warn(wrong.join(' '));
+  if (wrong.length === files.length) return;
+  const lists = mergedVoices(read);
+  applyChange(changeOfVoices(lists, -1, `Imported ${mergeWords(lists, left)}`));
 }
 
-function readSeen({seen: list}) {
-  const isImage = (image) => Number.isInteger(image) && image >= 0 && image < imageCount;
-  if (!Array.isArray(list) || !list.every(isImage)) {
-    throw new Error(`expected photos looked at as a list of numbers from 0 to ${imageCount - 1}.`);
-  }
-  return list;
+/** Takes over what people decided in earlier reviews, which page.py wrote with the photos. */
+function takeCarried() {
+  if (data.decisions === null) return;
+  const found = readReview(data.decisions, 0);
+  const lists = mergedVoices(found.voices);
+  setTo(changeOfVoices(lists, -1, ''), 'after');
 }

@@ -33,6 +33,13 @@ function measure() {
   view.stale = false;
 }
 
+/** Lines of a card's list: its labels, and the button that adds one. */
+function labelCount(image) {
+  const own = starts[image + 1] - starts[image] + 1;
+  if (active.decision === 'missing') return own + missingIn(image, active).length;
+  return addedOf.size ? own + (addedOf.get(image)?.filter(shownAsLabel).length ?? 0) : own;
+}
+
 /** Where each row begins: a row is as high as its card with the most candidates. */
 function measureRows(cardHeight, chip) {
   const rows = Math.ceil(shown.length / view.columns);
@@ -43,7 +50,7 @@ function measureRows(cardHeight, chip) {
     const end = Math.min(shown.length, (row + 1) * view.columns);
     for (let position = row * view.columns; position < end; position++) {
       const image = shown[position];
-      most = Math.max(most, starts[image + 1] - starts[image]);
+      most = Math.max(most, labelCount(image));
     }
     view.tops[row + 1] = view.tops[row] + cardHeight +
       Math.min(most, LIST_ROWS) * chip + 2 + GAP;  // 2 for the border

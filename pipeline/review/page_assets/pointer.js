@@ -1,4 +1,4 @@
-// Pointer and focus in the grid: what a click decides, and whose class map shows.
+// Pointer and focus on cards: what a click decides, and whose class map shows.
 
 const LONG_PRESS_MS = 500;
 
@@ -19,12 +19,20 @@ function clickGrid(event) {
   if (!card) return;
   const pressed = event.target.closest('button');
   goTo(positions[card.image], !pressed);
-  if (pressed?.classList.contains('chip')) {
+  if (pressed) clickCard(event, card, pressed);
+  else if (event.target.closest('.picture')) openLarge();
+}
+
+/** Does what a button of a card does. */
+function clickCard(event, card, pressed) {
+  if (pressed.classList.contains('chip')) {
     // A finger held on it wants to see the map. A key's click has no detail.
     const held = event.detail > 0 && event.timeStamp - touchedAt > LONG_PRESS_MS;
     if (!held) flip(Number(pressed.dataset.entry));
-  } else if (pressed) {
-    mark(card.image);
+  } else if (pressed === card.verifyButton) {
+    verify(card.image);
+  } else {
+    openAdd(card.image);
   }
 }
 
@@ -35,9 +43,11 @@ function focusGrid(event) {
   pointAt(event);
 }
 
+const cardOf = (target) => large?.root.contains(target) ? large : cardAt(target);
+
 function pointAt(event) {
   const chip = event.target.closest?.('.chip');
-  const card = chip && cardAt(chip);
+  const card = chip && cardOf(chip);
   if (card) showMap(card, Number(chip.dataset.entry));
 }
 
@@ -45,6 +55,6 @@ function pointAway(event) {
   const chip = event.target.closest?.('.chip');
   if (!chip || chip.contains(event.relatedTarget)) return;
   cancelMap();
-  const card = cardAt(chip);
+  const card = cardOf(chip);
   if (card) hideMap(card);
 }

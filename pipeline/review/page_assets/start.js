@@ -7,6 +7,9 @@ function showSummary() {
     element('dd', '', line).textContent = value;
   }
   document.querySelector('.about').hidden = !data.summary.length;
+  $('photos-filter').querySelector('[value=test]').hidden = !isTest.includes(1);
+  $('photos-filter').querySelector('[value=toverify]').hidden = !taskImages.length;
+  $('decision').querySelector('[value=missing]').hidden = !likelyCount;
   classes.forEach((name, column) => {
     const option = element('option', '', $('class'));
     option.value = column;
@@ -22,16 +25,15 @@ function listenToTools() {
   on('export', 'click', exportFiles);
   on('import', 'click', () => $('import-file').click());
   on('import-file', 'change', async () => {
-    if ($('import-file').files.length) await importFile($('import-file').files[0]);
+    if ($('import-file').files.length) await importFiles([...$('import-file').files]);
     $('import-file').value = '';  // the same file may be chosen again
   });
-  on('keys', 'click', () => $('help').showModal());
-  on('help-close', 'click', () => $('help').close());
 }
 
 function listenToFilters() {
   on('filter-form', 'submit', (event) => event.preventDefault());
   on('filter-form', 'change', (event) => {
+    if (event.target === $('class')) classChosen();
     if (event.target !== $('text')) filtersChanged();
   });
   on('filter-form', 'reset', () => filtersChangeSoon(0));  // once the fields are reset
@@ -42,15 +44,51 @@ function listenToFilters() {
   });
 }
 
-function listenToGrid() {
+function listenToPhotos() {
   on('grid', 'click', clickGrid);
-  on('grid', 'pointerdown', pointerDown);
   on('grid', 'focusin', focusGrid);
-  on('grid', 'focusout', pointAway);
-  on('grid', 'pointerover', pointAt);
-  on('grid', 'pointerout', pointAway);
+  on('large', 'click', clickLarge);
+  on('large', 'focusin', pointAt);
+  on('large', 'close', () => goTo(current));  // its card in the grid has the focus again
+  for (const id of ['grid', 'large']) {
+    on(id, 'pointerdown', pointerDown);
+    on(id, 'focusout', pointAway);
+    on(id, 'pointerover', pointAt);
+    on(id, 'pointerout', pointAway);
+  }
+  on('large-before', 'click', () => moveLarge(current - 1));
+  on('large-next', 'click', () => moveLarge(current + 1));
+  on('large-verify', 'click', verifyAndGoOn);
+  on('large-close', 'click', () => $('large').close());
   scroller.addEventListener('scroll', drawSoon, {passive: true});
   new ResizeObserver(() => requestAnimationFrame(resized)).observe(scroller);
+}
+
+function listenToDialogs() {
+  on('keys', 'click', () => $('help').showModal());
+  on('help-close', 'click', () => $('help').close());
+  on('add-form', 'submit', submitAdd);
+  on('add-offers', 'click', (event) => {
+    const offer = event.target.closest('.offer');
+    if (offer) closeAdd(Number(offer.dataset.column));
+  });
+  on('add-close', 'click', () => $('add-dialog').close());
+  on('name-close', 'click', () => $('name-dialog').close());
+}
+
+function listenToBulk() {
+  on('bulk-button', 'click', toggleBulk);
+  on('bulk-close', 'click', toggleBulk);
+  on('bulk-slider', 'input', slide);
+  on('bulk-below', 'click', dropBelow);
+  on('bulk-above', 'click', keepAbove);
+  on('bulk-drop', 'click', dropAll);
+  on('bulk-keep', 'click', keepAll);
+  on('bulk-verify', 'click', verifyAll);
+  on('task-button', 'click', startTask);
+  on('task-go', 'click', openLarge);
+  on('task-export', 'click', exportFiles);
+  on('task-end', 'click', endTask);
 }
 
 function listenToOverview() {
@@ -78,15 +116,30 @@ function listenToDocument() {
   });
 }
 
+/** Answers as they were left, and those that earlier reviews have brought since. */
+function restoreAnswers() {
+  const found = restore();
+  if (!found) restoreEarlier();
+  if (data.decisions && found?.carried !== data.carried) {
+    takeCarried();
+    saveSoon();
+  }
+  restoreUndo();
+}
+
 $('filters').open = matchMedia('(min-width: 56rem)').matches;
-restore();
 showSummary();
-showProgress();
+restoreAnswers();
+const placeBefore = restoreView();
 showHistory();
 showCorrelation();
 listenToTools();
 listenToFilters();
-listenToGrid();
+listenToPhotos();
+listenToDialogs();
+listenToBulk();
 listenToOverview();
 listenToDocument();
 applyFilters();
+refresh();
+if (positions[placeBefore] > 0) goTo(positions[placeBefore], false);

@@ -1,54 +1,64 @@
-// Storage of decisions in the browser, which several tabs may share.
+// Storage of answers in the browser, which several tabs may share.
 //
-// Decisions are stored as such, not as differences from the script's: the key is the same for any
-// threshold. (The format without a number in its key held differences.)
+// Each text that is stored says which one it was made after: a tab that writes without having seen
+// another's text has not taken back what it lacks.
 
 const SAVE_MS = 250;
 
-const storageKey = `review-2:${data.key}`;
+const storageKey = `review-3:${data.key}`;
 let storedText = null;  // and what it says: all that this page knows of the storage
-let stored = {kept: keptByScript.slice(), seen: new Uint8Array(imageCount)};
+let stored = {value: new Uint8Array(0), by: [], at: [], voices: new Map()};
 let saveTimer = 0;
 
-/** Indices that fulfil `test`, each as its distance from the one before: short to write. */
-function distances(length, test) {
-  const list = [];
-  let last = 0;
-  for (let i = 0; i < length; i++) {
-    if (test(i)) {
-      list.push(i - last);
-      last = i;
-    }
+/** Questions in the order of storage: a photo's labels and whether it is verified share times. */
+function questionsByImage() {
+  const order = new Uint32Array(firstAdded + added.images.length);
+  let place = 0;
+  for (let image = 0; image < imageCount; image++) {
+    for (let entry = starts[image]; entry < starts[image + 1]; entry++) order[place++] = entry;
+    order[place++] = ofPhoto(image);
   }
-  return list;
+  for (; place < order.length; place++) order[place] = place;
+  return order;
 }
 
-/** The inverse of `distances`, but for indices that are none below `length`. */
-function indices(list, length) {
-  let last = 0;
-  return list.map((distance) => last += distance)
-    .filter((index) => Number.isInteger(index) && index >= 0 && index < length);
+function storageText(token) {
+  const order = questionsByImage();
+  makeRoom(order.length - 1);
+  const values = order.map((question) => state.value[question]);
+  const answered = order.filter((question) => state.value[question]);
+  return JSON.stringify({
+    token, after: stored.token,
+    images: imageCount, entries: candidateCount, carried: data.carried, people,
+    added: added.images.map((image, i) => [image, added.columns[i]]),
+    value: packValues(values),
+    runs: packRuns(answered.map((q) => state.by[q]), answered.map((q) => state.at[q])),
+    voices: [...voices],
+  });
 }
 
 function save() {
   clearTimeout(saveTimer);
   saveTimer = 0;
   restore();
-  const mine = (entry) => kept[entry] !== keptByScript[entry] || agreed[entry];
-  const text = JSON.stringify({
-    images: imageCount, entries: candidateCount,
-    kept: distances(candidateCount, (entry) => mine(entry) && kept[entry]),
-    dropped: distances(candidateCount, (entry) => mine(entry) && !kept[entry]),
-    seen: distances(imageCount, (image) => seen[image]),
-  });
+  const token = Math.random();
+  const text = storageText(token);
   try {
     localStorage.setItem(storageKey, text);
     storedText = text;
-    stored = {kept: kept.slice(), seen: seen.slice()};
+    stored = {...snapshot(), token};
+    saveUndo(text);
   } catch (error) {
     warn('This browser does not store decisions here ' +
       `(${error.name}): export them before you close the page.`);
   }
+}
+
+function snapshot() {
+  return {
+    value: state.value.slice(), by: state.by.slice(), at: state.at.slice(),
+    voices: new Map(voices),
+  };
 }
 
 function saveSoon() {
@@ -58,6 +68,7 @@ function saveSoon() {
 
 /** Saves at once what would be saved soon. */
 function flush() {
+  saveView();
   if (saveTimer) save();
 }
 
@@ -75,30 +86,83 @@ function readStored() {
   }
   if (!found) return null;
   if (found.images !== imageCount || found.entries !== candidateCount ||
-      ![found.kept, found.dropped, found.seen].every(Array.isArray)) {
+      typeof found.value !== 'string' ||
+      ![found.people, found.added, found.runs, found.voices].every(Array.isArray)) {
     warn('Stored decisions belong to other labels, and are not shown.');
     return null;
   }
-  return found;
+  return unpackStored(found);
+}
+
+/** Stored answers by this page's questions and people, which another tab may count otherwise. */
+function unpackStored(found) {
+  const who = found.people.map((name, place) => place === ME ? ME : personOf(name));
+  const entries = found.added.map(([image, column]) => makeEntry(image, column));
+  makeRoom(firstAdded + added.images.length);
+  const own = (question) => question < firstAdded ? question : entries[question - firstAdded];
+  const order = questionsByImage().subarray(0, firstAdded + entries.length).map(own);
+  const values = unpackValues(found.value, order.length);
+  const answered = order.filter((_, place) => values[place]);
+  const {by, at} = unpackRuns(found.runs, answered.length);
+  const result = {
+    token: found.token, after: found.after, carried: found.carried,
+    value: new Uint8Array(state.value.length),
+    by: new Uint8Array(state.value.length), at: new Uint32Array(state.value.length),
+    voices: new Map(found.voices.map(([question, list]) =>
+      [own(question), list.map((voice) => ({...voice, by: who[voice.by]}))])),
+  };
+  order.forEach((question, place) => { result.value[question] = values[place]; });
+  answered.forEach((question, place) => {
+    result.by[question] = who[by[place]];
+    result.at[question] = at[place];
+  });
+  return result;
 }
 
 /** Takes over what an earlier visit or another tab has stored, and leaves the rest as it is. */
 function restore() {
   const found = readStored();
-  if (!found) return;
-  const before = stored;
-  stored = {kept: keptByScript.slice(), seen: new Uint8Array(imageCount)};
-  for (const [list, decision] of [[found.kept, 1], [found.dropped, 0]]) {
-    for (const entry of indices(list, candidateCount)) {
-      stored.kept[entry] = decision;
-      if (keptByScript[entry] === decision) agreed[entry] = 1;
-    }
+  if (!found) return null;
+  const isKnown = stored.token === undefined || found.after === stored.token;
+  const isOlder = (question) => found.value[question] === 0 || found.at[question] < state.at[question];
+  const [news, mine] = [[], new Set()];
+  for (let question = 0; question < found.value.length; question++) {
+    const changed = ['value', 'by', 'at'].some((name) =>
+      found[name][question] !== (stored[name][question] ?? 0));
+    if (!isKnown && state.value[question] && isOlder(question)) mine.add(question);
+    else if (changed) news.push(question);
   }
-  for (const image of indices(found.seen, imageCount)) stored.seen[image] = 1;
-  const news = (name, now) => differing(before[name], stored[name])
-    .filter((index) => now[index] !== stored[name][index]);
-  const change = {flips: news('kept', kept), marks: news('seen', seen)};
-  toggle(change);
-  leaveToOthers(change);
+  const heard = [...new Set([...found.voices.keys(), ...stored.voices.keys()])].filter((question) =>
+    JSON.stringify(found.voices.get(question)) !== JSON.stringify(stored.voices.get(question)) &&
+    !mine.has(question));
+  for (const question of heard) setVoices(question, found.voices.get(question));
+  for (const question of news) {
+    setAnswer(question, found.value[question], found.by[question], found.at[question]);
+  }
+  stored = found;
+  leaveToOthers(new Set([...news, ...heard]));
+  if (mine.size) saveSoon();
   refresh();
+  return found;
+}
+
+/** Takes what another tab has changed out of what can be undone and redone here. */
+function leaveToOthers(questions) {
+  for (const stack of [undoStack, redoStack]) {
+    const left = stack.map((change) => without(change, questions))
+      .filter((change) => change.questions.length);
+    stack.splice(0, stack.length, ...left);
+  }
+}
+
+function without(change, questions) {
+  const places = [...change.questions.keys()].filter((i) => !questions.has(change.questions[i]));
+  if (places.length === change.questions.length) return change;
+  const some = (array) => array.constructor.from(places, (i) => array[i]);
+  const side = ({value, by, at}) => ({value: some(value), by: some(by), at: some(at)});
+  return {
+    ...change, questions: some(change.questions), before: side(change.before),
+    after: side(change.after),
+    voices: change.voices.filter(({question}) => !questions.has(question)),
+  };
 }

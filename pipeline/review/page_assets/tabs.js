@@ -35,12 +35,15 @@ function filtersChangeSoon(milliseconds) {
 function filtersChanged() {
   clearTimeout(filterTimer);
   applyFilters();
+  refreshBulk();
+  refreshTask();
   announce(`${plural(shown.length, 'photo')} shown`);
 }
 
 function filterByClass(column) {
   $('filter-form').reset();
   $('class').value = String(column);
+  classChosen();
   filtersChanged();
   showTab('photos');
   $('class').focus();

@@ -1,0 +1,337 @@
+"""The review page in a browser: decisions of one or more people are exported and imported."""
+
+import csv
+import io
+import itertools
+import json
+
+import pytest
+
+from pipeline.review.page import write_page
+from tests.helpers import (
+    PAGE_CANDIDATES,
+    PAGE_CLASSES,
+    PAGE_PATHS,
+    card,
+    chip,
+    downloads,
+    give_name,
+    is_kept,
+    page_opener,
+    progress,
+    small_page,
+    verify,
+)
+
+AT = "2026-11-29T01:02:03Z"
+
+
+def record(image, **more):
+    return {"path": PAGE_PATHS[image], "by": "Ben", "at": AT} | more
+
+
+def verified(image, *columns, **more):
+    return record(image, true_labels=[PAGE_CLASSES[column] for column in columns], **more)
+
+
+def decided(image, column, value, **more):
+    return record(image, **({"label": PAGE_CLASSES[column], "true": value} | more))
+
+
+def review(verified=(), decisions=()):
+    return {"format": "review-2", "key": "00ff", "verified": verified, "decisions": decisions}
+
+
+def import_files(tab, folder, *contents):
+    """Import files of these contents; return what the page says of it."""
+    files = []
+    for number, content in enumerate(contents):
+        files.append(folder / f"{number}.json")
+        files[-1].write_text(content if isinstance(content, str) else json.dumps(content))
+    tab.set_input_files("#import-file", files)
+    if tab.evaluate("localStorage.getItem('review-name')") is None:
+        give_name(tab, "Ann")
+    tab.wait_for_function(
+        """() => document.getElementById('status').textContent.includes('Imported')
+            || !document.getElementById('warning').hidden"""
+    )
+    return tab.locator("#status").inner_text()
+
+
+def exported_review(tab):
+    return json.loads(downloads(tab)["review.json"])
+
+
+def known(review):
+    """Each label that somebody decided: (path, label, value, by, settles)."""
+    return {
+        (r["path"], r["label"], r["true"], r["by"], r.get("settles", False))
+        for r in review["decisions"]
+    } | {
+        (r["path"], label, True, r["by"], False)
+        for r in review["verified"]
+        for label in r["true_labels"]
+    }
+
+
+# ---------------------------------------------------------------- export
+
+
+@pytest.fixture(scope="module")
+def exported(browser, small_page_path):
+    """The files of a page on which a label of image 9 is decided, and image 4 verified."""
+    with page_opener(browser, small_page_path) as open_page:
+        tab = open_page()
+        chip(tab, 9, 0).click()
+        verify(tab, 4)
+        yield downloads(tab)
+
+
+def test_export_holds_what_a_person_decided_and_nothing_else(exported):
+    review = json.loads(exported["review.json"].decode("utf-8"))
+    (photo,), (label,) = review["verified"], review["decisions"]
+    assert [review.pop(name) for name in ("format", "key", "by")] == ["review-2", "00ff", "Ann"]
+    times = [photo.pop("at"), label.pop("at")]
+    assert times == sorted(times, reverse=True)
+    assert times[0][10:11] + times[0][-1:] == "TZ"
+    assert photo == {
+        "path": PAGE_PATHS[4], "true_labels": [PAGE_CLASSES[1], PAGE_CLASSES[2]], "by": "Ann"
+    }  # fmt: skip
+    assert label == {"path": PAGE_PATHS[9], "label": "dog", "true": True, "by": "Ann"}
+
+
+def test_exported_table_is_quoted_and_holds_no_formulas(exported):
+    text = exported["review.csv"].decode("utf-8")
+    head, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert head == ["path", "candidate", "probability", "decision", "by"]
+    safe = {"=cmd|' /C calc'!A0", "@\r\n\ttab.jpg", "=1+1"}
+    mine = {(9, 0): True, (4, 1): True, (4, 2): True}
+
+    def cell(name):
+        return ("'" * (name in safe) + name).replace("\udcff", "\ufffd")
+
+    for row, (i, c, p) in zip(rows, PAGE_CANDIDATES, strict=True):
+        decision = "kept" if mine.get((i, c), p >= 0.5) else "dropped"
+        by = "Ann" if (i, c) in mine else "script"
+        assert row == [cell(PAGE_PATHS[i]), cell(PAGE_CLASSES[c]), str(p), decision, by]
+    written = io.StringIO(newline="")
+    csv.writer(written, quoting=csv.QUOTE_ALL).writerows([head, *rows])
+    assert text == written.getvalue()
+
+
+def test_a_name_is_asked_once_and_told_to_no_one_before(tab):
+    tab.get_by_role("button", name="Export").click()
+    tab.get_by_role("button", name="Cancel").click()
+    assert tab.locator("#status").inner_text() == ""
+    assert exported_review(tab)["by"] == "Ann"
+    tab.reload()
+    tab.get_by_role("button", name="Export").click()
+    assert not tab.locator("#name-dialog").is_visible()
+
+
+def test_hashes_go_with_the_paths(open_page, tmp_path):
+    page = small_page(hashes=["ab" * 8, *[""] * 11])
+    tab = open_page(write_page(tmp_path, page), ignore_console=True)
+    for image in (0, 3):
+        verify(tab, image)
+    first, second = exported_review(tab)["verified"]
+    assert (first["sha256"], "sha256" in second) == ("ab" * 8, False)
+
+
+def test_exported_files_start_apart_and_are_made_of_parts(tab):
+    for image in range(8):
+        verify(tab, image)
+    tab.evaluate("""() => {
+        localStorage.setItem('review-name', 'Ann');
+        window.times = [];
+        window.longest = [];
+        HTMLAnchorElement.prototype.click = function () { times.push(performance.now()); };
+        window.Blob = class extends Blob {
+            constructor(parts, options) {
+                super(parts, options);
+                longest.push(Math.max(...parts.map((part) => part.length)) / this.size);
+            }
+        };
+    }""")
+    tab.get_by_role("button", name="Export").click()
+    give_name(tab, "Ann")
+    tab.wait_for_function("() => times.length === 2")
+    first, second = tab.evaluate("times")
+    assert second - first > 900
+    assert max(tab.evaluate("longest")) < 0.5
+
+
+@pytest.mark.parametrize("part", ["Blob", "URL.createObjectURL"])
+def test_an_export_that_fails_is_said(tab, part):
+    tab.evaluate(f"() => {{ {part} = function () {{ throw new RangeError('too long'); }}; }}")
+    tab.get_by_role("button", name="Export").click()
+    give_name(tab, "Ann")
+    tab.wait_for_selector("#warning:visible")
+    assert "RangeError: too long" in tab.locator("#warning").inner_text()
+
+
+# ---------------------------------------------------------------- import
+
+
+def test_import_gives_exported_decisions_back_and_undo_takes_them(open_page, tmp_path):
+    first, second = open_page(), open_page()
+    chip(first, 9, 0).click()
+    verify(first, 2)
+    text = downloads(first)["review.json"].decode()
+    words = import_files(second, tmp_path, text)
+    assert words == "Imported 1 verified photo, 4 decisions"
+    assert is_kept(second, 9, 0)
+    assert progress(second) == progress(first)
+    assert exported_review(second) == json.loads(text)
+    assert import_files(second, tmp_path, text) == "Imported 0 verified photos, 0 decisions"
+    second.keyboard.press("u")
+    second.keyboard.press("u")
+    assert progress(second).startswith("0 of 12 photos verified · 0 labels decided")
+
+
+def test_a_colleagues_file_reverts_nothing_of_ones_own(tab, tmp_path):
+    chip(tab, 0, 0).click()
+    verify(tab, 1)
+    late = {"at": "2999-01-01T00:00:00Z"}
+    words = import_files(
+        tab, tmp_path, review([verified(1)], [decided(0, 0, True, **late), decided(3, 0, False)])
+    )
+    assert words == (
+        "Imported 0 verified photos, 1 decision, 2 on labels decided here too, 2 disputes to settle"
+    )
+    assert [is_kept(tab, i, c) for i, c in ((0, 0), (1, 1), (3, 0))] == [False, True, False]
+    assert "2 disputes" in progress(tab)
+    assert "Ben yes" in chip(tab, 0, 0).get_attribute("title")
+    tab.select_option("#decision", "disputed")
+    assert sorted(
+        int(c.get_attribute("data-image")) for c in tab.query_selector_all("#grid .card")
+    ) == [0, 1]
+
+
+def test_a_dispute_ends_where_one_person_settles_it(open_page, tmp_path):
+    tab = open_page()
+    chip(tab, 0, 0).click()
+    import_files(tab, tmp_path, review(decisions=[decided(0, 0, True)]))
+    before = known(exported_review(tab))
+    assert before == {
+        (PAGE_PATHS[0], "dog", False, "Ann", False), (PAGE_PATHS[0], "dog", True, "Ben", False)
+    }  # fmt: skip
+    chip(tab, 0, 0).click()
+    assert "dispute" not in progress(tab)
+    chip(tab, 0, 0).click()
+    assert not is_kept(tab, 0, 0)
+    settled = exported_review(tab)
+    agreed = {(PAGE_PATHS[0], "dog", True, by, False) for by in ("Ann", "Ben")}
+    assert known(settled) == agreed | {(PAGE_PATHS[0], "dog", False, "Ann", True)}
+    third = open_page()
+    third.evaluate("localStorage.setItem('review-name', 'Cid')")
+    third.reload()
+    chip(third, 0, 0).click()
+    chip(third, 0, 0).click()  # kept, by Cid too, and before it was settled or after
+    import_files(third, tmp_path, settled)
+    tab.keyboard.press("u")
+    tab.keyboard.press("u")
+    assert "1 dispute" in progress(tab)
+
+
+def test_files_give_the_same_in_any_order_and_together(open_page, tmp_path):
+    """Two people, photos in common, labels added, and a dispute that a third has settled."""
+    eve = decided(0, 0, True, by="Eve")
+    later = {"at": "2026-11-29T02:00:00Z"}
+    files = [
+        review([verified(1, 1, 3, by="Ben"), verified(4, 1, by="Ben")], [decided(0, 0, False)]),
+        review([verified(1, 1, by="Eve"), verified(4, 1, by="Eve")], [eve]),
+        review(decisions=[decided(0, 0, False, by="Cid", settles=True, **later)]),
+    ]
+    found = []
+    for order in itertools.permutations(files):
+        tab = open_page()
+        tab.evaluate("localStorage.setItem('review-name', 'Ann')")
+        tab.reload()
+        for content in order:
+            import_files(tab, tmp_path, content)
+        found.append((exported_review(tab), progress(tab)))
+    assert all(one == found[0] for one in found)
+    assert "1 dispute" in found[0][1]  # of the label that Ben added and Eve did not
+    together = open_page()
+    import_files(together, tmp_path, *files)
+    assert (exported_review(together), progress(together)) == found[0]
+
+
+def test_photos_that_are_not_here_or_have_changed_are_left_out(open_page, tmp_path):
+    page = small_page(hashes=["ab" * 8] * 12)
+    tab = open_page(write_page(tmp_path, page), ignore_console=True)
+    other = [decided(0, 0, False, sha256="cd" * 8), decided(0, 0, False, path="nowhere.jpg")]
+    words = import_files(tab, tmp_path, review(decisions=[*other, decided(3, 0, False)]))
+    assert words == "Imported 0 verified photos, 1 decision, 2 of other photos left out"
+
+
+def test_a_review_starts_with_what_was_carried_over(open_page, tmp_path):
+    """Once: what the user has undone or changed since stays so, until more is carried over."""
+    page = small_page(decisions=review([verified(4, 1)], [decided(0, 0, False)]))
+    tab = open_page(write_page(tmp_path, page), ignore_console=True)
+    assert [is_kept(tab, i, c) for i, c in ((0, 0), (4, 1), (4, 2))] == [False, True, False]
+    assert "Ben" in chip(tab, 0, 0).inner_text()
+    chip(tab, 0, 0).click()
+    tab.reload()
+    assert is_kept(tab, 0, 0)
+    page = page._replace(decisions=review([verified(4, 1)], [decided(3, 0, False)]))
+    write_page(tmp_path, page)
+    tab.reload()
+    assert [is_kept(tab, i, c) for i, c in ((0, 0), (3, 0))] == [True, False]
+
+
+def test_a_user_whose_name_is_carried_over_is_the_same_person(open_page, tmp_path):
+    page = small_page(decisions=review(decisions=[decided(0, 0, False, by="Ann")]))
+    tab = open_page(write_page(tmp_path, page), ignore_console=True)
+    chip(tab, 0, 0).click()
+    (decision,) = exported_review(tab)["decisions"]
+    assert (decision["true"], decision["by"]) == (True, "Ann")
+    assert "dispute" not in progress(tab)
+
+
+EARLIER = {"format": "review-1", "key": "00ff"}
+
+
+def earlier(*flipped):
+    return [
+        [PAGE_PATHS[i], PAGE_CLASSES[c], (p >= 0.5) != ((i, c) in flipped)]
+        for i, c, p in PAGE_CANDIDATES
+    ]
+
+
+def test_a_file_of_an_earlier_page_gives_what_a_person_changed(tab, tmp_path):
+    content = EARLIER | {"decisions": earlier((1, 1)), "seen": [1, 4]}
+    assert import_files(tab, tmp_path, content) == "Imported 0 verified photos, 1 decision"
+    assert not is_kept(tab, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("not JSON", "it is not JSON"),
+        (None, "not a review.json"),
+        (EARLIER | {"key": "11", "decisions": []}, "another review: its key is 11"),
+        (EARLIER | {"decisions": []}, "expected 18 decisions"),
+        (EARLIER | {"decisions": [["a", "b", True]] * 18}, "decision 1 is not one of"),
+        (EARLIER | {"decisions": earlier((1, 1)), "seen": [4]}, "another threshold"),
+        (review(decisions=[{}]), "decision 1 has no path"),
+        (review(decisions=[decided(0, 0, "yes")]), "decision 1 is neither true nor false"),
+        (review(decisions=[decided(0, 0, True, label="cow")]), "is no class of this page"),
+        (review(decisions=[decided(0, 0, True, at="today")]), "does not say by whom and when"),
+        (review([record(0)]), "verified photo 1 has no list of true_labels"),
+        (review({}), "expected lists"),
+    ],
+)
+def test_files_that_do_not_fit_are_not_imported(tab, tmp_path, content, words):
+    import_files(tab, tmp_path, content if isinstance(content, str) else json.dumps(content))
+    assert "0.json was not imported" in tab.locator("#warning").inner_text()
+    assert words in tab.locator("#warning").inner_text()
+    assert " 0 labels decided" in progress(tab)
+
+
+def test_of_several_files_those_that_fit_are_imported(tab, tmp_path):
+    import_files(tab, tmp_path, "not JSON", review([verified(4)]))
+    assert "0.json was not imported" in tab.locator("#warning").inner_text()
+    tab.wait_for_function("() => document.getElementById('progress-text').textContent[0] === '1'")
+    assert card(tab, 4).locator(".bare").is_visible()
