@@ -135,17 +135,17 @@ def page_opener(browser, small_page_path):
 
 
 def card(tab, image):
-    return tab.locator(f'.card[data-image="{image}"]')
+    return tab.locator(f'#grid .card[data-image="{image}"]')
 
 
 def cards(tab):
     """Indices of the images whose cards are drawn, in the order of the page."""
-    return [int(card.get_attribute("data-image")) for card in tab.query_selector_all(".card")]
+    return [int(card.get_attribute("data-image")) for card in tab.query_selector_all("#grid .card")]
 
 
 def wait_for_cards(tab, images):
     tab.wait_for_function(
-        """images => JSON.stringify([...document.querySelectorAll('.card')]
+        """images => JSON.stringify([...document.querySelectorAll('#grid .card')]
             .map((card) => Number(card.dataset.image))) === JSON.stringify(images)""",
         arg=images,
     )

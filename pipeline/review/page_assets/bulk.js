@@ -70,9 +70,9 @@ function showBulkCounts() {
   setBulkButton('bulk-drop', all, isMissing ? 'Refuse all' : 'Drop all');
   setBulkButton('bulk-keep', all, isMissing ? 'Add all' : 'Keep all');
   $('bulk-below-expected').textContent =
-    below.count ? `${percent(1 - below.mean)} of them false, as expected` : '';
+    below.count ? `expected: ${percent(1 - below.mean)} false` : '';
   $('bulk-above-expected').textContent =
-    above.count ? `${percent(above.mean)} of them true, as expected` : '';
+    above.count ? `expected: ${percent(above.mean)} true` : '';
   setBulkButton('bulk-verify', {count: shown.length}, `Verify ${plural(shown.length, 'photo')}`);
   markThreshold(threshold);
 }
@@ -92,22 +92,23 @@ function slide() {
 
 /** Decides the labels whose chance a test passes. */
 function decideMany(value, test, words) {
-  const entries = [];
+  const marks = new Uint8Array(firstAdded + imageCount * likelyCount + added.images.length);
   eachOpenLabel((image, column, chance, entry) => {
-    if (test(chance)) entries.push(entry ?? makeEntry(image, column));
+    if (test(chance)) marks[entry ?? makeEntry(image, column)] = value;
   });
-  if (entries.length) applyChange(changeOfMany(entries, value, `${words}: ${plural(entries.length, 'label')}`));
+  const change = changeOfMarks(marks);
+  change.words = `${words}: ${plural(change.questions.length, 'label')}`;
+  if (change.questions.length) applyChange(change);
 }
 
-/** A change of questions that nobody has answered, but the user perhaps, to the user's answers. */
-function changeOfMany(questions, value, words) {
+/** A change of questions that nobody has answered to the values marked. */
+function changeOfMarks(marks) {
+  const questions = marked(marks);
   const {length} = questions;
-  const values = typeof value === 'function' ? Uint8Array.from(questions, value)
-    : new Uint8Array(length).fill(value);
-  return {
-    questions: Uint32Array.from(questions), image: -1, words, voices: [],
-    after: {value: values, by: new Uint8Array(length), at: new Uint32Array(length).fill(seconds())},
-  };
+  const value = new Uint8Array(length);
+  for (let i = 0; i < length; i++) value[i] = marks[questions[i]];
+  const at = new Uint32Array(length).fill(seconds());
+  return {questions, image: -1, words: '', voices: [], after: {value, by: new Uint8Array(length), at}};
 }
 
 const cut = () => Math.round(sliderValue() * probabilitySteps);
@@ -116,22 +117,36 @@ const keepAbove = () => decideMany(YES, (chance) => chance >= cut(), 'Kept');
 const dropAll = () => decideMany(NO, () => true, 'Dropped');
 const keepAll = () => decideMany(YES, () => true, 'Kept');
 
+/** Whether only the user has answered any of an image's labels. */
+function isAllMine(image) {
+  if (addedOf.has(image)) return false;
+  for (let entry = starts[image]; entry < starts[image + 1]; entry++) {
+    if (state.value[entry] && state.by[entry] !== ME) return false;
+    if (voices.size && voices.has(entry)) return false;
+  }
+  return true;
+}
+
 /** Verifies all photos shown as they are; disputes in them stay open. */
 function verifyAll() {
-  const [simple, lists, now] = [[], new Map(), seconds()];
+  const [marks, lists, now] = [new Uint8Array(firstAdded), new Map(), seconds()];
   let photos = 0;
   for (const image of shown) {
     if (isVerified(image)) continue;
     photos++;
-    const entries = entriesOf(image).filter(shownAsLabel);
-    const isMine = (entry) => !voices.has(entry) && (!state.value[entry] || state.by[entry] === ME);
-    if (entries.every(isMine)) simple.push(...entries, ofPhoto(image));
-    else addVerified(lists, image, now);
+    if (isAllMine(image)) {
+      for (let entry = starts[image]; entry < starts[image + 1]; entry++) {
+        if (!state.value[entry]) marks[entry] = state.kept[entry] ? YES : NO;
+      }
+      marks[ofPhoto(image)] = YES;
+    } else {
+      addVerified(lists, image, now);
+    }
   }
   if (!photos) return announce('All photos shown are verified');
-  const change = changeOfMany(simple, (question) =>
-    isOfPhoto(question) || state.kept[question] ? YES : NO, `Verified: ${plural(photos, 'photo')}`);
-  applyChange(lists.size ? joinedChange(change, changeOfVoices(lists, -1, '')) : change);
+  const change = changeOfMarks(marks);
+  const all = lists.size ? joinedChange(change, changeOfVoices(lists, -1, '')) : change;
+  applyChange({...all, words: `Verified: ${plural(photos, 'photo')}`});
 }
 
 function joinedChange(one, other) {

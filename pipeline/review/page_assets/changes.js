@@ -9,8 +9,14 @@ const redoStack = [];
 const seconds = () => Math.floor(Date.now() / 1000);
 
 function answersOf(questions) {
-  const copy = (array) => array.constructor.from(questions, (question) => array[question] ?? 0);
-  return {value: copy(state.value), by: copy(state.by), at: copy(state.at)};
+  const {length} = questions;
+  const [value, by, at] = [new Uint8Array(length), new Uint8Array(length), new Uint32Array(length)];
+  for (let i = 0; i < length; i++) {  // those without room yet are 0
+    value[i] = state.value[questions[i]];
+    by[i] = state.by[questions[i]];
+    at[i] = state.at[questions[i]];
+  }
+  return {value, by, at};
 }
 
 /** Sets the questions of a change to one of its sides, `before` or `after`. */

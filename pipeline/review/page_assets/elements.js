@@ -26,10 +26,17 @@ function warn(text) {
 
 /** Shows a notice for some seconds; screen readers read it out. */
 function announce(text) {
+  placeStatus();
   $('status').textContent = text;
   $('status').classList.remove('fresh');
   void $('status').offsetWidth;  // starts the animation again
   $('status').classList.add('fresh');
+}
+
+/** Beside an open dialog nothing is seen or read out. */
+function placeStatus() {
+  const place = $('large').open ? $('large') : document.body;
+  if ($('status').parentElement !== place) place.append($('status'));
 }
 
 const grouped = (number) => number.toLocaleString('en');

@@ -67,7 +67,7 @@ function isPerhapsMissing(image, place, filters) {
   if (chance < data.threshold * probabilitySteps) return false;
   if (chance < filters.low || chance > filters.high) return false;
   const entry = addedOf.has(image) ? entryOf(image, column) : -1;
-  return entry < 0 || state.value[entry] === 0;
+  return entry < 0 || !state.value[entry];
 }
 
 /** The columns of an image that the filter of labels perhaps missing shows. */

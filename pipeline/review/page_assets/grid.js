@@ -97,6 +97,7 @@ function applyFilters() {
   measure();
   scroller.scrollTop = 0;
   draw();
+  for (const card of live.values()) fillCard(card);  // the class looked at comes first
 }
 
 /** Lays the grid out anew; the current card, or else the first in view, stays where it was. */

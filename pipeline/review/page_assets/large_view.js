@@ -11,7 +11,7 @@ function openLarge() {
     large.root.setAttribute('role', 'group');
     $('large-card').append(large.root);
     const offers = element('div', 'offers', large.root);
-    element('h3', '', offers).textContent = 'Perhaps missing';
+    element('h3', '', offers).textContent = 'Likeliest others';
     large.offers = element('div', 'offer-list', offers);
   }
   if (!isLarge()) $('large').showModal();
@@ -87,6 +87,14 @@ function clickLarge(event) {
   if (!pressed || !large.root.contains(pressed)) return;
   if (pressed.classList.contains('offer')) addLabel(currentImage, Number(pressed.dataset.column));
   else clickCard(event, large, pressed);
+}
+
+/** The browser gives the focus back to where it was: it belongs to the photo last seen. */
+function largeClosed() {
+  placeStatus();
+  const isDone = inTask() && taskLeft() === 0;
+  goTo(positions[large.image], !isDone);
+  if (isDone) $('task-export').focus();
 }
 
 function moveLarge(position) {

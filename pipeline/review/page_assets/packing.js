@@ -1,6 +1,9 @@
-// Packing of many numbers into short text, for a storage that holds some five million characters.
+// Packing of answers into short text, for a storage that holds some five million characters.
+//
+// Loops, and no function for each answer: a review may have millions.
 
 const CHARACTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+const FEW = 2000;  // questions, up to which a list is shorter than a mark for every question
 
 /** Values 0 to 3, three to a character. */
 function packValues(values) {
@@ -11,36 +14,78 @@ function packValues(values) {
 }
 
 function unpackValues(text, length) {
+  const numbers = new Uint8Array(128);
+  for (let i = 0; i < CHARACTERS.length; i++) numbers[CHARACTERS.charCodeAt(i)] = i;
   const values = new Uint8Array(length);
   for (let i = 0; i < length; i++) {
-    values[i] = (CHARACTERS.indexOf(text[(i / 3) | 0]) >> (2 * (i % 3))) & 3;
+    values[i] = (numbers[text.charCodeAt((i / 3) | 0)] >> (2 * (i % 3))) & 3;
   }
   return values;
 }
 
-/** Pairs (by, at) in runs of equal ones: [length, by, difference of `at` from the run before]. */
-function packRuns(by, at) {
+/** [values as text, runs of equal (by, at): length, by, difference of `at` from the run before]. */
+function packAnswers({value, by, at}) {
   const runs = [];
-  let last = 0;
-  for (let i = 0; i < by.length; i++) {
-    if (i && by[i] === by[i - 1] && at[i] === at[i - 1]) {
-      runs[runs.length - 3]++;
-    } else {
-      runs.push(1, by[i], at[i] - last);
-      last = at[i];
+  let [length, lastBy, lastAt, before] = [0, 0, 0, 0];
+  for (let i = 0; i < value.length; i++) {
+    if (value[i] === 0) continue;
+    if (length && by[i] === lastBy && at[i] === lastAt) {
+      length++;
+      continue;
     }
+    if (length) {
+      runs.push(length, lastBy, lastAt - before);
+      before = lastAt;
+    }
+    [length, lastBy, lastAt] = [1, by[i], at[i]];
   }
-  return runs;
+  if (length) runs.push(length, lastBy, lastAt - before);
+  return [packValues(value), runs];
 }
 
-function unpackRuns(runs, length) {
+function unpackAnswers([text, runs], length) {
+  const value = unpackValues(text, length);
   const [by, at] = [new Uint8Array(length), new Uint32Array(length)];
-  let [place, time] = [0, 0];
-  for (let i = 0; i < runs.length; i += 3) {
-    time += runs[i + 2];
-    by.fill(runs[i + 1], place, place + runs[i]);
-    at.fill(time, place, place + runs[i]);
-    place += runs[i];
+  let [run, left, time] = [-3, 0, 0];
+  for (let i = 0; i < length; i++) {
+    if (value[i] === 0) continue;
+    if (left === 0) {
+      run += 3;
+      left = runs[run];
+      time += runs[run + 2];
+    }
+    left--;
+    by[i] = runs[run + 1];
+    at[i] = time;
   }
-  return {by, at};
+  return {value, by, at};
+}
+
+/** Questions as differences each from the one before, or as marks of all questions in order. */
+function packQuestions(questions) {
+  if (questions.length <= FEW) {
+    return Array.from(questions, (question, i) => question - (questions[i - 1] ?? 0));
+  }
+  const marks = new Uint8Array(state.value.length);
+  for (const question of questions) marks[question] = 1;
+  return packValues(marks);
+}
+
+function unpackQuestions(packed) {
+  if (typeof packed !== 'string') {
+    let last = 0;
+    return Uint32Array.from(packed, (difference) => last += difference);
+  }
+  const marks = unpackValues(packed, packed.length * 3);
+  return marked(marks);
+}
+
+/** The indices that are not 0, in order. */
+function marked(marks) {
+  let count = 0;
+  for (let i = 0; i < marks.length; i++) if (marks[i]) count++;
+  const result = new Uint32Array(count);
+  let place = 0;
+  for (let i = 0; i < marks.length; i++) if (marks[i]) result[place++] = i;
+  return result;
 }

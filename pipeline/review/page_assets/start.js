@@ -49,7 +49,7 @@ function listenToPhotos() {
   on('grid', 'focusin', focusGrid);
   on('large', 'click', clickLarge);
   on('large', 'focusin', pointAt);
-  on('large', 'close', () => goTo(current));  // its card in the grid has the focus again
+  on('large', 'close', largeClosed);
   for (const id of ['grid', 'large']) {
     on(id, 'pointerdown', pointerDown);
     on(id, 'focusout', pointAway);

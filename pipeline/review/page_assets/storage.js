@@ -9,9 +9,11 @@ const storageKey = `review-3:${data.key}`;
 let storedText = null;  // and what it says: all that this page knows of the storage
 let stored = {value: new Uint8Array(0), by: [], at: [], voices: new Map()};
 let saveTimer = 0;
+let storageOrder = null;
 
 /** Questions in the order of storage: a photo's labels and whether it is verified share times. */
 function questionsByImage() {
+  if (storageOrder?.length === firstAdded + added.images.length) return storageOrder;
   const order = new Uint32Array(firstAdded + added.images.length);
   let place = 0;
   for (let image = 0; image < imageCount; image++) {
@@ -19,21 +21,18 @@ function questionsByImage() {
     order[place++] = ofPhoto(image);
   }
   for (; place < order.length; place++) order[place] = place;
+  storageOrder = order;
   return order;
 }
 
 function storageText(token) {
   const order = questionsByImage();
-  makeRoom(order.length - 1);
-  const values = order.map((question) => state.value[question]);
-  const answered = order.filter((question) => state.value[question]);
+  const [value, runs] = packAnswers(answersOf(order));
   return JSON.stringify({
     token, after: stored.token,
     images: imageCount, entries: candidateCount, carried: data.carried, people,
     added: added.images.map((image, i) => [image, added.columns[i]]),
-    value: packValues(values),
-    runs: packRuns(answered.map((q) => state.by[q]), answered.map((q) => state.at[q])),
-    voices: [...voices],
+    value, runs, voices: [...voices],
   });
 }
 
@@ -47,7 +46,7 @@ function save() {
     localStorage.setItem(storageKey, text);
     storedText = text;
     stored = {...snapshot(), token};
-    saveUndo(text);
+    saveUndoSoon();
   } catch (error) {
     warn('This browser does not store decisions here ' +
       `(${error.name}): export them before you close the page.`);
@@ -70,6 +69,7 @@ function saveSoon() {
 function flush() {
   saveView();
   if (saveTimer) save();
+  if (undoTimer) saveUndo();
 }
 
 /** What is stored, if it is news and belongs to these labels, else null. */
@@ -101,21 +101,20 @@ function unpackStored(found) {
   makeRoom(firstAdded + added.images.length);
   const own = (question) => question < firstAdded ? question : entries[question - firstAdded];
   const order = questionsByImage().subarray(0, firstAdded + entries.length).map(own);
-  const values = unpackValues(found.value, order.length);
-  const answered = order.filter((_, place) => values[place]);
-  const {by, at} = unpackRuns(found.runs, answered.length);
+  const answers = unpackAnswers([found.value, found.runs], order.length);
+  const {length} = state.value;
   const result = {
     token: found.token, after: found.after, carried: found.carried,
-    value: new Uint8Array(state.value.length),
-    by: new Uint8Array(state.value.length), at: new Uint32Array(state.value.length),
+    value: new Uint8Array(length), by: new Uint8Array(length), at: new Uint32Array(length),
     voices: new Map(found.voices.map(([question, list]) =>
       [own(question), list.map((voice) => ({...voice, by: who[voice.by]}))])),
   };
-  order.forEach((question, place) => { result.value[question] = values[place]; });
-  answered.forEach((question, place) => {
-    result.by[question] = who[by[place]];
-    result.at[question] = at[place];
-  });
+  for (let place = 0; place < order.length; place++) {
+    if (answers.value[place] === 0) continue;
+    result.value[order[place]] = answers.value[place];
+    result.by[order[place]] = who[answers.by[place]];
+    result.at[order[place]] = answers.at[place];
+  }
   return result;
 }
 
@@ -127,8 +126,9 @@ function restore() {
   const isOlder = (question) => found.value[question] === 0 || found.at[question] < state.at[question];
   const [news, mine] = [[], new Set()];
   for (let question = 0; question < found.value.length; question++) {
-    const changed = ['value', 'by', 'at'].some((name) =>
-      found[name][question] !== (stored[name][question] ?? 0));
+    const changed = found.value[question] !== (stored.value[question] ?? 0) ||
+      found.by[question] !== (stored.by[question] ?? 0) ||
+      found.at[question] !== (stored.at[question] ?? 0);
     if (!isKnown && state.value[question] && isOlder(question)) mine.add(question);
     else if (changed) news.push(question);
   }

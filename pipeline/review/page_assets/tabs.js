@@ -10,6 +10,7 @@ function showTab(name) {
     $(`tab-${tab}`).setAttribute('aria-selected', tab === name);
     $(`tab-${tab}`).tabIndex = tab === name ? 0 : -1;
   }
+  $('bulk-button').hidden = name !== 'photos';
   if (name === 'classes') {
     showClasses();
     sortClasses();

@@ -48,9 +48,9 @@ function verifyAndGoOn() {
   }
   const next = nextToVerify(current);
   if (next < 0) {
-    $('large').close();
     announce(`All ${plural(taskImages.length, 'photo')} are verified`);
-    $('task-export').focus();
+    if (isLarge()) $('large').close();
+    else $('task-export').focus();
   } else if (isLarge()) {
     moveLarge(next);
   } else {

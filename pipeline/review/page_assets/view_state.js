@@ -4,6 +4,7 @@ const viewKey = `review-view:${data.key}`;
 const undoKey = `review-undo:${data.key}`;
 const UNDO_CHARACTERS = 2e6;  // of all changes; the oldest are forgotten
 const packedChanges = new WeakMap();
+let undoTimer = 0;
 
 const remembered = () => [...$('filter-form').querySelectorAll('input, select')];
 
@@ -39,21 +40,29 @@ function restoreView() {
   return view.image ?? -1;
 }
 
-/** Undo belongs to one tab and to the answers stored with it: those of `text`. */
-function saveUndo(text) {
-  const room = {left: UNDO_CHARACTERS};
+/** Not at once with the answers: each takes its time. */
+function saveUndoSoon() {
+  clearTimeout(undoTimer);
+  undoTimer = setTimeout(saveUndo, SAVE_MS);
+}
+
+/** Undo belongs to one tab and to the answers stored with it: those of `storedText`. */
+function saveUndo() {
+  clearTimeout(undoTimer);
+  undoTimer = 0;
+  let room = UNDO_CHARACTERS;
   const stacks = [undoStack, redoStack].map((stack) => {
     const packed = [];
     for (const change of [...stack].reverse()) {
-      const own = packChange(change);
-      room.left -= own.length;
-      if (room.left < 0) break;
-      packed.unshift(own);
+      const text = packChange(change);
+      room -= text.length;
+      if (room < 0) break;
+      packed.unshift(text);
     }
     return `[${packed}]`;
   });
   try {
-    sessionStorage.setItem(undoKey, `[${fingerprint(text)},${stacks}]`);
+    sessionStorage.setItem(undoKey, `[${fingerprint(storedText)},${stacks}]`);
   } catch {
     sessionStorage.removeItem(undoKey);
   }
@@ -80,19 +89,18 @@ function fingerprint(text) {
 
 function packChange(change) {
   if (packedChanges.has(change)) return packedChanges.get(change);
-  const {questions, image, words, voices: lists} = change;
-  const gaps = [...questions].map((question, i) => question - (questions[i - 1] ?? 0));
-  const side = ({value, by, at}) => [packValues(value), packRuns(by, at)];
-  const text = JSON.stringify(
-    {gaps, image, words, voices: lists, before: side(change.before), after: side(change.after)});
+  const text = JSON.stringify({
+    questions: packQuestions(change.questions), image: change.image, words: change.words,
+    voices: change.voices, before: packAnswers(change.before), after: packAnswers(change.after),
+  });
   packedChanges.set(change, text);
   return text;
 }
 
-function unpackChange({gaps, image, words, voices: lists, before, after}) {
-  let last = 0;
-  const questions = Uint32Array.from(gaps, (gap) => last += gap);
-  const side = ([values, runs]) =>
-    ({value: unpackValues(values, gaps.length), ...unpackRuns(runs, gaps.length)});
-  return {questions, image, words, voices: lists, before: side(before), after: side(after)};
+function unpackChange({questions: packed, before, after, ...rest}) {
+  const questions = unpackQuestions(packed);
+  return {
+    ...rest, questions,
+    before: unpackAnswers(before, questions.length), after: unpackAnswers(after, questions.length),
+  };
 }
