@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 
+import numpy as np
 import pytest
 
 from pipeline.review.page import write_page
@@ -13,6 +14,7 @@ from tests.helpers import (
     PAGE_CLASSES,
     PAGE_PATHS,
     card,
+    cards,
     chip,
     downloads,
     give_name,
@@ -21,6 +23,7 @@ from tests.helpers import (
     progress,
     small_page,
     verify,
+    wait_for_cards,
 )
 
 AT = "2026-11-29T01:02:03Z"
@@ -203,9 +206,7 @@ def test_a_colleagues_file_reverts_nothing_of_ones_own(tab, tmp_path):
     assert "2 disputes" in progress(tab)
     assert "Ben yes" in chip(tab, 0, 0).get_attribute("title")
     tab.select_option("#decision", "disputed")
-    assert sorted(
-        int(c.get_attribute("data-image")) for c in tab.query_selector_all("#grid .card")
-    ) == [0, 1]
+    assert sorted(cards(tab)) == [0, 1]
 
 
 def test_a_dispute_ends_where_one_person_settles_it(open_page, tmp_path):
@@ -232,6 +233,51 @@ def test_a_dispute_ends_where_one_person_settles_it(open_page, tmp_path):
     tab.keyboard.press("u")
     tab.keyboard.press("u")
     assert "1 dispute" in progress(tab)
+
+
+def test_disputes_are_settled_by_key_one_after_the_other(tab, tmp_path):
+    for image in (0, 3):
+        chip(tab, image, 0).click()
+    import_files(tab, tmp_path, review(decisions=[decided(i, 0, True) for i in (0, 3)]))
+    tab.select_option("#decision", "disputed")
+    wait_for_cards(tab, [0, 3])
+    tab.locator("#scroller").focus()
+    for key in ("ArrowRight", "c", "x"):
+        tab.keyboard.press(key)
+    assert "dispute" not in progress(tab)
+    assert [is_kept(tab, image, 0) for image in (0, 3)] == [False, True]
+
+
+def test_two_people_verify_five_hundred_photos_each(open_page, tmp_path):
+    """With 50 in common, in 10 of which they differ: nothing is lost, in either order."""
+    count = 950
+    page = small_page(
+        paths=[f"{image}.jpg" for image in range(count)],
+        starts=2 * np.arange(count + 1),
+        columns=np.tile([0, 1], count),
+        probability=np.tile([0.8, 0.3], count),
+        kept=np.tile([True, False], count),
+    )
+    path = write_page(tmp_path, page)
+
+    def of(by, images, labels):
+        return [{"path": f"{i}.jpg", "true_labels": labels(i), "by": by, "at": AT} for i in images]
+
+    ann = of("Ann", range(500), lambda i: ["dog"])
+    ben = of("Ben", range(450, 950), lambda i: [] if i < 460 else ["dog"])
+    found = []
+    for files in ([review(ann), review(ben)], [review(ben), review(ann)]):
+        tab = open_page(path, ignore_console=True)
+        for content in files:
+            import_files(tab, tmp_path, content)
+        assert progress(tab).startswith("950 of 950 photos verified · 1,900 labels decided · 10 d")
+        tab.select_option("#decision", "disputed")
+        assert tab.locator("#count").inner_text() == "10 of 950 photos"
+        found.append(exported_review(tab))
+    assert found[0] == found[1]
+    order = sorted(ann + ben, key=lambda r: (int(r["path"][:-4]), r["by"]))
+    assert found[0]["verified"] == order
+    assert found[0]["decisions"] == []
 
 
 def test_files_give_the_same_in_any_order_and_together(open_page, tmp_path):
@@ -272,6 +318,7 @@ def test_a_review_starts_with_what_was_carried_over(open_page, tmp_path):
     tab = open_page(write_page(tmp_path, page), ignore_console=True)
     assert [is_kept(tab, i, c) for i, c in ((0, 0), (4, 1), (4, 2))] == [False, True, False]
     assert "Ben" in chip(tab, 0, 0).inner_text()
+    assert "1 verified photo, 1 decision" in tab.locator("#summary").inner_text()
     chip(tab, 0, 0).click()
     tab.reload()
     assert is_kept(tab, 0, 0)

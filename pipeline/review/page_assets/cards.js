@@ -64,7 +64,9 @@ function fillCard(card) {
   while (card.chips.length < labels.length) card.chips.push(makeChip(card.list));
   while (card.chips.length > labels.length) card.chips.pop().root.remove();
   if (card.list.lastChild !== card.addButton) card.list.append(card.addButton);
-  labels.forEach((entry, place) => fillChip(card.chips[place], entry, place));
+  const picked = pickedOf(labels);
+  labels.forEach((entry, place) =>
+    fillChip(card.chips[place], entry, entry === picked ? 'x' : keyOfPlace(place)));
   const verified = isVerified(card.image);
   card.bare.hidden = keptIn[card.image] > 0;
   card.root.classList.toggle('seen', verified);

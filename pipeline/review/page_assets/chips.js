@@ -5,7 +5,7 @@ function labelsOf(image) {
   const offered = offeredIn(image);
   for (const column of offered) makeEntry(image, column);
   const rank = (entry) => {
-    if (columnOf(entry) === active.column) return 0;
+    if (columnOf(entry) === active.column || disputed.has(entry)) return 0;
     if (entry < candidateCount) return keptByProgram[entry] ? 1 : 3;
     return 2;
   };
@@ -24,9 +24,12 @@ function offeredIn(image) {
   return own.includes(active.column) ? [active.column] : [];
 }
 
-/** The key that decides a card's label: x in the class looked at, else by its place. */
-function keyOf(entry, place) {
-  if (columnOf(entry) === active.column) return 'x';
+/** The label of a photo that x and c decide: of the class looked at, or else one in dispute. */
+const pickedOf = (labels) => labels.find((entry) => active.column >= 0
+  ? columnOf(entry) === active.column : disputed.has(entry));
+
+/** The key of a label by its place on the card. */
+function keyOfPlace(place) {
   return place < 10 ? String((place + 1) % 10) : place < 20 ? `⇧${(place - 9) % 10}` : '';
 }
 
@@ -41,7 +44,7 @@ function makeChip(list) {
   return {root, sign, name, note, chance, spokenText, entry: -1};
 }
 
-function fillChip(chip, entry, place) {
+function fillChip(chip, entry, key) {
   const isKept = state.kept[entry] === 1;
   const answered = state.value[entry] > 0;
   const isOpen = disputed.has(entry);
@@ -49,7 +52,7 @@ function fillChip(chip, entry, place) {
   const chance = chanceOf(entry);
   chip.entry = entry;
   chip.root.dataset.entry = entry;
-  chip.root.dataset.key = keyOf(entry, place);
+  chip.root.dataset.key = key;
   chip.root.setAttribute('aria-pressed', isKept);
   chip.root.classList.toggle('mine', answered);
   chip.root.classList.toggle('open', isOpen);

@@ -50,9 +50,7 @@ function moves() {
 /** The label of the current photo that a key decides, or undefined. */
 function entryOfKey(pressed, event) {
   const labels = labelsOf(currentImage);
-  if (pressed === 'x' || pressed === 'c') {
-    return labels.find((entry) => columnOf(entry) === active.column);
-  }
+  if (pressed === 'x' || pressed === 'c') return pickedOf(labels);
   if (/^\d$/.test(pressed)) return labels[(Number(pressed) + 9) % 10];
   const digit = /^Digit(\d)$/.exec(event.code)?.[1];  // with Shift, whatever it types
   return labels[10 + (Number(digit) + 9) % 10];

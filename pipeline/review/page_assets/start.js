@@ -1,12 +1,17 @@
 // Start: connects the controls with what they do, and shows the page for the first time.
 
 function showSummary() {
-  for (const [name, value] of data.summary) {
+  const carried = data.decisions && ['carried over', [
+    plural(data.decisions.verified?.length ?? 0, 'verified photo'),
+    plural(data.decisions.decisions?.length ?? 0, 'decision'),
+  ].join(', ')];
+  const lines = carried ? [...data.summary, carried] : data.summary;
+  for (const [name, value] of lines) {
     const line = element('div', '', $('summary'));
     element('dt', '', line).textContent = name;
     element('dd', '', line).textContent = value;
   }
-  document.querySelector('.about').hidden = !data.summary.length;
+  document.querySelector('.about').hidden = !lines.length;
   $('photos-filter').querySelector('[value=test]').hidden = !isTest.includes(1);
   $('photos-filter').querySelector('[value=toverify]').hidden = !taskImages.length;
   $('decision').querySelector('[value=missing]').hidden = !likelyCount;
