@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import json
 
 import numpy as np
@@ -51,6 +50,7 @@ def import_files(tab, folder, *contents):
     for number, content in enumerate(contents):
         files.append(folder / f"{number}.json")
         files[-1].write_text(content if isinstance(content, str) else json.dumps(content))
+    tab.evaluate("() => { document.getElementById('status').textContent = ''; }")
     tab.set_input_files("#import-file", files)
     if tab.evaluate("localStorage.getItem('review-name')") is None:
         give_name(tab, "Ann")
@@ -290,12 +290,12 @@ def test_files_give_the_same_in_any_order_and_together(open_page, tmp_path):
         review(decisions=[decided(0, 0, False, by="Cid", settles=True, **later)]),
     ]
     found = []
-    for order in itertools.permutations(files):
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
         tab = open_page()
         tab.evaluate("localStorage.setItem('review-name', 'Ann')")
         tab.reload()
-        for content in order:
-            import_files(tab, tmp_path, content)
+        for place in order:
+            import_files(tab, tmp_path, files[place])
         found.append((exported_review(tab), progress(tab)))
     assert all(one == found[0] for one in found)
     assert "1 dispute" in found[0][1]  # of the label that Ben added and Eve did not

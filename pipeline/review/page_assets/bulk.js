@@ -90,11 +90,11 @@ function slide() {
   showBulkCounts();
 }
 
-/** Decides the labels whose chance a test passes. */
-function decideMany(value, test, words) {
+/** Decides the labels whose chance is `low` at least and below `high`. */
+function decideMany(value, low, high, words) {
   const marks = new Uint8Array(firstAdded + imageCount * likelyCount + added.images.length);
   eachOpenLabel((image, column, chance, entry) => {
-    if (test(chance)) marks[entry ?? makeEntry(image, column)] = value;
+    if (chance >= low && chance < high) marks[entry ?? makeEntry(image, column)] = value;
   });
   const change = changeOfMarks(marks);
   change.words = `${words}: ${plural(change.questions.length, 'label')}`;
@@ -112,10 +112,10 @@ function changeOfMarks(marks) {
 }
 
 const cut = () => Math.round(sliderValue() * probabilitySteps);
-const dropBelow = () => decideMany(NO, (chance) => chance < cut(), 'Dropped');
-const keepAbove = () => decideMany(YES, (chance) => chance >= cut(), 'Kept');
-const dropAll = () => decideMany(NO, () => true, 'Dropped');
-const keepAll = () => decideMany(YES, () => true, 'Kept');
+const dropBelow = () => decideMany(NO, 0, cut(), 'Dropped');
+const keepAbove = () => decideMany(YES, cut(), Infinity, 'Kept');
+const dropAll = () => decideMany(NO, 0, Infinity, 'Dropped');
+const keepAll = () => decideMany(YES, 0, Infinity, 'Kept');
 
 /** Whether only the user has answered any of an image's labels. */
 function isAllMine(image) {

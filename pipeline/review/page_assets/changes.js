@@ -55,19 +55,20 @@ const redo = (focus = true) => moveLast(redoStack, undoStack, 'after', 'Done aga
 
 /** A change that makes new lists of voices hold, by question. */
 function changeOfVoices(lists, image, words) {
-  const questions = Uint32Array.from(lists.keys());
-  const held = [...lists.values()].map((list) => list.length ? inForce(list) : {value: 0, by: 0, at: 0});
-  const after = {
-    value: Uint8Array.from(held, ({value}) => value), by: Uint8Array.from(held, ({by}) => by),
-    at: Uint32Array.from(held, ({at}) => at),
-  };
-  const several = [...lists].filter(([question, list]) =>
-    voices.has(question) || list.length > 1 || list[0]?.settles);
-  return {
-    questions, after, image, words,
-    voices: several.map(([question, list]) =>
-      ({question, before: voices.get(question), after: list})),
-  };
+  const change = {questions: new Uint32Array(lists.size), image, words, voices: []};
+  const [value, by, at] =
+    [new Uint8Array(lists.size), new Uint8Array(lists.size), new Uint32Array(lists.size)];
+  let place = 0;
+  for (const [question, list] of lists) {
+    const held = list.length ? inForce(list) : {value: 0, by: ME, at: 0};
+    change.questions[place] = question;
+    [value[place], by[place], at[place]] = [held.value, held.by, held.at];
+    place++;
+    if (voices.has(question) || list.length > 1 || list[0]?.settles) {
+      change.voices.push({question, before: voices.get(question), after: list});
+    }
+  }
+  return {...change, after: {value, by, at}};
 }
 
 /** The voices of a question once the user has answered. Against others' answers this settles. */

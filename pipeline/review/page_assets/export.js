@@ -15,18 +15,18 @@ function csvCell(text) {
 
 const csvLine = (cells) => `${cells.map(csvCell).join(',')}\r\n`;
 
-/** A file's text, a part an image: as a whole it may be longer than a string can be. */
-function textByImage(part) {
-  return Array.from({length: imageCount}, (_, image) => part(image));
-}
-
+/** Parts, one of an image: as a whole the text may be longer than a string can be. */
 function csvText() {
-  return [csvLine(CSV_HEAD), ...textByImage((image) => entriesOf(image).filter(shownAsLabel)
-    .map((entry) => csvLine([
+  const parts = [csvLine(CSV_HEAD)];
+  for (let image = 0; image < imageCount; image++) {
+    const rows = entriesOf(image).filter(shownAsLabel).map((entry) => csvLine([
       paths[image], classes[columnOf(entry)], chanceText(entry),
       state.kept[entry] ? entry < candidateCount ? 'kept' : 'added' : 'dropped',
       state.value[entry] ? nameOf(state.by[entry]) : 'script',
-    ])).join(''))];
+    ]));
+    parts.push(rows.join(''));
+  }
+  return parts;
 }
 
 const timeText = (at) => new Date(at * 1000).toISOString().replace('.000', '');
@@ -36,31 +36,35 @@ function photoRecord(image) {
   return sha256 ? {path: paths[image], sha256} : {path: paths[image]};
 }
 
-/** Entries of an image that somebody answered, in the order of classes. */
-const answeredOf = (image) => entriesOf(image).filter((entry) => spoken(entry).length)
-  .sort((a, b) => columnOf(a) - columnOf(b));
-
 /** Voices in an order that does not depend on what was imported first. */
-const inOrder = (list) => [...list].sort((a, b) =>
+const inOrder = (list) => list.length < 2 ? list : [...list].sort((a, b) =>
   a.at - b.at || a.settles - b.settles || (people[a.by] < people[b.by] ? -1 : 1));
 
-/** What a person said last, YES, NO or nothing. */
-const saidBy = (by, entry) => spoken(entry).filter((voice) => voice.by === by)
-  .reduce((last, voice) => !last || voice.at >= last.at ? voice : last, null)?.value;
+/** What each person said last to an entry. */
+function lastWords(entry) {
+  const words = new Map();
+  for (const voice of inOrder(spoken(entry))) words.set(voice.by, voice.value);
+  return words;
+}
 
 /** The photo as each person who verified it knows it. */
-const verifiedRecords = (image) => inOrder(photoVoices(image)).map(({by, at}) => ({
-  ...photoRecord(image),
-  true_labels: answeredOf(image).filter((entry) => saidBy(by, entry) === YES)
-    .map((entry) => classes[columnOf(entry)]),
-  by: people[by], at: timeText(at),
-}));
+function verifiedRecords(image, entries) {
+  const list = photoVoices(image);
+  if (!list.length) return [];
+  const words = entries.map(lastWords);
+  return inOrder(list).map(({by, at}) => ({
+    ...photoRecord(image),
+    true_labels: entries.filter((_, i) => words[i].get(by) === YES)
+      .map((entry) => classes[columnOf(entry)]),
+    by: people[by], at: timeText(at),
+  }));
+}
 
 /** Single answers: those of people who have not verified the photo, and settled disputes. */
-function decisionRecords(image) {
-  const known = new Set(photoVoices(image).map((voice) => voice.by));
-  return answeredOf(image).flatMap((entry) => inOrder(spoken(entry))
-    .filter((voice) => voice.settles || !known.has(voice.by))
+function decisionRecords(image, entries) {
+  const known = photoVoices(image).map((voice) => voice.by);
+  return entries.flatMap((entry) => inOrder(spoken(entry))
+    .filter((voice) => voice.settles || !known.includes(voice.by))
     .map(({by, at, value, settles}) => ({
       ...photoRecord(image), label: classes[columnOf(entry)], true: value === YES,
       by: people[by], at: timeText(at), ...(settles ? {settles: true} : {}),
@@ -68,20 +72,20 @@ function decisionRecords(image) {
 }
 
 function jsonText() {
-  const lists = [verifiedRecords, decisionRecords].map((records) => {
-    let first = true;
-    return textByImage((image) => {
-      const lines = records(image).map((record) => JSON.stringify(record));
-      if (!lines.length) return '';
-      const begin = first ? '\n' : ',\n';
-      first = false;
-      return begin + lines.join(',\n');
-    });
-  });
+  const [verified, decisions] = [[], []];
+  for (let image = 0; image < imageCount; image++) {
+    const entries = entriesOf(image).filter((entry) => state.value[entry] || voices.has(entry))
+      .sort((a, b) => columnOf(a) - columnOf(b));
+    for (const [parts, records] of [[verified, verifiedRecords], [decisions, decisionRecords]]) {
+      for (const record of records(image, entries)) {
+        parts.push(`${parts.length ? ',' : ''}\n${JSON.stringify(record)}`);
+      }
+    }
+  }
   return [
     `{"format": "${FORMAT}", "key": ${JSON.stringify(data.key)}, ` +
       `"by": ${JSON.stringify(people[ME])},\n"verified": [`,
-    ...lists[0], '],\n"decisions": [', ...lists[1], ']}\n',
+    ...verified, '],\n"decisions": [', ...decisions, ']}\n',
   ];
 }
 

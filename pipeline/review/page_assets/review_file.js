@@ -51,11 +51,10 @@ function readVerified(record, where, context) {
   const voice = {...sourceOf(record, where, context), settles: false};
   const trueOnes = new Set(record.true_labels.map((name) =>
     makeEntry(image, columnOfName(name, where, context))));
+  const [yes, no] = [{...voice, value: YES}, {...voice, value: NO}];
   const list = context.found.voices;
-  for (const entry of entriesOf(image)) {
-    list.push([entry, {...voice, value: trueOnes.has(entry) ? YES : NO}]);
-  }
-  list.push([ofPhoto(image), {...voice, value: YES}]);
+  for (const entry of entriesOf(image)) list.push([entry, trueOnes.has(entry) ? yes : no]);
+  list.push([ofPhoto(image), yes]);
 }
 
 function readDecision(record, where, context) {

@@ -52,6 +52,7 @@ function joined(list, voice) {
 
 /** What holds: the answer on which all agree who have spoken since the last settlement. */
 function inForce(list) {
+  if (list.length === 1) return list[0];
   const latest = (some) => some.reduce((a, b) => isLater(b, a) ? b : a);
   const settling = list.filter((voice) => voice.settles);
   const last = settling.length ? latest(settling) : null;
