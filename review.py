@@ -29,7 +29,6 @@ EXPORTED = "review.json, as exported by the page"
 decided_flag = functools.partial(
     option, group="what people decided", metavar="FILE", shown="", many="+", reads=EXPORTED
 )
-OF_LIST = ("columns", "separator", "rename")  # how a list is read; none is written so
 decision_flag = functools.partial(option, group="decision")
 moved_flag = functools.partial(
     option, group="data, where it has moved since the run", shown="default: the run's"
@@ -258,7 +257,9 @@ def on_files(run: "TrainingOptions", files: list[Path], folder: Path) -> "Traini
         labels=lists[0],
         path_images=place_of_images(run),
         classes=str(classes_beside(files[0])),
-        **dict.fromkeys(OF_LIST),
+        columns=None,
+        separator=None,
+        rename=None,
     )
 
 
@@ -381,7 +382,9 @@ def print_how_to_train(run: "TrainingOptions", files: list[Path]) -> None:
     array, *label_files = files
     flag = shlex.join(["--noise_file", str(array)])
     print(f"to train on         {array}; add {flag} to the run's command")
-    of_list = [name for name in OF_LIST if getattr(run, name) is not None]
+    of_list = [
+        name for name in ("columns", "separator", "rename") if getattr(run, name) is not None
+    ]
     without = f", and leave out --{' and --'.join(of_list)}" if of_list else ""
     for path in label_files:
         flags = ["--labels", str(path), "--path_images", place_of_images(run)]

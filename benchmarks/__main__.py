@@ -16,7 +16,7 @@ from benchmarks.timing import RATIOS
 from utils.files import atomic_path
 from utils.options.table import OptionsParser
 
-NAMES = "start step loop features correlation metrics loading memory state review".split()
+NAMES = "start step loop features correlation metrics loading memory state review page".split()
 FOLDER = Path("runs") / "bench"
 
 
