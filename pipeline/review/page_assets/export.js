@@ -31,10 +31,7 @@ function csvText() {
 
 const timeText = (at) => new Date(at * 1000).toISOString().replace('.000', '');
 
-function photoRecord(image) {
-  const sha256 = hashOf(image);
-  return sha256 ? {path: paths[image], sha256} : {path: paths[image]};
-}
+const photoRecord = (image) => ({path: paths[image], sha256: hashOf(image)});
 
 /** Voices in an order that does not depend on what was imported first. */
 const inOrder = (list) => list.length < 2 ? list : [...list].sort((a, b) =>

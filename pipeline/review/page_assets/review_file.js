@@ -48,13 +48,13 @@ function readVerified(record, where, context) {
   const image = imageOfRecord(record, where, context);
   if (image === undefined) return;
   if (!Array.isArray(record.true_labels)) throw new Error(`${where} has no list of true_labels.`);
-  const voice = {...sourceOf(record, where, context), settles: false};
+  const voice = {...sourceOf(record, where, context), settles: record.settles === true};
   const trueOnes = new Set(record.true_labels.map((name) =>
     makeEntry(image, columnOfName(name, where, context))));
   const [yes, no] = [{...voice, value: YES}, {...voice, value: NO}];
   const list = context.found.voices;
   for (const entry of entriesOf(image)) list.push([entry, trueOnes.has(entry) ? yes : no]);
-  list.push([ofPhoto(image), yes]);
+  list.push([ofPhoto(image), {...yes, settles: false}]);
 }
 
 function readDecision(record, where, context) {

@@ -40,8 +40,8 @@ function voicesOf(question) {
 
 /** Whether a voice counts more than another: the later one, at the same time any fixed choice. */
 const isLater = (voice, other) => voice.at !== other.at ? voice.at > other.at
-  : voice.value !== other.value ? voice.value > other.value
-    : people[voice.by] > people[other.by];
+  : voice.by !== other.by ? people[voice.by] > people[other.by]
+    : voice.value === YES && other.value !== YES;
 
 /** A list with one voice more, or the same list where that is no news. */
 function joined(list, voice) {
