@@ -148,7 +148,7 @@ MARKS = "train_test_split.txt"
         (write(b"", LABELS), "image_attribute_labels.txt must label images, but is empty; unpack"),
         (write(IMAGE + b"2", "images.txt"), "images.txt, line 2: expected an image id and.*'2'; "),
         (write(IMAGE + b"x b", "images.txt"), "images.txt, line 2: .*found 'x b'; unpack"),
-        (write(IMAGE + b"2 \0", "images.txt"), "images.txt, line 2: .*found '2 \0'; unpack"),
+        (write(IMAGE + b"2 \0", "images.txt"), r"images.txt, line 2: .*found '2 \\x00'; unpack"),
         (write(IMAGE + b"2 \xff", "images.txt"), "images.txt, line 2: .*found '2 \ufffd'; unpack"),
         (write("١ a".encode(), "images.txt"), "images.txt, line 1: .*found '١ a'; unpack"),
         (write(IMAGE + b"9" * 5000 + b" a", "images.txt"), "images.txt, line 2: .*'9{80}'; unpac"),

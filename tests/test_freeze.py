@@ -93,7 +93,7 @@ def test_a_run_interrupted_and_resumed_equals_an_unbroken_one(frozen, call_scrip
     script.wait_for(lambda text: "epoch 2 step" in text)
     os.kill(script.pid, signal.SIGTERM)
     status, text = script.wait()
-    assert status == 1, text
+    assert status == 143, text
     assert "--resume cut" in text
     assert call_script("main_CoNeS", "--resume", "cut", "--print_freq", "1000")[0] == 0
     whole = [*FROZEN, *flags, "--output_dir", "whole"]

@@ -236,7 +236,7 @@ def test_ids_of_coco_may_be_texts_here_and_numbers_there():
     }
     table = SimpleNamespace(classes=["sea", "sky", "sun"])
     kept = {"a.jpg": ["sea", "sun"], "b.jpg": []}
-    found = relabel_coco(content, table, {"a.jpg": "train", "b.jpg": "test"}, kept)
+    found = relabel_coco(content, table, {"a.jpg": "train", "b.jpg": "test"}, kept, {})
     assert found["annotations"][0] == content["annotations"][0]
     added = {"id": 8, "image_id": 1, "category_id": 6, "bbox": [0] * 4, "area": 0, "iscrowd": 0}
     assert found["annotations"][1:] == [added]

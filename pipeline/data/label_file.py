@@ -155,7 +155,8 @@ def check_parts(
     else:
         remedy = "mark some, or leave out the split to have it made"
     raise UserError(
-        f"{labels} must name images to train on and to test, but none is in {empty[0]}: {remedy}"
+        f"{labels} must name images to {empty[0].replace('train', 'train on')}, but none is in "
+        f"{empty[0]}: {remedy}"
     )
 
 
