@@ -98,11 +98,11 @@ def test_a_class_that_most_images_have_is_no_noise():
 
 
 def test_no_candidate_is_ruled_out_by_its_neighbours():
-    votes = torch.zeros(100, 3)
-    votes[:50, 0] = 1
+    votes = torch.zeros(1000, 3)
+    votes[:500, 0] = 1
     p = vote_probability(votes, torch.full((3,), 0.02))
-    assert (p[50:, 0] > 0.05).all()
-    assert (p[:50, 0] > 0.8).all()
+    assert (p[500:, 0] > 0.05).all()
+    assert (p[:500, 0] > 0.8).all()
 
 
 @pytest.mark.parametrize("nonempty", [True, False])

@@ -13,10 +13,10 @@ from pipeline.posterior.label_sets import posterior
 from utils.errors import UserError
 
 Tensor = torch.Tensor
-NEIGHBOURS = 40
+NEIGHBOURS, FEWEST, SHARE = 40, 5, 25  # of few images, one in SHARE and at least FEWEST
 SEARCHED = 100_000  # images, above which an index finds the neighbours and not all pairs
 BLOCK = 1024  # images whose neighbours are found, or vote, in one go
-EXPECTED = 10  # votes, of NEIGHBOURS and these, that go to a class by its frequency
+EXPECTED = 10  # votes, of the neighbours' and these, that go to a class by its frequency
 
 
 class Neighbours(NamedTuple):
@@ -29,7 +29,16 @@ class Neighbours(NamedTuple):
     weight: Tensor
 
 
-def nearest(features: Tensor, count: int = NEIGHBOURS) -> Neighbours:
+def number_of_neighbours(images: int) -> int:
+    """How many of so many images vote on one: of few, the fortieth is no longer alike.
+
+    >>> [number_of_neighbours(images) for images in (50, 200, 5000)]
+    [5, 8, 40]
+    """
+    return min(NEIGHBOURS, max(FEWEST, images // SHARE))
+
+
+def nearest(features: Tensor, count: int | None = None) -> Neighbours:
     """The images with the highest cosine to each, of features less their mean.
 
     Each votes in proportion to what its cosine is above that of the next one after the last, or,
@@ -37,12 +46,14 @@ def nearest(features: Tensor, count: int = NEIGHBOURS) -> Neighbours:
 
     Args:
         features: (N, D) float32, N >= 2.
-        count: k, neighbours of an image; fewer where there are no more.
+        count: k, neighbours of an image, fewer where there are no more; None:
+            `number_of_neighbours`.
 
     >>> nearest(torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0], [-1.0, 0.1]]), 1).rows.T
     tensor([[1, 0, 3, 2]])
     """
     unit = F.normalize(features - features.mean(dim=0))
+    count = count or number_of_neighbours(len(unit))
     found = min(count + 1, len(unit) - 1)
     search = search_all if len(unit) <= SEARCHED else search_index
     cosine, index = search(unit, found)
@@ -115,13 +126,14 @@ def vote_rates(votes: Tensor) -> Tensor:
 
 
 def vote_probability(votes: Tensor, rates: Tensor) -> Tensor:
-    """How likely a label is true before it is known to be a candidate, from votes (B, C).
+    """How likely a label is true before it is known to be a candidate, from votes (N, C).
 
     A vote v of which the rate rho is noise leaves (v - rho) / (1 - rho). `EXPECTED` more votes
     go to each class by its mean over `votes`: no true label of an unusual photo is ruled out.
     """
     p = ((votes.float() - rates) / (1 - rates)).clamp(0, 1)
-    return (NEIGHBOURS * p + EXPECTED * p.mean(dim=0)) / (NEIGHBOURS + EXPECTED)
+    voters = number_of_neighbours(len(votes))
+    return (voters * p + EXPECTED * p.mean(dim=0)) / (voters + EXPECTED)
 
 
 def candidate_targets(
