@@ -124,13 +124,32 @@ class Training:
         """Take up a stored state, also one that was stored on another device."""
         self.classifier.load_state_dict(state["classifier"])
         self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         vars(self.totals).update(state["totals"])
         sums = self.totals.sums
         self.totals.sums = {name: total.to(self.device) for name, total in sums.items()}
         self.totals.first_bad_step = self.totals.first_bad_step.to(self.device)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take up a stored state, which torch does not look at.
+
+    Raises:
+        ValueError: settings are of other types than the optimiser's own, or momentum of other
+            shapes than its weights.
+    """
+    settings = [{name: type(value) for name, value in g.items()} for g in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, types in zip(optimizer.param_groups, settings):
+        wrong = [name for name, kind in types.items() if type(group.get(name)) is not kind]
+        for weight in group["params"]:
+            momentum = optimizer.state[weight].get("momentum_buffer")
+            if momentum is not None and momentum.shape != weight.shape:
+                wrong.append("momentum_buffer")
+        if wrong:
+            raise ValueError(f"an optimiser with another {wrong[0]}")
 
 
 class GatheredOutput:

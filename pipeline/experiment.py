@@ -423,7 +423,7 @@ def restore(
         return
     try:
         training.load_state_dict(state)
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise UserError(
             f"{run.path / CHECKPOINT} is not of this run: expected the weights and method "
             f"state of its config.json, but found {str(error).splitlines()[0]}"

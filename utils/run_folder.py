@@ -104,7 +104,7 @@ class RunFolder:
             return cls(folder, []), None
         try:
             state = tensor_files.load(checkpoint)
-            history = state.pop("history")
+            history = [check_record(record) for record in state.pop("history")]
         except Exception as error:  # parsers of damaged files raise of any kind
             raise UserError(
                 f"{checkpoint} is damaged and cannot be resumed from: start a new run"
@@ -191,6 +191,20 @@ class RunFolder:
         except Exception as error:  # of what it imports, in versions that do not fit together
             self._told = sys.maxsize
             warn(f"no TensorBoard events: it cannot be used ({type(error).__name__}: {error})")
+
+
+def check_record(record: Any) -> dict[str, Any]:
+    """A line of metrics.jsonl that was stored.
+
+    Raises:
+        Exception: it is something else.
+    """
+    values = {name: value for name, value in record.items() if value is not None}
+    if not isinstance(record["epoch"], int) or "mAP" not in record:
+        raise ValueError("a record without epoch and mAP")
+    if not all(type(value) in (int, float) for value in values.values()):
+        raise ValueError("a record of something else than numbers")
+    return record
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

@@ -152,7 +152,7 @@ def read_history(run: Path) -> list[dict[str, float]]:
     try:
         lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
         records = [dict(json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return []
     names = ("epoch", "confidence", "mAP")
     return [{n: r[n] for n in names if isinstance(r.get(n), (int, float))} for r in records]
