@@ -30,9 +30,10 @@ def places(content, here=()):
     """Keys that lead to each part of nested dicts and lists, but not to the whole."""
     if here:
         yield here
-    inside = content.items() if isinstance(content, dict) else enumerate(content)
-    for key, value in inside if isinstance(content, dict | list | tuple) else ():
-        yield from places(value, (*here, key))
+    if isinstance(content, dict | list | tuple):
+        keys = content if isinstance(content, dict) else range(len(content))
+        for key in keys:
+            yield from places(content[key], (*here, key))
 
 
 def changed(content, place, value):
