@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -236,9 +237,10 @@ def next_round(run: Path) -> Path:
     >>> next_round(Path("no/such-run-round2")).name, next_round(Path("no/such-run")).name
     ('such-run-round3', 'such-run-round2')
     """
-    name, _, number = run.name.partition("-round")
-    rounds = itertools.count(int(number) + 1 if number.isdecimal() else 2)
-    places = (run.with_name(f"{name}-round{round}") for round in rounds)
+    run = run if run.name not in ("", "..") else run.resolve()
+    earlier = re.fullmatch(r"(.*)-round(\d+)", run.name)
+    name, first = (earlier[1], int(earlier[2]) + 1) if earlier else (run.name, 2)
+    places = (run.with_name(f"{name}-round{round}") for round in itertools.count(first))
     return next(place for place in places if not place.exists())
 
 
@@ -260,6 +262,7 @@ def on_files(run: "TrainingOptions", files: list[Path], folder: Path) -> "Traini
         columns=None,
         separator=None,
         rename=None,
+        verified=None,  # those that were drawn are in the list too
     )
 
 
@@ -308,7 +311,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     write_table(folder / "labels.csv", photos.data, entries, probability, decisions.kept)
     files = []
     if photos.trained:
-        of_training = kept[: photos.trained]
+        of_training = run.as_found_where_verified(kept, photos)[: photos.trained]
         files = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
     write_decisions(folder, content, carried)
     write_json(folder / "summary.json", summary)

@@ -13,6 +13,7 @@ from pipeline.review.decisions import (
     Carried,
     Content,
     carry,
+    check_content,
     describe,
     format_carried,
     merge,
@@ -27,10 +28,14 @@ from utils.errors import UserError
 from utils.files import atomic_path
 
 DECISIONS = "decisions.json"  # in the folder of a review: what people decided, merged
+REVIEWED = "reviewed"  # begins the names of what `apply` writes there
+LIST = {"by": "list", "at": "1970-01-01T00:00:00Z"}  # who has verified what the list calls so
 
 
 def apply(run: ReviewedRun, folder: Path, paths: Sequence[str], with_drops: bool) -> list[Path]:
     """Write the labels that follow from what people exported, and their decisions, merged.
+
+    What was applied in the folder before counts too.
 
     Args:
         run: that was reviewed.
@@ -44,13 +49,16 @@ def apply(run: ReviewedRun, folder: Path, paths: Sequence[str], with_drops: bool
     Raises:
         UserError: a file is damaged.
     """
-    photos = run.photos(None)
-    content, carried = carry_to(run, photos, paths)
+    photos, before = run.photos(None), decided_before(folder)
+    content, carried = carry_to(run, photos, [*paths, *before])
+    for path in before:
+        print(f"earlier             {path} counts too: move it away to apply the files given alone")
     dropped = dropped_by_program(run, photos, folder) if with_drops else None
-    labels = carried.applied(photos.found, dropped)
+    labels = run.as_found_where_verified(carried.applied(photos.found, dropped), photos)
     print(f"labels              {labels.sum()}, where {photos.found.sum()} were found")
     open_folder(folder, run, applies=True)
-    files = write_reviewed(folder, run, photos, labels, carried.as_verified())
+    known = joined(corrected(run.verified, carried), carried.as_verified())
+    files = write_reviewed(folder, run, photos, labels, known)
     write_decisions(folder, content, carried)
     return files
 
@@ -68,7 +76,8 @@ def apply_former(run: ReviewedRun, folder: Path, path: str) -> list[Path]:
     kept = read_kept(read_json(path), path, run.key, expected, trained)
     print(f"kept                {kept.sum()} of {len(kept)} candidates")
     open_folder(folder, run, applies=True)
-    return write_reviewed(folder, run, photos, entries.matrix(kept, photos.found.shape), None)
+    labels = run.as_found_where_verified(entries.matrix(kept, photos.found.shape), photos)
+    return write_reviewed(folder, run, photos, labels, run.verified)
 
 
 def is_former(paths: Sequence[str]) -> bool:
@@ -80,19 +89,75 @@ def is_former(paths: Sequence[str]) -> bool:
 def carry_to(run: ReviewedRun, photos: Photos, paths: Sequence[str]) -> tuple[Content, Carried]:
     """Read and merge what people decided, and find the photos; prints what is taken over."""
     data, hashes = photos.data, run.hashes(photos)
-    content = merge(as_content(read_json(path), path, photos, hashes) for path in paths)
+    files = [as_content(read_json(path), path, photos, hashes) for path in paths]
+    content = merge(without_list(file) for file in files)
     carried = carry(content, data.ids, hashes, data.classes, photos.found)
+    applied = dropped_before(run)
+    left = [pair for pair in carried.no_candidate if pair not in applied]
+    carried = carried._replace(no_candidate=left)
     if content["verified"] or content["decisions"]:
         print("\n".join(format_carried(describe(carried))))
     return content, carried
 
 
+def decided_before(folder: Path) -> list[str]:
+    """The file of what was decided in earlier reviews in a folder, if there is one."""
+    path = folder / DECISIONS
+    return [str(path)] if path.exists() else []
+
+
+def dropped_before(run: ReviewedRun) -> set[tuple[str, str]]:
+    """Path and label of decisions that the labels a run was trained on follow already."""
+    source = Path(str(run.options.noise_file or run.options.labels))
+    if not source.name.startswith(REVIEWED):
+        return set()
+    return {
+        (record["path"], record["label"])
+        for path in decided_before(source.parent)
+        for record in check_content(read_json(path), path)["decisions"]
+        if not record["true"]
+    }
+
+
+def listed(run: ReviewedRun, photos: Photos, carried: Carried) -> Content:
+    """What people decided, and where none of them has verified it, what the run's list says.
+
+    The page shows both. The list is no person: `without_list` leaves its word out again.
+    """
+    content = carried.content
+    if run.verified is None or not photos.trained:
+        return content
+    data, classes = photos.data, np.array(photos.data.classes, object)
+    told = {record["path"] for record in content["verified"]}
+    of_list = [
+        LIST
+        | {"path": data.ids[row], "sha256": carried.hashes[row]}
+        | {"true_labels": sorted(classes[truth == 1])}
+        for row, truth in zip(run.verified.rows.tolist(), run.verified.truth)
+        if data.ids[row] not in told
+    ]
+    return content | {"verified": [*content["verified"], *of_list]}
+
+
+def without_list(content: Content) -> Content:
+    """What people decided, without what `listed` has added."""
+    verified = [r for r in content["verified"] if {"by": r["by"], "at": r["at"]} != LIST]
+    return content | {"verified": verified}
+
+
+def corrected(verified: Verified | None, carried: Carried) -> Verified | None:
+    """Verified training images with what people say of their single labels."""
+    if verified is None:
+        return None
+    people = carried.decided[verified.rows]
+    return verified._replace(truth=np.where(people < 0, verified.truth, people).astype(np.uint8))
+
+
 def write_decisions(folder: Path, content: Content, carried: Carried) -> None:
-    """Write what people decided, for the next review in this folder; nothing where it is empty."""
-    if content["verified"] or content["decisions"]:
-        with atomic_path(folder / DECISIONS) as temporary:
-            told = content | {"taken_over": describe(carried)}
-            temporary.write_text(json.dumps(told, indent=1) + "\n", "ascii")
+    """Write what people decided, for the next review in this folder."""
+    with atomic_path(folder / DECISIONS) as temporary:
+        told = content | {"taken_over": describe(carried)}
+        temporary.write_text(json.dumps(told, indent=1) + "\n", "ascii")
 
 
 def dropped_by_program(run: ReviewedRun, photos: Photos, folder: Path) -> np.ndarray:
@@ -124,7 +189,7 @@ def write_reviewed(
         run: that was reviewed.
         photos: all of it.
         labels: (P, C) in {0, 1}; of verified photos as found.
-        verified: of these photos; None where there are none.
+        verified: of these photos, those that the run knew among them; None where there are none.
     """
     n, data = photos.trained, photos.data
     changed = (labels != photos.found).any(axis=1)
@@ -138,6 +203,5 @@ def write_reviewed(
         true = labels_of(names, data.classes, verified.truth[~inside])
     rows = n + np.flatnonzero(changed[n:])
     kept = labels_of([data.ids[row] for row in rows.tolist()], data.classes, labels[rows])
-    known = joined(run.verified, of_training)
-    stem = folder / "reviewed"
-    return write_kept(stem, run.options, run.train, labels[:n], known, (kept, true))
+    stem = folder / REVIEWED
+    return write_kept(stem, run.options, run.train, labels[:n], of_training, (kept, true))

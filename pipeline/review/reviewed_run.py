@@ -97,9 +97,21 @@ class ReviewedRun:
         """The test images' labels as found, (M, C) uint8: they are judged by their true ones."""
         if self.options.dataset != "files":
             return (self.test.targets == 1).astype(np.uint8)
-        table = label_file.read_table(Path(str(self.options.labels)), self.train.classes)
+        reading = label_file.reading_of(self.options)
+        table = label_file.read_table(Path(str(self.options.labels)), self.train.classes, reading)
         rows = {path: row for row, path in enumerate(table.paths)}
         return table.targets[[rows[name] for name in self.test.ids]].astype(np.uint8)
+
+    def as_found_where_verified(self, labels: np.ndarray, photos: Photos) -> np.ndarray:
+        """Labels (P, C) of photos, as found where the run knew the truth.
+
+        From both together training learns what the noise is like.
+        """
+        if self.verified is None or not photos.trained:
+            return labels
+        result = labels.copy()
+        result[self.verified.rows] = photos.found[self.verified.rows]
+        return result
 
     def hashes(self, photos: Photos) -> list[str]:
         """The first 16 hex digits of the SHA-256 of each photo's bytes."""

@@ -1,0 +1,80 @@
+"""A round of review: from what people decided to the next run, without training one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import review
+from pipeline.data import label_file
+from pipeline.review.reviewed_run import ReviewedRun
+from utils.options.training import TrainingOptions
+
+
+def options(**changes):
+    given = {"script": "main_real", "dataset": "files", "partial_rate": 0.0}
+    return TrainingOptions(**given | changes)
+
+
+def run_of(folder, splits, given):
+    """A run in `folder`/r on the splits of a list."""
+    candidates = (splits["train"].targets == 1).astype(np.uint8)
+    path = folder / "r"
+    path.mkdir(exist_ok=True)
+    return ReviewedRun(path, given, splits["train"], splits["test"], candidates, "0f" * 16)
+
+
+def write_photos(folder, names):
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(b"photo %d" % number)
+
+
+def listed_run(folder, text, **changes):
+    """A run on a list of this text, whose photos are there."""
+    (folder / "list.csv").write_text(text)
+    given = options(labels=str(folder / "list.csv"), **changes)
+    reading = label_file.reading_of(given)
+    write_photos(folder, label_file.read_table(folder / "list.csv", reading=reading).paths)
+    splits = label_file.load(given.labels, seed=given.seed, reading=reading)
+    return run_of(folder, splits, given)
+
+
+def test_test_photos_are_found_in_a_list_read_as_the_run_read_it(tmp_path):
+    (tmp_path / "names.csv").write_text("SEA,sea\n")
+    rows = ["file name;path;labels;my tags;split"]
+    rows += [f"{k}.jpg;x;junk;{'SEA,sky' if k % 2 else 'sky'};" for k in range(10)]
+    run = listed_run(
+        tmp_path,
+        "\n".join(rows),
+        columns=["path=file name", "labels=my tags"],
+        separator="comma",
+        rename=str(tmp_path / "names.csv"),
+    )
+    photos = run.photos(None)
+    assert photos.data.classes == ["sea", "sky"]
+    odd = [int(Path(name).stem) % 2 for name in photos.data.ids]
+    assert photos.found.tolist() == [[each, 1] for each in odd]
+    assert len(run.test) > 0
+
+
+def test_a_run_whose_verified_photos_were_drawn_goes_on_with_those_of_the_new_list(tmp_path):
+    given = options(labels="p/list.csv", verified=5)
+    files = [tmp_path / "reviewed.npy", tmp_path / "reviewed.csv"]
+    assert review.on_files(given, files, tmp_path / "new").verified is None
+    assert review.on_files(given, files[:1], tmp_path / "new").verified == 5  # and the file's
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("run", "run-round2"),
+        ("run-round2", "run-round3"),
+        ("my-roundtrip", "my-roundtrip-round2"),
+        ("a-round2-round9", "a-round2-round10"),
+        (".", "here-round2"),
+    ],
+)
+def test_the_next_round_has_the_next_number(name, expected, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert review.next_round(Path(name)).name == expected
