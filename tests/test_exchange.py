@@ -147,7 +147,7 @@ def test_cleanlab_takes_labels_and_probabilities_and_its_corrections_are_decisio
     review = Judged(photos, [""] * 300, "ab", found * scores, found, scores)
     labels_file, scores_file = export(["cleanlab"], tmp_path, review)
     labels, scores = json.loads(labels_file.read_text()), np.load(scores_file)
-    issues = filters.find_multilabel_issues_per_class(labels, scores)
+    issues = filters.find_multilabel_issues_per_class(labels, scores, n_jobs=1)
     assert issues.shape == found.shape
     assert issues.sum() > 20
     assert (found != truth)[issues].mean() > 0.9

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import io
+import itertools
 import json
 import math
 import os
@@ -219,8 +220,10 @@ def identity(folder: Path) -> tuple[int, int] | None:
 def new_folder(output_dir: str | None, script: str, dataset: str) -> Path:
     """Make a run's folder; without a name, runs/<script>-<dataset>-<time>."""
     path = Path(output_dir or f"runs/{script}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if output_dir is None and path.exists():  # another run began in the same second
-        path = path.with_name(f"{path.name}-{os.getpid()}")
+    if output_dir is None and path.exists():  # others began in the same second
+        names = (f"{path.name}-{os.getpid() + number}" for number in itertools.count())
+        others = map(path.with_name, names)
+        path = next(other for other in others if not other.exists())
     path = Path(distributed.broadcast(str(path)))
     if distributed.rank() == 0:
         path.mkdir(parents=True, exist_ok=True)
