@@ -312,12 +312,45 @@ def test_files_give_the_same_in_any_order_and_together(open_page, tmp_path):
     assert (exported_review(together), progress(together)) == found[0]
 
 
+@pytest.mark.parametrize("single", [False, True])
+def test_a_label_that_is_no_candidate_is_disputed_in_any_order_of_records(
+    open_page, tmp_path, single
+):
+    """Who verified a photo has refused what it lacks, also what another has added since."""
+    ann = verified(1, 1, by="Eve")
+    ben = decided(1, 0, True) if single else verified(1, 1, 0)
+    one, other = [review(decisions=[r]) if "label" in r else review([r]) for r in (ann, ben)]
+    for path, contents in (
+        (None, [one, other]),
+        (None, [other, one]),
+        (page_with(one, other, tmp_path), []),
+    ):
+        tab = open_page(path, ignore_console=True) if path else open_page()
+        if contents:
+            import_files(tab, tmp_path, *contents)
+        assert progress(tab).split(" · ")[2] == "1 dispute"
+
+
+def page_with(one, other, folder):
+    """A page with the records of two files carried over."""
+    both = {kind: [*one[kind], *other[kind]] for kind in ("verified", "decisions")}
+    return write_page(folder, small_page(decisions=review(**both)))
+
+
 def test_photos_that_are_not_here_or_have_changed_are_left_out(open_page, tmp_path):
     page = small_page(hashes=["ab" * 8] * 12)
     tab = open_page(write_page(tmp_path, page), ignore_console=True)
     other = [decided(0, 0, False, sha256="cd" * 8), decided(0, 0, False, path="nowhere.jpg")]
     words = import_files(tab, tmp_path, review(decisions=[*other, decided(3, 0, False)]))
-    assert words == "Imported 0 verified photos, 1 decision, 2 of other photos left out"
+    assert words == "Imported 0 verified photos, 1 decision, 2 of other photos or classes left out"
+
+
+def test_classes_that_are_not_here_are_left_out_and_the_rest_of_the_file_is_taken(tab, tmp_path):
+    whole = verified(4, 1) | {"true_labels": ["cow", PAGE_CLASSES[1]]}
+    content = review([whole], [decided(0, 0, False), decided(3, 0, False, label="cow")])
+    words = import_files(tab, tmp_path, content)
+    assert words == "Imported 1 verified photo, 3 decisions, 2 of other photos or classes left out"
+    assert [is_kept(tab, i, c) for i, c in ((0, 0), (3, 0), (4, 1), (4, 2))] == [0, 1, 1, 0]
 
 
 def test_a_review_starts_with_what_was_carried_over(open_page, tmp_path):
@@ -372,7 +405,6 @@ def test_a_file_of_an_earlier_page_gives_what_a_person_changed(tab, tmp_path):
         (EARLIER | {"decisions": earlier((1, 1)), "seen": [4]}, "another threshold"),
         (review(decisions=[{}]), "decision 1 has no path"),
         (review(decisions=[decided(0, 0, "yes")]), "decision 1 is neither true nor false"),
-        (review(decisions=[decided(0, 0, True, label="cow")]), "is no class of this page"),
         (review(decisions=[decided(0, 0, True, at="today")]), "does not say by whom and when"),
         (review([record(0)]), "verified photo 1 has no list of true_labels"),
         (review({}), "expected lists"),

@@ -1,9 +1,9 @@
 // Import: merges the answers of files, one's own or of other people, into those of this page.
 
-/** Lists of voices that change by what was read, by question. */
-function mergedVoices(read) {
+/** Lists of voices that change by the records of all files together, by question. */
+function mergedVoices(records) {
   const lists = new Map();
-  for (const [question, voice] of read) {
+  for (const [question, voice] of voicesOfRecords(records)) {
     const before = lists.get(question) ?? voicesOf(question);
     const after = joined(before, voice);
     if (after !== before) lists.set(question, after);
@@ -22,7 +22,7 @@ function mergeWords(lists, left) {
     plural(photos.length, 'verified photo'), plural(labels.length - common.length, 'decision'),
     ...(common.length ? [`${grouped(common.length)} on labels decided here too`] : []),
     ...(open.length ? [`${plural(open.length, 'dispute')} to settle`] : []),
-    ...(left ? [`${grouped(left)} of other photos left out`] : []),
+    ...(left ? [`${grouped(left)} of other photos or classes left out`] : []),
   ].join(', ');
 }
 
@@ -30,12 +30,12 @@ function mergeWords(lists, left) {
 async function importFiles(files) {
   $('warning').hidden = true;  // one about an earlier file; storage warns again as it fails
   if (await askName() === null) return;
-  const [read, wrong] = [[], []];
+  const [records, wrong] = [[], []];
   let left = 0;
   for (const file of files) {
     try {
       const found = readReview(JSON.parse(await file.text()), Math.floor(file.lastModified / 1000));
-      for (const pair of found.voices) read.push(pair);
+      for (const record of found.records) records.push(record);
       left += found.left;
     } catch (error) {
       wrong.push(`${file.name} was not imported: ` +
@@ -44,7 +44,7 @@ async function importFiles(files) {
   }
   if (wrong.length) warn(wrong.join(' '));
   if (wrong.length === files.length) return;
-  const lists = mergedVoices(read);
+  const lists = mergedVoices(records);
   applyChange(changeOfVoices(lists, -1, `Imported ${mergeWords(lists, left)}`));
 }
 
@@ -52,6 +52,6 @@ async function importFiles(files) {
 function takeCarried() {
   if (data.decisions === null) return;
   const found = readReview(data.decisions, 0);
-  const lists = mergedVoices(found.voices);
+  const lists = mergedVoices(found.records);
   setTo(changeOfVoices(lists, -1, ''), 'after');
 }

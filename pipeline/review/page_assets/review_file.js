@@ -1,8 +1,11 @@
-// Reading of a review.json: whose answers it holds, as voices by question.
+// Reading of a review.json: its records, and the voices by question that follow from them.
 
 const HELD_TEXT = 'format review-2, or review-1 of this very page';
 
-/** What the file answers: {voices: [[question, voice]], left: records of photos not here}. */
+/**
+ * What the file says: {records, left: records of photos and names of classes not here}. A record is
+ * {image, columns, isWhole, voice}: one of a whole photo has the columns of all true labels.
+ */
 function readReview(review, fileSeconds) {
   if (review?.format === 'review-1') return readEarlier(review, fileSeconds);
   if (review?.format !== FORMAT) throw new Error(`it is not a review.json of the ${HELD_TEXT}.`);
@@ -10,11 +13,35 @@ function readReview(review, fileSeconds) {
   if (!Array.isArray(verified) || !Array.isArray(decisions)) {
     throw new Error('expected lists of verified photos and of decisions.');
   }
-  const found = {voices: [], left: 0};
+  const found = {records: [], left: 0};
   const context = {imageOf: imageByPath(), columnOf: columnByName(), found, by: review.by};
   verified.forEach((record, i) => readVerified(record, `verified photo ${i + 1}`, context));
   decisions.forEach((record, i) => readDecision(record, `decision ${i + 1}`, context));
   return found;
+}
+
+/**
+ * [question, voice] of all records. Who verified a photo says no to each label that any record
+ * names and theirs does not: so all labels have an entry before the first voice is made.
+ */
+function voicesOfRecords(records) {
+  for (const {image, columns: named} of records) {
+    for (const column of named) makeEntry(image, column);
+  }
+  const list = [];
+  for (const {image, columns: named, isWhole, voice} of records) {
+    if (!isWhole) {
+      list.push([entryOf(image, named[0]), voice]);
+      continue;
+    }
+    const no = {...voice, value: NO};
+    const trueOnes = new Set(named);
+    for (const entry of entriesOf(image)) {
+      list.push([entry, trueOnes.has(columnOf(entry)) ? voice : no]);
+    }
+    list.push([ofPhoto(image), {...voice, settles: false}]);
+  }
+  return list;
 }
 
 const imageByPath = () => new Map(paths.map((path, image) => [path, image]));
@@ -30,10 +57,11 @@ function imageOfRecord(record, where, {imageOf: imageByName, found}) {
   return undefined;
 }
 
-function columnOfName(name, where, {columnOf: columnByText}) {
-  const column = columnByText.get(name);
-  if (column === undefined) throw new Error(`${where}: ${isolate(name)} is no class of this page.`);
-  return column;
+/** The columns of some names; of other classes there is nothing to say here. */
+function columnsOfNames(names, {columnOf: columnByText, found}) {
+  const known = names.map((name) => columnByText.get(name)).filter((column) => column !== undefined);
+  found.left += names.length - known.length;
+  return known;
 }
 
 /** Who said it and when: {by, at}. */
@@ -48,24 +76,21 @@ function readVerified(record, where, context) {
   const image = imageOfRecord(record, where, context);
   if (image === undefined) return;
   if (!Array.isArray(record.true_labels)) throw new Error(`${where} has no list of true_labels.`);
-  const voice = {...sourceOf(record, where, context), settles: record.settles === true};
-  const trueOnes = new Set(record.true_labels.map((name) =>
-    makeEntry(image, columnOfName(name, where, context))));
-  const [yes, no] = [{...voice, value: YES}, {...voice, value: NO}];
-  const list = context.found.voices;
-  for (const entry of entriesOf(image)) list.push([entry, trueOnes.has(entry) ? yes : no]);
-  list.push([ofPhoto(image), {...yes, settles: false}]);
+  const voice = {...sourceOf(record, where, context), value: YES, settles: record.settles === true};
+  const named = columnsOfNames(record.true_labels, context);
+  context.found.records.push({image, columns: named, isWhole: true, voice});
 }
 
 function readDecision(record, where, context) {
   const image = imageOfRecord(record, where, context);
   if (image === undefined) return;
   if (typeof record.true !== 'boolean') throw new Error(`${where} is neither true nor false.`);
-  const column = columnOfName(record.label, where, context);
-  context.found.voices.push([makeEntry(image, column), {
+  const voice = {
     ...sourceOf(record, where, context), settles: record.settles === true,
     value: record.true ? YES : NO,
-  }]);
+  };
+  const named = columnsOfNames([record.label], context);
+  if (named.length) context.found.records.push({image, columns: named, isWhole: false, voice});
 }
 
 /**
@@ -99,7 +124,9 @@ function readEarlier(review, at) {
   const by = personOf('unknown');
   return {
     left: 0,
-    voices: changed.map((entry) =>
-      [entry, {by, at, settles: false, value: keptByProgram[entry] ? NO : YES}]),
+    records: changed.map((entry) => ({
+      image: images[entry], columns: [columns[entry]], isWhole: false,
+      voice: {by, at, settles: false, value: keptByProgram[entry] ? NO : YES},
+    })),
   };
 }
