@@ -268,7 +268,7 @@ def on_files(run: "TrainingOptions", files: list[Path], folder: Path) -> "Traini
 
 def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     """Score the photos, decide on their candidates and write everything to `folder`."""
-    from pipeline.review.apply import DECISIONS, carry_to, write_decisions
+    from pipeline.review.apply import carry_to, decided_before, write_decisions
     from pipeline.review.candidate_posterior import decide_photos, judge, label_probability
     from pipeline.review.decisions import describe
     from pipeline.review.exchange import Judged, export
@@ -281,10 +281,12 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     from utils.files import write_json
 
     check_folds(options.folds, run)
-    photos, verified = run.photos(options.split), run.verified
-    earlier = [str(folder / DECISIONS)] if (folder / DECISIONS).exists() else []
-    content, carried = carry_to(run, photos, [*(options.decisions or []), *earlier])
+    photos, verified, everything = run.photos(options.split), run.verified, run.photos(None)
+    files = [*(options.decisions or []), *decided_before(folder)]
+    content, carried = carry_to(run, everything, files)
     asked = rows_to_verify(options.verify, run, carried.verified, folder)
+    first = len(everything.data) - len(photos.data) if options.split == "test" else 0
+    here = carried.part(slice(first, first + len(photos.data)), photos.data.ids)
     open_folder(folder, run)
     entries = entries_of(photos.found)
     scan = Scan(photos.data, entries, folder)
@@ -309,15 +311,15 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     print("\n".join(said), end="\n" if said else "")
 
     write_table(folder / "labels.csv", photos.data, entries, probability, decisions.kept)
-    files = []
+    written: list[Path] = []
     if photos.trained:
         of_training = run.as_found_where_verified(kept, photos)[: photos.trained]
-        files = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
+        written = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
     write_decisions(folder, content, carried)
     write_json(folder / "summary.json", summary)
     if options.export is not None:
         scores = label_probability(scan.logits, run.candidates, run.options)
-        judged = Judged(photos, carried.hashes, run.key, probabilities, kept, scores)
+        judged = Judged(photos, here.hashes, run.key, probabilities, kept, scores)
         for path in export(options.export, folder, judged):
             print(f"exported            {path}")
     page = write_page_files(
@@ -325,7 +327,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
         run,
         scan,
         photos,
-        carried,
+        here,
         of_others,
         probability=probability,
         kept=decisions.kept,
@@ -341,7 +343,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     print(f"page                {page}")
     for path in sorted(folder.glob("reviewed*.npy")):
         print(f"earlier             {path} is of an earlier --apply: give that again for a new one")
-    print_how_to_train(run.options, files)
+    print_how_to_train(run.options, written)
 
 
 def scan_images(

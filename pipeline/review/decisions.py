@@ -293,6 +293,20 @@ class Carried(NamedTuple):
     unknown: list[tuple[str, str]]
     no_candidate: list[tuple[str, str]]
 
+    def part(self, rows: slice, paths: Sequence[str]) -> "Carried":
+        """The decisions on some of the photos, of which `paths` are the image ids."""
+        here = set(paths)
+        content = self.content | {
+            kind: [record for record in self.content[kind] if record["path"] in here]
+            for kind in (*KINDS, "disputes")
+        }
+        return self._replace(
+            hashes=self.hashes[rows],
+            decided=self.decided[rows],
+            verified=self.verified[rows],
+            content=content,
+        )
+
     def as_verified(self) -> Verified | None:
         """The verified photos and their truth; None where there are none."""
         rows = np.flatnonzero(self.verified)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.review.apply import listed
 from pipeline.review.candidate_posterior import likely_labels
 from pipeline.review.decisions import Carried
 from pipeline.review.page import CHUNK, Page, write_maps, write_page
@@ -42,6 +43,7 @@ def write_page_files(
         known[run.verified.rows] = True
     likely, probability = likely_labels(of_others, photos.found, known)
     kept = entries.matrix(fields["kept"], photos.found.shape)
+    content = listed(run, photos, carried)
     page = Page(
         title=str(run.path),
         key=run.key,
@@ -55,7 +57,7 @@ def write_page_files(
         test=np.arange(images) >= photos.trained,
         likely=likely,
         likely_probability=probability,
-        decisions=carried.content,
+        decisions=content if content["verified"] or content["decisions"] else {},
         **fields,
     )
     return write_page(folder, page)
