@@ -127,7 +127,8 @@ def measure(tab: Tab, folder: Path, page: Page) -> None:
     )
     print(f"{'import of all photos verified':40}{1000 * (time.perf_counter() - started):8.0f}")
     tab.wait_for_timeout(3000)
-    characters = tab.evaluate("localStorage.getItem('review-3:large').length")
+    of_page = "Object.entries(localStorage).find(([key]) => key.startsWith('review-3:large'))"
+    characters = tab.evaluate(f"{of_page}[1].length")
     words = tab.locator("#progress-text").inner_text()
     tab.reload()
     tab.wait_for_selector(".card")

@@ -80,6 +80,9 @@ def test_what_makes_a_careless_or_small_list_misleading_is_noted():
     ]
     many = labels(np.tile(np.eye(3, dtype=np.int8), (4, 1)), [str(n) for n in range(12)])
     assert check_list(many, many) == []
+    none = labels(np.zeros((0, 3), np.int8), [])
+    kinds = [finding.kind for finding in check_list(many, none)]
+    assert "classes that every test image has" not in kinds
 
 
 # Files

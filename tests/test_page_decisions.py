@@ -151,14 +151,16 @@ def test_what_an_earlier_page_stored_is_taken_over(tab):
     tab.reload()
     assert decisions(tab) == decisions_but((0, 0))
     assert done(tab) == "0 verified, 4 decided"
-    tab.wait_for_function("() => 'review-3:00ff' in localStorage")
+    tab.wait_for_function("() => 'review-3:00ff:12:18' in localStorage")
 
 
 def test_a_decision_not_yet_stored_outlives_one_of_another_tab(open_page):
     other = open_page()
     chip(other, 1, 1).click()
-    other.wait_for_function("() => 'review-3:00ff' in localStorage")
-    stored = other.evaluate("() => ['review-3:00ff', localStorage.getItem('review-3:00ff')]")
+    other.wait_for_function("() => 'review-3:00ff:12:18' in localStorage")
+    stored = other.evaluate(
+        "() => ['review-3:00ff:12:18', localStorage.getItem('review-3:00ff:12:18')]"
+    )
     tab = open_page()
     tab.evaluate(
         """([key, newValue]) => {
@@ -170,7 +172,7 @@ def test_a_decision_not_yet_stored_outlives_one_of_another_tab(open_page):
     )
     assert [is_kept(tab, i, c) for i, c in ((0, 0), (1, 1))] == [False, False]
     tab.evaluate("dispatchEvent(new Event('pagehide'))")
-    assert tab.evaluate("localStorage.getItem('review-3:00ff')") != stored[1]
+    assert tab.evaluate("localStorage.getItem('review-3:00ff:12:18')") != stored[1]
     tab.keyboard.press("u")
     assert [is_kept(tab, i, c) for i, c in ((0, 0), (1, 1))] == [True, False]
     tab.reload()
@@ -204,7 +206,7 @@ def test_storage_that_fails_is_said(tab, call):
 
 @pytest.mark.parametrize("stored", ["{", "7", '{"images": 3, "entries": 1}'])
 def test_stored_text_of_another_kind_is_not_taken(tab, stored):
-    tab.evaluate("text => localStorage.setItem('review-3:00ff', text)", stored)
+    tab.evaluate("text => localStorage.setItem('review-3:00ff:12:18', text)", stored)
     tab.reload()
     assert tab.locator("#warning").is_visible()
     assert decisions(tab) == decisions_but()

@@ -250,6 +250,13 @@ def test_bulk_decides_what_is_shown_and_undecided_and_undoes_at_once(tab):
     assert is_kept(tab, 3, DOG)
 
 
+def test_bulk_decides_only_the_labels_that_were_searched_for(tab):
+    tab.fill("#text", "dog")
+    tab.wait_for_function("() => document.getElementById('count').textContent.includes(' of ')")
+    tab.locator("#bulk-button").click()
+    assert "6 labels that nobody" in tab.locator("#bulk-about").inner_text()
+
+
 def test_each_class_keeps_a_threshold_of_its_own(tab):
     tab.keyboard.press("b")
     for column, value in ((DOG, "0.3"), (CAT, "0.8")):

@@ -69,7 +69,7 @@ def check_list(train: LabelledImages, test: LabelledImages) -> list[Finding]:
     for kind, where in (
         ("classes all of whose images are in test", (trained == 0) & (tested > 0)),
         ("classes that every training image has", trained == len(train)),
-        ("classes that every test image has", tested == len(test)),
+        ("classes that every test image has", (tested == len(test)) & (len(test) > 0)),
     ):
         findings.append(Finding(kind, pick(classes, np.flatnonzero(where)), False))
     few = list(test.ids) if len(test) < FEW else []

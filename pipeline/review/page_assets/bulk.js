@@ -20,7 +20,11 @@ function toggleBulk() {
 }
 
 /** Calls with each undecided label that is shown and fits the filters: (image, column, chance). */
-function eachOpenLabel(call) {
+function eachOpenLabel(callback) {
+  const call = (image, column, ...rest) => {
+    const searched = !active.text || lowerPaths[image].includes(active.text);
+    if (searched || active.classMatches[column]) callback(image, column, ...rest);
+  };
   if (active.decision === 'missing') {
     for (const image of shown) {
       if (isVerified(image)) continue;

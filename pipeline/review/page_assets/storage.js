@@ -5,7 +5,8 @@
 
 const SAVE_MS = 250;
 
-const storageKey = `review-3:${data.key}`;
+// The photos of another split are another review of the same run.
+const storageKey = `review-3:${data.key}:${imageCount}:${candidateCount}`;
 let storedText = null;  // and what it says: all that this page knows of the storage
 let stored = {value: new Uint8Array(0), by: [], at: [], voices: new Map()};
 let saveTimer = 0;
