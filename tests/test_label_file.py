@@ -466,7 +466,7 @@ SURROGATE = "\\ud800"
         ("a.csv", HEAD + '1.jpg,"sea,\n2.jpg,sea,\n3.jpg', "line 2: .*unexpected end of data"),
         ("a.csv", HEAD + f"1.jpg,{'x' * 140_000},\n", "a.csv, line 2: .*field larger than field"),
         ("a.csv", b"path,labels\n1.jpg,\xe4\n", "a.csv cannot be read: 'utf-8' .* 0xe4 .*; save"),
-        ("a.csv", HEAD.encode("utf-16"), "a.csv cannot be read: 'utf-8' .*; save it as UTF-8"),
+        ("a.csv", HEAD.encode("utf-16"), "a.csv must name images .* but names no image"),
         ("a.jsonl", "", "must name images and their labels, but names no image"),
         ("a.jsonl", '{"path": "1.jpg", "labels": []}', "must name images .* but names no label"),
         ("a.jsonl", GOOD + "\n{", "a.jsonl, line 3: expected a JSON object, but found Expecting"),

@@ -7,8 +7,10 @@ import json
 import os
 import random
 import sys
+import tempfile
 import unicodedata
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,6 +195,18 @@ def test_columns_are_found_by_their_usual_names_in_any_dialect(tmp_path, name, l
     path = write(tmp_path / "a.csv", rows, header=f"{name},{labels}", delimiter=delimiter)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + delimiter.encode() + b"\r\n")
     assert read(path) == sets(rows)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf_16_is_read_where_its_first_bytes_say_so(tmp_path, encoding):
+    """Excel writes it as Unicode text, with tabs."""
+    rows = many_rows(5) | {"é.jpg": ["été"]}
+    path = write(tmp_path / "a.csv", rows, delimiter="\t")
+    path.write_bytes(("\ufeff" * (encoding != "utf-16") + path.read_text("utf-8")).encode(encoding))
+    assert read(path) == sets(rows)
+    path.write_bytes(path.read_bytes()[:-1])
+    with refused("a.csv cannot be read: .*save it as UTF-8 text"):
+        read(path)
 
 
 def test_other_columns_are_passed_over_and_named(tmp_path):
@@ -401,6 +415,42 @@ def test_images_in_parquet_are_unpacked_once_and_found(tmp_path):
         label_file.load(tmp_path / "a.parquet", tmp_path / "mine")
 
 
+@pytest.mark.parametrize("folder", ["", "data"])
+def test_parquet_files_of_a_tree_are_one_list_whose_images_are_unpacked_beside_each(
+    tmp_path, folder
+):
+    (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+    names = ("train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001")
+    for shade, name in enumerate(names):
+        image = [{"bytes": photo(shade), "path": "1.png"}, {"bytes": photo(shade), "path": None}]
+        columns = {"image": image, "label": [shade % 2, 1]}
+        features = {"label": {"names": ["sea", "sky"], "_type": "ClassLabel"}}
+        write_parquet(tmp_path / "set" / folder / f"{name}.parquet", columns, features)
+    lines = []
+    for root in (None, tmp_path / "elsewhere"):
+        splits = label_file.load(tmp_path / "set", root, say=lines.append)
+        train, test = splits["train"], splits["test"]
+        assert [str(name) for name in train.ids] == [
+            os.path.join(folder, f"{name}-images", image)
+            for name in names[:2]
+            for image in ("000000-1.png", "000001.png")
+        ]
+        assert [train.images[row][0, 0, 0] for row in range(4)] == [0, 0, 1, 1]
+        assert test.images.path(0).startswith(str(root or tmp_path / "set"))
+    assert train.targets.tolist() == [[1, 0], [0, 1], [0, 1], [0, 1]]
+    first = os.path.join(folder, names[0])
+    assert f"{first}.parquet and 2 more: Parquet with images in 'image'" in lines[0]
+
+
+def test_images_within_metadata_of_a_folder_are_unpacked(tmp_path):
+    columns = {"image": [{"bytes": photo(3), "path": "1.png"}] * 2, "labels": [["sea"], ["sky"]]}
+    (tmp_path / "train").mkdir()
+    write_parquet(tmp_path / "train" / "metadata.parquet", columns)
+    train = label_file.load(tmp_path, wanted=["train"])["train"]
+    assert train.images.path(1) == f"{tmp_path}/train/metadata-images/000001-1.png"
+    assert train.images[1][0, 0, 0] == 3
+
+
 @pytest.mark.parametrize(
     ("name", "module", "message"),
     [
@@ -512,7 +562,7 @@ DIALECTS = {
         st.sampled_from(["split", "Split", "SET"]),
         st.sampled_from(["width", "", "note"]),
     ),
-    "start": st.sampled_from(["", "\ufeff"]),
+    "encoding": st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
     "line_end": st.sampled_from(["\n", "\r\n", "\r"]),
     "space": st.sampled_from(["", " "]),
     "join": st.sampled_from(
@@ -532,7 +582,7 @@ some_rows = st.lists(
 ).filter(lambda rows: any(labels for labels, _ in rows))
 
 
-def in_dialect(rows, delimiter, quoting, order, names, start, line_end, space, join, slash):
+def in_dialect(rows, delimiter, quoting, order, names, encoding, line_end, space, join, slash):
     file = io.StringIO()
     table = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=line_end)
     lines = [names]
@@ -540,7 +590,7 @@ def in_dialect(rows, delimiter, quoting, order, names, start, line_end, space, j
         lines.append([f"a{slash}{number}.jpg", join(labels) if labels else "", split, str(number)])
     for line in lines:
         table.writerow([f"{space}{line[column]}{space}" for column in order])
-    return start + file.getvalue()
+    return file.getvalue()
 
 
 @fuzz
@@ -548,7 +598,7 @@ def in_dialect(rows, delimiter, quoting, order, names, start, line_end, space, j
 def test_a_list_in_any_dialect_is_read_to_the_same_rows_or_refused(tmp_path, rows, dialect):
     (tmp_path / "a").mkdir(exist_ok=True)
     path = tmp_path / "a.csv"
-    path.write_text(in_dialect(rows, **dialect), "utf-8", newline="")
+    path.write_text(in_dialect(rows, **dialect), dialect["encoding"], newline="")
     found = helpers.load_or_refuse(lambda: list(label_file.read_rows(path)))
     if found is None:
         return
@@ -592,6 +642,63 @@ def test_json_lines_in_any_dialect_are_read_to_the_same_rows(
     found = list(label_file.read_rows(tmp_path / "a.jsonl"))
     expected = [(f"{n}.jpg", labels, split) for n, (labels, split) in enumerate(rows)]
     assert [(row.path, row.labels, row.split) for row in found] == expected
+
+
+@helpers.fuzz(40)
+@given(
+    rows=some_rows,
+    names=st.tuples(
+        *(
+            st.sampled_from(names.split())
+            for names in ("path File file_name", "labels Tags", "split SET", "width note")
+        )
+    ),
+    order=st.permutations(range(4)),
+    join=st.sampled_from(["|".join, ", ".join, str]),
+    sheet=st.booleans(),
+)
+def test_workbooks_and_parquet_are_read_to_the_same_rows_or_refused(
+    tmp_path, rows, names, order, join, sheet
+):
+    cells = [(f"{n}.jpg", join(labels), split, n) for n, (labels, split) in enumerate(rows)]
+    names = [names[column] for column in order]
+    cells = [[row[column] for column in order] for row in cells]
+    if sheet:
+        write_workbook(path := tmp_path / "a.xlsx", [names, *cells])
+    else:
+        write_parquet(path := tmp_path / "a.parquet", dict(zip(names, zip(*cells))))
+    found = helpers.load_or_refuse(lambda: list(label_file.read_rows(path)))
+    expected = [(f"{n}.jpg", sorted(labels), split) for n, (labels, split) in enumerate(rows)]
+    if found is None:
+        assert join != "|".join
+    else:
+        assert [(row.path, sorted(row.labels), row.split) for row in found] == expected
+
+
+@helpers.fuzz(40)
+@given(
+    photos=st.lists(
+        st.tuples(
+            st.sampled_from(["", "train", "Test", "valid"]),
+            st.sampled_from(["sea", "été", "traffic light", "a,b"]),
+            st.sampled_from(["", "deep/", "deep/er/"]),
+            st.sampled_from([".jpg", ".PNG", ".webp", ".jpeg"]),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_tree_of_folders_is_read_to_its_photos_or_refused(photos):
+    with tempfile.TemporaryDirectory() as folder:
+        split_or_none = photos[0][0]
+        expected = {}
+        for number, (split, name, deep, suffix) in enumerate(photos):
+            split = split or "test" if split_or_none else ""
+            path = os.path.join(split, name, f"{deep}{number}{suffix}")
+            touch(Path(folder), path, os.path.join(split, name, f"{number}.txt"))
+            expected[path] = ([name], split)
+        found = {row.path: (row.labels, row.split) for row in label_file.read_rows(Path(folder))}
+        assert found == expected
 
 
 @fuzz

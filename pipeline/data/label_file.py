@@ -33,7 +33,7 @@ from pipeline.data.labelled import LabelledImages, Split
 from pipeline.data.lists import binary
 from pipeline.data.lists.coco_list import coco_list
 from pipeline.data.lists.delimited import delimited, json_lines
-from pipeline.data.lists.folders import folder_list
+from pipeline.data.lists.folders import folder_list, tables_in
 from pipeline.data.lists.names import Rename, read_classes, read_rename
 from pipeline.data.lists.places import locate
 from pipeline.data.lists.reading import Listing, Reading, Understood, shown, understand
@@ -118,17 +118,18 @@ def load(
 def image_folder(labels: Path, root: str | Path | None) -> str | Path:
     """The folder that a list's paths start from: `root` or, without one, the list's own.
 
-    Images that are in a Parquet file are unpacked there, or to a folder beside it.
+    Images that are in Parquet files are unpacked there, or to folders beside them.
     """
-    if labels.suffix.lower() == ".parquet" and labels.is_file():
-        with readable(labels):
-            if binary.parquet(labels)[1] is not None:
-                folder = Path(root or labels.with_name(f"{labels.stem}-images"))
-                binary.unpack(labels, folder)
-                return folder
-    if root is not None:
-        return root
-    return labels if labels.is_dir() else labels.parent
+    with readable(labels):
+        if not labels.is_dir():
+            if (beside := binary.images_folder(labels)) is None:
+                return labels.parent if root is None else root
+            binary.unpack(labels, folder := Path(root or beside))
+            return folder
+        for file in tables_in(labels):
+            if beside := binary.images_folder(file):
+                binary.unpack(file, Path(root or labels, beside.relative_to(labels)))
+    return labels if root is None else root
 
 
 def reading_of(options: DataOptions) -> Reading:
@@ -249,7 +250,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"label file {path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise UserError(f"{path} cannot be read: {error}; save it as UTF-8 text") from error
 
 

@@ -131,6 +131,13 @@ def open_parquet(path: Path) -> Any:
     return library("pyarrow.parquet", path).ParquetFile(path)
 
 
+def images_folder(path: Path) -> Path | None:
+    """The folder beside a Parquet file that its images are unpacked to; None where it has none."""
+    if path.suffix.lower() != ".parquet" or not path.is_file() or parquet(path)[1] is None:
+        return None
+    return path.with_name(f"{path.stem}-images")
+
+
 def image_column(file: Any) -> str | None:
     """The column of a Parquet file that holds the content of images."""
     types = library("pyarrow", Path()).types

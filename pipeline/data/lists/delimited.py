@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.data.lists.columns import OPTIONAL, USUAL, find_columns
+from pipeline.data.lists.names import encoding_of
 from utils.errors import UserError
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -80,13 +81,13 @@ def header(path: Path, delimiter: str, first: int) -> list[str]:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding=encoding_of(path), newline="") as file:
         yield from file
 
 
 def read_cells(path: Path, delimiter: str, first: int) -> Iterator[tuple[str, list[str]]]:
     """Read the cells of a CSV file's rows from line `first` on, each with the line it ends on."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding=encoding_of(path), newline="") as file:
         for _ in range(first - 1):
             next(file)
         # A space before a quote would else make the quote a part of the cell.
@@ -130,7 +131,7 @@ def json_lines(path: Path, given: Mapping[str, str]) -> Records:
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a JSON-lines file, each with its line; empty lines are skipped."""
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding=encoding_of(path)) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -1,5 +1,6 @@
 """Names of classes: in one form, given in a file, and renamed by one."""
 
+import codecs
 import csv
 import functools
 import unicodedata
@@ -56,6 +57,13 @@ def is_line(text: str, errors: str = "strict") -> bool:
     return text.splitlines() == [text] and "\0" not in text
 
 
+def encoding_of(path: str | Path) -> str:
+    """The encoding of a text: UTF-16 where its first bytes say so, as in Excel's; else UTF-8."""
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    with Path(path).open("rb") as file:
+        return "utf-16" if file.read(2) in marks else "utf-8-sig"
+
+
 def read_classes(path: str | Path) -> list[str]:
     """Class names, one a line; empty lines are skipped.
 
@@ -102,8 +110,8 @@ def read_rename(path: str | Path) -> Rename:
 def read_text(path: str | Path, what: str) -> str:
     """The text of a small file; `what` names it in errors."""
     try:
-        return Path(path).read_text("utf-8-sig")
+        return Path(path).read_text(encoding_of(path))
     except OSError as error:
         raise UserError(f"{what} {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise UserError(f"{what} {path} cannot be read: {error}; save it as UTF-8") from error
