@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import functools
+import hashlib
 import json
 import os
 import sys
@@ -28,6 +29,7 @@ DESCRIPTION = (
     "predictions.jsonl (every class's score). Scores are probabilities."
 )
 SHOWN = 5
+LONGEST_NAME = 255  # bytes that a disk takes
 NAMED = ("voc07", "coco", "nuswide")  # whose class names are known without their files
 names_flag = functools.partial(option, group="classes, of a file without a run")
 
@@ -240,9 +242,17 @@ def save_maps(
     scores, highest = probabilities(prediction.logits), prediction.ranking()[:top]
     captions = [f"{classes[c]} {scores[c]:.2f}" for c in highest]
     picture = draw_maps(read_image(prediction.path), prediction.maps[highest], captions)
-    inside = os.path.relpath(os.path.abspath(prediction.path), common)
-    with atomic_path(Path(folder) / f"{inside}.png") as temporary:
+    inside = Path(folder, os.path.relpath(os.path.abspath(prediction.path), common))
+    with atomic_path(inside.with_name(map_name(inside.name))) as temporary:
         picture.save(temporary)
+
+
+def map_name(photo: str) -> str:
+    """The name of the file of a photo's maps; shortened where a disk would not take it."""
+    content = os.fsencode(photo)
+    if len(content) > LONGEST_NAME - len(".png"):
+        photo = f"{content[:200].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:8]}"
+    return f"{photo}.png"
 
 
 def export(

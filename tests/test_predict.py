@@ -22,6 +22,7 @@ from pipeline.model.checkpoint import read_checkpoint, weights_sha256
 from pipeline.model.classifier import assemble
 from pipeline.model.weights import load_strictly
 from pipeline.prediction import find_images
+from predict import map_name
 from tests.helpers import SMALL, SMALL_OF_TIMM, call_in, released_form, write_devkit
 from utils import progress
 from utils.errors import UserError
@@ -135,6 +136,14 @@ def test_maps_are_drawn_for_every_image_of_a_batch(run_script, trained_resnet, p
         sheet = np.asarray(Image.open(maps / name))
         assert sheet.shape[1] == 3 * 240 + 2 * 6  # a photo and two maps
         assert np.abs(sheet[26:, :240].astype(int) - sheet[26:, 246:486]).max() > 0
+
+
+def test_a_photo_of_the_longest_name_has_a_file_of_maps_of_its_own():
+    names = [f"{'x' * 250}{end}.png" for end in "ab"] + ["é" * 125 + ".jpg", "short.jpg"]
+    files = [map_name(name) for name in names]
+    assert files[3] == "short.jpg.png"
+    assert len(set(files)) == len(files)
+    assert all(len(file.encode()) <= 255 and file.endswith(".png") for file in files)
 
 
 def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(run_script, trained_resnet):
