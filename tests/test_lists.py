@@ -550,6 +550,14 @@ def test_a_path_in_another_form_is_found_where_one_file_fits(tmp_path, names, fo
     assert locate(tmp_path, names) == found
 
 
+def test_photos_in_the_one_folder_that_has_them_are_found(tmp_path):
+    touch(tmp_path, "images/1.jpg", "images/deep/2.jpg", "other/9.jpg")
+    assert locate(tmp_path, ["1.JPG", "deep/2.jpg"]) == ["images/1.jpg", "images/deep/2.jpg"]
+    assert locate(tmp_path, ["3.jpg", "4.jpg", "1.jpg"]) == ["3.jpg", "4.jpg", "1.jpg"]
+    touch(tmp_path, "small/1.jpg")
+    assert locate(tmp_path, ["1.jpg", "deep/2.jpg"]) == ["1.jpg", "deep/2.jpg"]
+
+
 # Any dialect.
 
 DIALECTS = {

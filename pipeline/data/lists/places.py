@@ -5,12 +5,13 @@ import itertools
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.data.decoding import SUFFIXES
 from pipeline.data.images import exist, list_files
 
+TRIED = 100  # names, to find the folders that may be put in front
 Names = dict[str, list[str]]  # of a folder, by how they are compared
 
 
@@ -19,7 +20,8 @@ def locate(folder: str | Path, names: Sequence[str]) -> list[str]:
 
     A file fits if only these differ: \\ for /, upper and lower case, composed and decomposed
     accents, and a suffix that the list leaves out. Where no name is found at all, folders that all
-    names begin with are taken off, as of a list from another machine. No two names get one file.
+    names begin with are taken off, as of a list from another machine, or else the one folder within
+    `folder` that has more than half of them is put in front. No two names get one file.
 
     Raises:
         UserError: there is no `folder`.
@@ -30,19 +32,37 @@ def locate(folder: str | Path, names: Sequence[str]) -> list[str]:
     places = {row: parts_of(names[row]) for row in lost}
     fits = {row: fit(str(folder), parts, listings) for row, parts in places.items()}
     if len(lost) == len(names) and not any(fits.values()):
-        lowest, highest = min(places.values())[:-1], max(places.values())[:-1]
-        shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(lowest, highest))
-        for cut in range(1, len(list(shared)) + 1):
-            fits = {row: fit(str(folder), parts[cut:], listings) for row, parts in places.items()}
-            if 2 * sum(map(bool, fits.values())) > len(names):
-                break
-            fits = {}
+        fits = fit_elsewhere(str(folder), places, listings)
     taken = Counter(filter(None, fits.values()))
     taken.update(os.path.normpath(names[row]) for row in range(len(names)) if there[row])
     return [
         file if (file := fits.get(row)) and taken[file] == 1 else name
         for row, name in enumerate(names)
     ]
+
+
+def fit_elsewhere(
+    folder: str, places: Mapping[int, list[str]], listings: dict[str, list[Names]]
+) -> dict[int, str | None]:
+    """The files that names fit, by row, if first folders are taken off or one is put in front."""
+
+    def most(cut: int = 0, front: Sequence[str] = ()) -> dict[int, str | None]:
+        found = {r: fit(folder, [*front, *ps[cut:]], listings) for r, ps in places.items()}
+        return found if 2 * sum(map(bool, found.values())) > len(found) else {}
+
+    lowest, highest = min(places.values())[:-1], max(places.values())[:-1]
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(lowest, highest))
+    for cut in range(1, len(list(shared)) + 1):
+        if found := most(cut):
+            return found
+    first = list(places.values())[:TRIED]
+    inner = [
+        name
+        for name in list_files(folder)
+        if not name.startswith(".")
+        and any(fit(folder, [name, *parts], listings) for parts in first)
+    ]
+    return most(front=inner) if len(inner) == 1 else {}
 
 
 def parts_of(name: str) -> list[str]:
