@@ -481,7 +481,7 @@ SURROGATE = "\\ud800"
         ("a.jsonl", GOOD + '{"path": "2.jpg"}', "line 2: expected an object with path and labels"),
         ("a.jsonl", GOOD.replace('"sea"', '["sea"]'), "line 1: expected labels to be a list of"),
         ("a.jsonl", GOOD.replace('"1.jpg"', "1"), "line 1: expected path to be a text"),
-        ("a.jsonl", GOOD.replace("}", ', "split": null}'), "line 1: expected split to be train or"),
+        ("a.jsonl", GOOD.replace("}", ', "split": 1}'), "line 1: expected split to be train or"),
         ("a.jsonl", GOOD.replace("}", ', "split": "x"}'), "line 1: expected split train .* 'x'"),
         ("a.jsonl", GOOD.replace("1.jpg", SURROGATE), r"line 1: expected a path .* '\\ud800'"),
         ("a.jsonl", GOOD.replace("1.jpg", "a\\u0000/b"), r"line 1: expected a path .* 'a\\x00/b'"),

@@ -72,6 +72,7 @@ def sets(rows):
             json.dumps,
             " / ".join,
             "+".join,
+            *(sign.join for sign in ("\n", "<br>", "#", ":", "_", "-")),
         ),
         *(lambda labels: str(np.array(labels)), lambda labels: repr(np.array(labels, object))),
     ],
@@ -90,6 +91,12 @@ MEANT = {
     "names with spaces, joined by |": {"1.jpg": ["fire truck", "fire"], "2.jpg": ["truck", "car"]},
     "synonyms of one class": {
         f"{row}.jpg": [f"noun{row % 9}, its other name {row % 9}"] for row in range(36)
+    },
+    "names with hyphens": {
+        "1.jpg": ["close-up", "t-shirt"],
+        "2.jpg": ["x-ray"],
+        "3.jpg": ["x-wing"],
+        "4.jpg": ["sea"],
     },
     "one name with a slash": {f"{row}.jpg": [["sea/ocean", "sand"][row % 2]] for row in range(6)},
 }
@@ -180,6 +187,8 @@ def test_the_rule_of_each_sign():
     assert judge(Counter({"a b": 9, "c": 9}), " ") == "doubt"
     assert judge(Counter({"a b": 10, "c": 9}), " ") == "name"
     assert judge(Counter({"a/b": 1, "a": 1}), "/") == "name"
+    assert judge(Counter({"a-b": 1, "a-c": 1, "b-c": 1}), "-") == "doubt"
+    assert judge(Counter({"a-b": 1, "a-c": 1, "d-e": 1}), "-") == "name"
     assert find_separator("", Counter({"a": 1})) == "|"
     assert find_separator("", Counter({"['a']": 1, "|": 1})) == LIST
 

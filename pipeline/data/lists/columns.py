@@ -8,8 +8,10 @@ from utils.errors import UserError
 
 # By `key_of`; the first that a list has counts, so that its others are passed over.
 USUAL = {
-    "path": "path filepath file filename fname imagepath image imagename imagefile img photo",
-    "labels": "labels tags label tag classes categories keywords class category",
+    "path": (
+        "path filepath file filename fname imagepath image imagename imagefile img photo imageid"
+    ),
+    "labels": "labels tags label tag classes categories keywords class category labelname",
     "split": "split set subset partition isvalid istest",
     "true_labels": "truelabels",
     "verified": "verified",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.data.decoding import SUFFIXES
 from pipeline.data.lists.columns import OPTIONAL, USUAL, find_columns
 from pipeline.data.lists.names import encoding_of
 from utils.errors import UserError
@@ -34,9 +35,10 @@ def delimited(path: Path, given: Mapping[str, str]) -> Records:
     Raises:
         UserError: its header is understood by none.
     """
-    line, first = next(iter(read_lines(path)), ""), 1
+    filled = ((number, line) for number, line in enumerate(read_lines(path), 1) if line.strip())
+    first, line = next(filled, (1, ""))
     if line.strip().lower() in ("sep=,", "sep=;", "sep="):  # of Excel; what it says is found anyway
-        first = 2
+        first += 1
     headers = {}
     for sign in DELIMITERS:
         with contextlib.suppress(UserError):  # quotes that end elsewhere than before this sign
@@ -69,6 +71,11 @@ def not_understood(path: Path, names: Sequence[str], given: Mapping[str, str]) -
         return UserError(
             f"--columns {missing[0][:80]}: {path} has no such column; it begins with "
             f"{','.join(names)[:100]!r}"
+        )
+    if any(Path(name).suffix.lower() in SUFFIXES for name in names):
+        return UserError(
+            f"{path} must begin with a line of its columns' names, such as path,labels, but begins "
+            f"with {','.join(names)[:100]!r}: put one above"
         )
     return UserError(
         f"{path} must begin with the columns path,labels and may have {','.join(OPTIONAL)}, or "

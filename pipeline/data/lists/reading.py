@@ -164,7 +164,7 @@ def row_of(
     found: dict[str, Any] = {}
     for what, place in columns.of.items():
         value = values[place]
-        if value is ABSENT:
+        if value is ABSENT or (value is None and what in OPTIONAL):
             if what not in OPTIONAL:
                 raise UserError(f"{where}: expected an object with path and labels, but found none")
             continue

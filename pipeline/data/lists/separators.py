@@ -27,8 +27,17 @@ from typing import Literal
 from utils.errors import UserError
 
 PIPE, LIST = "|", "list"
-WORDS = {"pipe": PIPE, "comma": ",", "semicolon": ";", "space": " ", "tab": "\t", LIST: LIST}
+WORDS = {
+    "pipe": PIPE,
+    "comma": ",",
+    "semicolon": ";",
+    "space": " ",
+    "tab": "\t",
+    "newline": "\n",
+    LIST: LIST,
+}
 STRONG, RARE, WEAK = (",", ";", "\t", "，", "；", "、"), ("/", "+", "&"), (" ",)
+ODD = ("\n", "<br>", "#", ":", "_", "-")
 Verdict = Literal["separator", "name", "doubt"]
 TOKEN = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\s*,?""", re.S)
 ARRAY = re.compile(r"array\((.*?)(?:,\s*dtype=[^\])}]+)?\)", re.S)
@@ -117,7 +126,7 @@ def find_separator(
                 raise doubtful(path, texts, sign, "though other cells join labels by |")
         return PIPE
     found = PIPE
-    for sign in (*STRONG, *RARE, *WEAK):
+    for sign in (*STRONG, *RARE, *WEAK, *ODD):
         if found != PIPE and sign not in STRONG:
             break
         verdict = judge(texts, sign)
@@ -133,7 +142,7 @@ def find_separator(
 
 def known_separator(cells: Counter[str], known: Collection[str]) -> str:
     """The sign whose parts are all known; | where none is."""
-    for sign in (PIPE, *STRONG, *RARE, *WEAK):
+    for sign in (PIPE, *STRONG, *RARE, *WEAK, *ODD):
         if all(part in known for cell in cells for part in parts_of(cell, sign)):
             return sign
     return PIPE
@@ -159,7 +168,9 @@ def judge(cells: Counter[str], sign: str) -> Verdict:
         by_themselves = sum(part in alone for part in parts) / len(parts)
         if (by_themselves >= 0.9 and left <= 0.5) or (share >= 0.9 and left <= 0.25):
             return "separator"
-    few = sign in RARE and len(joined) < 3
+    few = sign not in WEAK and len(joined) < 3
+    if sign in ODD:
+        return "name" if few or share < 0.9 else "doubt"
     return "name" if few or (share < 0.5 and seen_whole) else "doubt"
 
 

@@ -78,7 +78,8 @@ def fill_table(path: Path, rows: Iterable[Row], classes: list[str] | None) -> Ta
             )
         if name in paths:
             raise UserError(
-                f"{row.where}: expected a path that no earlier line names, but found {name[:80]!r}"
+                f"{row.where}: expected a path that no earlier line names, but found "
+                f"{name[:80]!r}; give a photo one line, with its labels joined by |"
             )
         paths[name] = None
         if split.lower() not in SPLIT_NAMES:
