@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import tempfile
+import time
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -268,6 +269,39 @@ def test_json_lines_of_hugging_face_are_read(tmp_path):
     lines = [{"file_name": n, "tags": found, "width": 3} for n, found in many_rows().items()]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert read(tmp_path / "metadata.jsonl") == sets(many_rows())
+
+
+def test_more_classes_than_a_list_can_have_are_refused_before_they_fill_the_memory(tmp_path):
+    lines = [f"{row}.jpg,sea{row}" for row in range(1500)]
+    (tmp_path / "a.csv").write_text("\n".join(["path,labels", *lines]))
+    with refused(
+        "a.csv names 1500 classes for 1500 images, first 'sea0': give --separator .* or th"
+    ):
+        read(tmp_path / "a.csv")
+    names = [f"sea{row}" for row in range(1500)]
+    assert label_file.read_table(tmp_path / "a.csv", names).targets.trace() == 1500
+    objects = [{"path": f"{row}.jpg", "labels": ["sea"], f"key{row}": 1} for row in range(2100)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, objects)))
+    with refused("a.jsonl, line 1999: expected objects of the same few keys, but found 2001"):
+        read(tmp_path / "a.jsonl")
+
+
+def test_many_names_are_read_in_seconds(tmp_path):
+    """A reader that compares each with each takes minutes."""
+    count, begun = 20_000, time.process_time()
+    names = [f"sea{number}" for number in range(count)]
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    assert label_file.read_classes(tmp_path / "classes.txt") == names
+    content = {
+        "images": [{"id": 0, "file_name": "0.jpg"}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
+        "annotations": [{"id": 0, "image_id": 0, "category_id": 3}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert read(tmp_path / "a.json") == {"0.jpg": {"sea3"}}
+    (tmp_path / "a.csv").write_text(",".join(["path", *names]) + "\n0.jpg" + ",1" * count)
+    assert len(read(tmp_path / "a.csv")["0.jpg"]) == count
+    assert time.process_time() - begun < 20
 
 
 # Folders.

@@ -2,6 +2,7 @@
 
 import contextlib
 import reprlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ def coco_list(path: Path, reading: Reading) -> Listing:
         raise UserError(f"--columns and --separator are for tables: leave them out with {path}")
     content = coco.read_instances(path, every_image=True)
     names = [one_form(name) for name in content.classes]
-    wrong = [name for name in names if names.count(name) > 1 or not is_line(name)]
+    counts = Counter(names)
+    wrong = [name for name in names if counts[name] > 1 or not is_line(name)]
     if wrong:
         raise UserError(
             f"{path} must give every category a name of its own, but has {wrong[0][:80]!r}"

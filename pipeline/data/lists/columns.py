@@ -73,7 +73,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns | No
         classes = [place for place in left if not NO_CLASS.fullmatch(keys[place].strip(":"))]
     if "path" not in found or not ("labels" in found or classes):
         return None
-    others = [place for place in left if place not in classes]
+    others = sorted(set(left) - set(classes))
     return Columns(found, tuple(classes), tuple(others))
 
 

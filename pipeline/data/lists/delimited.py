@@ -14,6 +14,7 @@ from pipeline.data.lists.names import encoding_of
 from utils.errors import UserError
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+MOST_KEYS = 2000
 ABSENT: Any = object()  # the value of a key that an object lacks
 
 
@@ -122,6 +123,11 @@ def json_lines(path: Path, given: Mapping[str, str]) -> Records:
     keys: dict[str, None] = {}
     for where, found in read_objects(path):
         keys |= dict.fromkeys(found)
+        if len(keys) > MOST_KEYS:
+            raise UserError(
+                f"{where}: expected objects of the same few keys, but found {len(keys)} "
+                "different ones by now: write the labels as a list"
+            )
         if find_columns(list(found), given) is None and find_columns(list(keys), given) is None:
             raise UserError(
                 f"{where}: expected an object with path and labels, but found "

@@ -4,6 +4,7 @@ import codecs
 import csv
 import functools
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def read_classes(path: str | Path) -> list[str]:
     """
     classes = [one_form(line) for line in read_text(path, "class list").splitlines()]
     classes = [name for name in classes if name]
-    repeated = [name for name in classes if classes.count(name) > 1]
+    repeated = [name for name, count in Counter(classes).items() if count > 1]
     if repeated or not classes:
         found = f"'{repeated[0]}' twice" if repeated else "none"
         raise UserError(f"class list {path} must name every class once, but names {found}")
