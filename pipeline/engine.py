@@ -53,8 +53,11 @@ class LossTotals:
             before = torch.zeros((), dtype=torch.long, device=finite.device)
         self.first_bad_step = torch.where(finite | (before > 0), before, step)
 
-    def means(self, epoch: int) -> dict[str, float]:
+    def means(self, epoch: int, remedy: str = "lower --lr") -> dict[str, float]:
         """Mean losses an image, "loss" as train_loss; waits for the device.
+
+        Args:
+            epoch, remedy: for the error.
 
         Raises:
             UserError: a loss was not finite; the weights may hold NaN and must not be stored.
@@ -62,8 +65,8 @@ class LossTotals:
         step = int(self.first_bad_step)
         if step:
             raise UserError(
-                f"the loss became non-finite in epoch {epoch} at step {step}: lower --lr, or "
-                "give --amp off; what was stored before stays"
+                f"the loss became non-finite in epoch {epoch} at step {step}: {remedy}; what was "
+                "stored before stays"
             )
         means = {name: float(total) / self.images for name, total in self.sums.items()}
         return {"train_loss": means.pop("loss")} | means
@@ -256,6 +259,7 @@ def train_one_epoch(
         UserError: a loss was not finite.
     """
     t, device = training, training.device
+    remedy = "lower --lr" if t.amp_dtype is None else "lower --lr, or give --amp off"
     sampler: EpochSampler = loader.batch_sampler  # type: ignore[assignment]
     if t.step == 0:
         t.totals = LossTotals()
@@ -279,12 +283,12 @@ def train_one_epoch(
             t.totals.seconds = time.perf_counter() - started
             bar.update(batch)
             if t.step % t.print_freq == 0:
-                loss = t.totals.means(t.epoch)["train_loss"]
+                loss = t.totals.means(t.epoch, remedy)["train_loss"]
                 report(bar, f"epoch {t.epoch} step {t.step}/{steps}", loss)
             if stop():
-                t.totals.means(t.epoch)  # a state with NaN is not worth storing
+                t.totals.means(t.epoch, remedy)  # a state with NaN is not worth storing
                 raise Interrupted
-    means = t.totals.means(t.epoch)
+    means = t.totals.means(t.epoch, remedy)
     t.totals.seconds = time.perf_counter() - started  # now the device has finished its work
     return means | {
         "lr": t.optimizer.param_groups[0]["lr"],

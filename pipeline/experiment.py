@@ -134,7 +134,7 @@ def train_on(
             if distributed.world_size() > 1:
                 trained = distributed.data_parallel(trained, training.device)
             training.forward = trained
-            with enough_values(options):
+            with enough_values(options, len(train_data)):
                 fit_assembled(options, training, run, train_data, test_data, features)
         except Interrupted:
             if distributed.rank() > 0:
@@ -189,7 +189,7 @@ def make_training(
         options = dataclasses.replace(options, amp="off" if device.type == "cpu" else "fp16")
     elif options.amp == "auto":
         share = len(distributed.shard(images))
-        with enough_values(options):
+        with enough_values(options, len(train_data)):
             amp = choose_amp(classifier, share, options.img_size, classes, device)
         options = dataclasses.replace(options, amp=amp)
     if options.sync_bn and distributed.world_size() > 1:
@@ -335,16 +335,19 @@ def print_start(
 
 
 @contextlib.contextmanager
-def enough_values(options: TrainingOptions) -> Iterator[None]:
-    """Say what to do where a batch of one image has no statistics."""
+def enough_values(options: TrainingOptions, images: int) -> Iterator[None]:
+    """Say what to do where a batch of one image, of so many, has no statistics."""
     try:
         yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
+        remedy = "raise --batch_size or --img_size"
+        if images == 1:
+            remedy = "train on more, raise --img_size, or give --freeze"
         raise UserError(
-            f"batches of {options.batch_size} at {options.img_size} px leave batch norm a single "
-            "value: raise --batch_size or --img_size"
+            f"batches of {min(images, options.batch_size)} at {options.img_size} px leave batch "
+            f"norm a single value: {remedy}"
         ) from error
 
 

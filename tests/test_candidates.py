@@ -1,7 +1,10 @@
+import contextlib
 import io
 import json
 import pickle
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -310,6 +313,20 @@ def test_a_missing_file_is_made_once_and_wins_over_another_seed(path, data, caps
     assert f"{path} (from file, seed 1), realised rate" in line
     np.testing.assert_array_equal(load_or_make(path, data, seed=2), made)
     assert "seed 1, not --seed 2: move it away to have another made" in capsys.readouterr().out
+
+
+def test_of_two_who_make_a_file_at_once_both_train_on_the_same(path, data, monkeypatch):
+    meeting = threading.Barrier(2)
+
+    def slow_noise(*arguments):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.5)  # for the other to find no file either
+        return uniform_noise(*arguments)
+
+    monkeypatch.setattr(module, "uniform_noise", slow_noise)
+    with ThreadPoolExecutor() as threads:
+        made = list(threads.map(lambda seed: load_or_make(path, data, seed=seed), [1, 2]))
+    np.testing.assert_array_equal(*made)
 
 
 @pytest.mark.parametrize("content", ['{"images": []}', "[1]", "7", "{", "ids_sha256"])

@@ -132,7 +132,7 @@ def test_a_non_finite_loss_is_named_and_nothing_is_stored(tmp_path):
 
     training.method.loss = poisoned
     run = RunFolder.create(tmp_path / "run", {}, DATA)
-    with pytest.raises(UserError, match="non-finite in epoch 1 at step 3"):
+    with pytest.raises(UserError, match="non-finite in epoch 1 at step 3: lower --lr; what was"):
         fit(training, loader, lambda stop: {}, run, 2)
     assert not (tmp_path / "run" / "last.pt").exists()
 

@@ -69,6 +69,13 @@ def test_a_place_below_a_file_is_refused_before_work_goes_into_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_link_to_nothing_is_named_before_work_goes_into_it(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for path in (tmp_path / "link", tmp_path / "link" / "run"):
+        with pytest.raises(UserError, match="link links to .*gone, which is not there: make that"):
+            files.check_output_dir(path)
+
+
 def test_a_new_file_replaces_none(tmp_path):
     files.check_new_file(tmp_path / "new" / "a.npy", "--output")
     (tmp_path / "a.npy").touch()

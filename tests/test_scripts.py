@@ -22,6 +22,7 @@ from pipeline.model.backbone import Backbone
 from tests import helpers
 from tests.kept_runs.make import make_photos
 from utils import files
+from utils.options.training import TrainingOptions
 from utils.run_folder import RunFolder
 
 
@@ -349,6 +350,17 @@ def test_bad_usage_is_one_line_that_names_the_help(assert_refused):
     err = assert_refused(message, "main_CoNeS", status=2)
     assert err.endswith("; main_CoNeS.py --help lists all flags\n")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "remedy"),
+    [(1, "train on more, raise --img_size, or give --freeze"), (9, "raise --b")],
+)
+def test_a_batch_without_statistics_is_refused_with_what_helps(images, remedy):
+    options = TrainingOptions(script="main_BCE", dataset="files", batch_size=16, img_size=32)
+    message = f"at 32 px leave batch norm a single value: {remedy}"
+    with helpers.refused(message), experiment.enough_values(options, images):
+        raise ValueError("Expected more than 1 value per channel when training")
 
 
 def test_a_non_finite_loss_names_epoch_and_step(assert_refused, devkit):

@@ -103,7 +103,12 @@ def check_writable(path: Path, flag: str) -> None:
         UserError: what there is of the way to it ends in a file, or in a folder of others.
     """
     whole = path.absolute()
-    nearest = next(place for place in (whole, *whole.parents) if os.path.exists(place))
+    nearest = next(place for place in (whole, *whole.parents) if os.path.lexists(place))
+    if not nearest.exists():
+        raise UserError(
+            f"{flag} {path} cannot be made: {nearest} links to {os.readlink(nearest)}, which is "
+            "not there: make that, or give another place"
+        )
     if not nearest.is_dir():
         raise UserError(f"{flag} {path} cannot be made: {nearest} is a file: give another place")
     if not os.access(nearest, os.W_OK | os.X_OK):
@@ -131,6 +136,21 @@ def claimed(folder: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):  # as in `lock`
                 fcntl.flock(descriptor, fcntl.LOCK_UN)  # of copies in forked processes too
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def one_writer(path: Path) -> Iterator[None]:
+    """Keep other processes that write the same file from the block, which may find it written.
+
+    Raises:
+        UserError: another holds on to it.
+    """
+    folder = next(place for place in path.absolute().parents if place.is_dir())
+    descriptor = lock(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def lock(folder: Path) -> int:

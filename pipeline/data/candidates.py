@@ -19,7 +19,7 @@ from pipeline.data.noise import uniform_noise
 from pipeline.data.pickled import LABEL_KINDS, unpickle_labels
 from pipeline.data.verified import Verified
 from utils.errors import UserError
-from utils.files import atomic_path, write_json
+from utils.files import atomic_path, one_writer, write_json
 from utils.terminal import warn
 
 REVIEWED = "reviewed"  # the noise model of labels that were cleaned: they may lack true ones
@@ -84,7 +84,13 @@ def load_or_make(
         UserError: the file cannot be read or belongs to something else.
     """
     path = Path(path)
-    if rate is None or path.exists():
+    origin = None
+    if rate is not None and not path.exists():
+        with one_writer(path):
+            if not path.exists():  # by now another may have made it, with another seed
+                candidates = make(path, data, Origin(dataset, rate, seed, "uniform"))
+                origin = f"generated with seed {seed} and saved"
+    if origin is None:
         candidates, metadata = read_candidates(path)
         if dataset == "nuswide" and metadata is None and len(candidates) == len(data) - 1:
             warn(f"{path} lacks the first image, as the authors' reader does: taking its labels")
@@ -98,18 +104,19 @@ def load_or_make(
         origin = f"from file, seed {file_seed}"
         if metadata is not None and metadata.get("seed") != seed:
             origin += f", not --seed {seed}: move it away to have another made"
-    else:
-        if (path.parent / REVIEW_MARK).exists():
-            raise UserError(
-                f"no file {path}: this folder holds what review.py writes; check its name"
-            )
-        candidates = uniform_noise(data.targets, rate, seed)
-        write_candidates(path, candidates, data, Origin(dataset, rate, seed, "uniform"))
-        origin = f"generated with seed {seed} and saved"
     print(
         f"candidates: {path} ({origin}), realised rate "
         f"{realised_rate(candidates, data.targets):.4f}"
     )
+    return candidates
+
+
+def make(path: Path, data: LabelledImages, origin: "Origin") -> np.ndarray:
+    """Draw uniform noise, and save it."""
+    if (path.parent / REVIEW_MARK).exists():
+        raise UserError(f"no file {path}: this folder holds what review.py writes; check its name")
+    candidates = uniform_noise(data.targets, origin.rate or 0, origin.seed)
+    write_candidates(path, candidates, data, origin)
     return candidates
 
 
