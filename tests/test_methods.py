@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+import torch
 
 from pipeline import methods
 from pipeline.cones import released
 from pipeline.cones.method import Steps
 from pipeline.data.rows import CandidateRows
+from pipeline.data.verified import Verified
+from pipeline.model.classifier import Output
 from pipeline.posterior.method import Posterior
 from pipeline.posterior.soft_targets import Evidence
 from utils.options.choices import ABLATIONS, FORMER_ABLATIONS, LOSSES, PREDICT_TRUTH, RECIPES
@@ -49,3 +52,55 @@ def test_posterior_is_told_what_to_leave_out(capsys):
     assert isinstance(method, Posterior)
     assert method.without == {"variance_weight", "offset"}
     assert "noise rate, given: 0.100 to 0.100 by class" in capsys.readouterr().out
+
+
+# Numbers at the ends of their ranges.
+
+IMAGES, CLASSES, CHANNELS = 12, 3, 8
+EXTREMES = {
+    "usual": {},
+    "all labels are candidates": {"candidates": np.ones((IMAGES, CLASSES))},
+    "no label is a candidate": {"candidates": np.zeros((IMAGES, CLASSES))},
+    "one class": {"candidates": np.arange(IMAGES)[:, None] % 2},
+    "one class, all candidates": {"candidates": np.ones((IMAGES, 1))},
+    "one image a batch": {"batch": 1},
+    "all images alike": {"alike": True},
+    "saturated scores": {"scale": 1e4},
+    "scores beyond half precision": {"scale": 1e6},
+    "scores of zero": {"scale": 0.0},
+}
+
+
+WAYS = [f"--loss {name}" for name in LOSSES] + [
+    "--recipe released --clusters 2",
+    "--recipe paper --clusters 2",
+    "--recipe posterior --targets classifier",
+    "--recipe posterior --targets neighbours",
+]
+
+
+@pytest.mark.parametrize("extreme", EXTREMES.values(), ids=EXTREMES)
+@pytest.mark.parametrize("flags", WAYS)
+def test_losses_and_gradients_are_finite_whatever_the_numbers(flags, extreme):
+    found = np.eye(IMAGES, CLASSES) + np.eye(IMAGES, CLASSES, -2)
+    found = extreme.get("candidates", found).astype(np.uint8)
+    script = "main_BCE" if "--loss" in flags else "main_CoNeS"
+    options = parse_options(script, ["--dataset", "digits", *flags.split()])
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(IMAGES, CHANNELS, 2, 2, generator=generator)
+    weight = torch.randn(found.shape[1], CHANNELS, generator=generator)
+    if extreme.get("alike"):
+        features = torch.ones_like(features)
+    verified = Verified(np.arange(4), found[:4])
+    evidence = Evidence(found, features.mean(dim=(2, 3)), verified)
+    rows = CandidateRows.from_dense(found)
+    method = methods.make_method(rows, CHANNELS, options, evidence)
+    for epoch in (1, 2, options.total_epoch):
+        method.begin_epoch(epoch)
+        for index in torch.arange(IMAGES).split(extreme.get("batch", 4)):
+            maps = torch.einsum("cd,bdhw->bchw", weight, features[index])
+            logits = (extreme.get("scale", 1.0) * maps.mean(dim=(2, 3))).requires_grad_()
+            losses = method.loss(Output(logits, features[index], maps), rows.dense(index), index)
+            losses["loss"].backward()
+            assert all(torch.isfinite(loss) for loss in losses.values()), losses
+            assert torch.isfinite(logits.grad).all()
