@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test test-all torture check bench docs clean
+.PHONY: demo test test-all torture full-disk check bench docs clean
 
 demo: .venv/installed ## train CoNeS on the embedded digits, under two minutes on two idle cores with AVX-512, longer without
 	$(BIN)/python main_CoNeS.py --dataset digits
@@ -16,6 +16,9 @@ test-all: .venv/installed-dev ## all tests
 
 torture: .venv/installed-dev ## kill trainings at 150 moments, resume them and compare with unbroken ones
 	$(BIN)/python -m tests.torture --kills 30
+
+full-disk: .venv/installed-dev ## as root: the scripts on disks of 20 sizes up to what they need
+	$(BIN)/python -m tests.full_disk --sizes 20
 
 check: .venv/installed-dev ## lint, format and types
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -171,7 +172,8 @@ def label(
     thresholds, origin = choose_thresholds(options.threshold, stored, classes)
     print(f"thresholds  {origin}", flush=True)
     labelled, unreadable, common = 0, 0, common_folder(paths)
-    with interruptible() as stop, prediction_files(folder) as (table_file, lines):
+    new_maps = contextlib.nullcontext() if options.cam is None else all_or_none(Path(options.cam))
+    with new_maps, interruptible() as stop, prediction_files(folder) as (table_file, lines):
         table = csv.writer(table_file)
         table.writerow(["path", "labels", "scores"])
         for prediction in predict(trained, paths, options.batch_size, options.workers):
@@ -209,6 +211,16 @@ def prediction_files(folder: Path) -> Iterator[list[Any]]:
             )
             for path in paths
         ]
+
+
+@contextlib.contextmanager
+def all_or_none(folder: Path) -> Iterator[None]:
+    """Empty a folder again where the disk fails, so that the command can be repeated."""
+    try:
+        yield
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def described(

@@ -143,12 +143,13 @@ def test_a_file_of_nuswide_without_the_first_image_is_read(path, data, capsys):
         load_or_make(path, data)
 
 
-def test_a_crash_between_both_files_leaves_no_json_of_another_array(path, data, monkeypatch):
+def test_a_failure_between_both_files_leaves_neither(path, data, monkeypatch):
+    """An array of which nobody knows what it belongs to would be in the way of the next try."""
     sidecar = write(path, data, seed=3)
     monkeypatch.setattr(module, "write_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write(path, data, seed=4)
-    assert path.exists()
+    assert not path.exists()
     assert not sidecar.exists()
 
 

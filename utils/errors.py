@@ -30,6 +30,13 @@ class LostProcess(UserError):
     """Another process of the run has ended."""
 
 
+def of_system(error: OSError) -> str:
+    """What the system says of a file, in one line."""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk of {error.filename}: free some and repeat"
+    return f"{error.strerror}: {error.filename}"
+
+
 def exit_status(main: Callable[[], None], trains: bool = False) -> Callable[[], int]:
     """Wrap a script's main: 0 when it returns, 1 and one line when the user can mend it.
 
@@ -62,12 +69,9 @@ def exit_status(main: Callable[[], None], trains: bool = False) -> Callable[[], 
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                message = f"no space left on the disk of {error.filename}: free some and repeat"
-            elif error.filename is not None:
-                message = f"{error.strerror}: {error.filename}"
-            else:
+            if error.filename is None:
                 raise
+            message = of_system(error)
         except (RuntimeError, MemoryError) as error:
             # Torch's are named by text, since torch must not be imported for this.
             texts = ("out of memory", "can't allocate memory")

@@ -170,7 +170,11 @@ def write_candidates(
     metadata_path(path).unlink(missing_ok=True)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.save(file, candidates.astype(np.uint8), allow_pickle=False)
-    write_json(metadata_path(path), metadata)
+    try:
+        write_json(metadata_path(path), metadata)
+    except BaseException:
+        Path(path).unlink()  # without it, nobody knows what the array belongs to
+        raise
 
 
 def check_metadata_path(path: str | Path) -> None:

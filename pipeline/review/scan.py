@@ -14,7 +14,7 @@ from pipeline.data.transforms import evaluation_transform
 from pipeline.evaluation import Trained
 from pipeline.inference import score_images
 from pipeline.review.page import MAP_SIDE, write_thumbnail
-from utils.errors import UserError
+from utils.errors import UserError, of_system
 from utils.progress import interruptible, progress_bar
 
 
@@ -56,7 +56,10 @@ class Thumbnailed(EvaluationImages):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         image = self.images[index]
-        write_thumbnail(self.folder, int(self.rows[index]), image)
+        try:
+            write_thumbnail(self.folder, int(self.rows[index]), image)
+        except OSError as error:  # a worker process would hand it over without its number
+            raise UserError(of_system(error)) from error
         return self.transform(image)
 
 
