@@ -26,7 +26,7 @@ from utils.comparison.statistics import (
 )
 from utils.comparison.tables import format_difference, format_share, format_spread, table
 from utils.files import atomic_path
-from utils.options.choices import DATASETS, RECIPES
+from utils.options.choices import DATASETS, LOSSES, RECIPES
 from utils.options.table import default_of, describe_default, flags_of
 from utils.options.training import FROZEN, NO_GPU, OWN_PHOTOS, SCRIPTS, TrainingOptions
 
@@ -192,7 +192,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
 
 def options_table() -> str:
     """Every flag of the training scripts, with its meaning, default and scripts."""
-    cases, rows = (*DATASETS, *RECIPES, FROZEN, OWN_PHOTOS, NO_GPU), []
+    cases, rows = (*DATASETS, *RECIPES, *LOSSES, FROZEN, OWN_PHOTOS, NO_GPU), []
     for name, (field, flag) in flags_of(TrainingOptions).items():
         default = describe_default(default_of(field), flag, cases)
         default = re.sub("^default:? ", "", default).replace("<", "&lt;")

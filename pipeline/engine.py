@@ -148,9 +148,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     for group, types in zip(optimizer.param_groups, settings):
         wrong = [name for name, kind in types.items() if type(group.get(name)) is not kind]
         for weight in group["params"]:
-            momentum = optimizer.state[weight].get("momentum_buffer")
-            if momentum is not None and momentum.shape != weight.shape:
-                wrong.append("momentum_buffer")
+            for name, value in optimizer.state[weight].items():
+                if name != "step" and value is not None and value.shape != weight.shape:
+                    wrong.append(name)
         if wrong:
             raise ValueError(f"an optimiser with another {wrong[0]}")
 
@@ -173,6 +173,11 @@ class GatheredOutput:
     @property
     def cams(self) -> torch.Tensor:
         return distributed.all_gather(self._part.cams, self._images)
+
+    @property
+    def similarities(self) -> torch.Tensor:
+        assert self._part.similarities is not None
+        return distributed.all_gather(self._part.similarities, self._images)
 
 
 def train_step(

@@ -96,7 +96,7 @@ def load_trained(
     device = choose_device(options.device)
     amp = options.amp or amp_of(found.options, device)
     classifier.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    heads = f"csra of {found.num_heads}" if found.head == "csra" else "gap"
+    heads = f"csra of {found.num_heads}" if found.head == "csra" else found.head
     print(f"checkpoint  {found.path}: {model}, {heads}, {found.classes} classes")
     print_ignored(found)
     print(
@@ -133,7 +133,7 @@ def resolve_settings(
                 settings[name], origins[name] = value, origin
                 break
         else:
-            if name == "lam" and found.head == "gap":
+            if name == "lam" and found.head != "csra":
                 settings[name] = 0.0
                 continue
             raise UserError(

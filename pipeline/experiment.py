@@ -39,6 +39,7 @@ from pipeline.inference import evaluate, evaluation_shard
 from pipeline.methods import make_method, needs_features
 from pipeline.model.checkpoint import check_flags, load_classifier, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, FrozenClassifier, assemble
+from pipeline.model.decoder import Decoder
 from pipeline.model.weights import load_strictly, load_trunk
 from pipeline.optimisation import make_optimizer, step_schedule
 from pipeline.posterior.soft_targets import Evidence
@@ -183,6 +184,9 @@ def make_training(
     torch.manual_seed(options.seed)
     with distributed.local_rank0_first():  # downloads
         classifier = build_classifier(options, classes)
+    if isinstance(classifier.head, Decoder) and options.method != "pml-cd":
+        # No other loss reaches them, and data-parallel training would wait for their gradients.
+        classifier.head.prototypes.requires_grad_(False)
     # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if options.amp == "auto" and options.freeze:  # features are kept in half precision
@@ -220,7 +224,12 @@ def make_training(
         classifier=classifier,
         method=make_method(rows, classifier.trunk.feature_dim, options, evidence),
         optimizer=make_optimizer(
-            classifier, options.lr, options.lr_head, options.momentum, options.w_d
+            classifier,
+            options.lr,
+            options.lr_head,
+            options.momentum,
+            options.w_d,
+            options.optimizer,
         ),
         rows=rows,
         schedule=step_schedule(options.warmup_epoch, options.step_epoch),
@@ -378,7 +387,7 @@ def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
         if options.freeze and not stored.standardized:
             own = classifier.head.state_dict(prefix="head.").items()
             stored.state.update({k: v for k, v in own if "standardization" in k})
-        # lam and, under gap, the number of heads are in no weights: the flags say them.
+        # lam and, but for csra, the number of heads are in no weights: the flags say them.
         check_flags(
             stored,
             model=options.model,

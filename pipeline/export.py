@@ -62,7 +62,8 @@ def export_onnx(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the exporter's own deprecations
-                logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+                for name in ("torch.onnx", "onnxscript"):
+                    logging.getLogger(name).setLevel(logging.ERROR)
                 program = torch.onnx.export(
                     model,
                     (images,),

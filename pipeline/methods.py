@@ -18,6 +18,7 @@ from pipeline.baselines.losses import (
     smoothing_loss,
     splc_loss,
 )
+from pipeline.baselines.pml_cd import PMLCD, read_network
 from pipeline.baselines.verified import (
     GoldCorrection,
     VerifiedBCE,
@@ -138,6 +139,13 @@ def make_forward(
     return ForwardBCE(rows, options.noise_rate)
 
 
+def make_pml_cd(
+    rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
+) -> Method:
+    """PML-CD, half of whose epochs are warm-up."""
+    return PMLCD(rows, read_network(), warm_up=-(-options.total_epoch // 2))
+
+
 def on_verified(combine: Callable[[Tensor, Tensor], Tensor]) -> Maker:
     """BCE whose images count by whether they are verified."""
 
@@ -180,6 +188,7 @@ METHODS: dict[str, Maker] = {
     "ll-r": scheduled(functools.partial(large_loss, correct=False)),
     "ll-ct": scheduled(functools.partial(large_loss, correct=True)),
     "smoothing": stateless(smoothing_loss),
+    "pml-cd": make_pml_cd,
     "verified-half": on_verified(weighted_loss),
     "verified-only": on_verified(verified_loss),
     "gold": make_gold,

@@ -34,10 +34,25 @@ def parameter_groups(classifier: Classifier, lr: float, lr_head: float) -> list[
 
 
 def make_optimizer(
-    classifier: Classifier, lr: float, lr_head: float, momentum: float, weight_decay: float
-) -> torch.optim.SGD:
-    """SGD over `parameter_groups`, in its fused form: a single pass over the weights."""
+    classifier: Classifier,
+    lr: float,
+    lr_head: float,
+    momentum: float,
+    weight_decay: float,
+    name: str = "sgd",
+) -> torch.optim.Optimizer:
+    """SGD or Adam over `parameter_groups`, in its fused form: a single pass over the weights.
+
+    Args:
+        classifier: whose parameters take the steps.
+        lr, lr_head: of trunk and head.
+        momentum: of SGD.
+        weight_decay: added to the gradient, of Adam too.
+        name: "sgd" or "adam".
+    """
     groups = parameter_groups(classifier, lr, lr_head)
+    if name == "adam":
+        return torch.optim.Adam(groups, weight_decay=weight_decay, fused=True)
     optimizer = torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=True)
     if momentum:
         # The fused form leaves its buffers uninitialised where the first step of fp16 overflows,

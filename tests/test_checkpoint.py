@@ -74,7 +74,8 @@ def test_the_form_of_csra_gives_identical_logits_for_every_number_of_heads(num_h
 
 
 @pytest.mark.parametrize(
-    ("head", "num_heads", "name"), [("csra", 2, "w.safetensors"), ("gap", 1, "w.pt")]
+    ("head", "num_heads", "name"),
+    [("csra", 2, "w.safetensors"), ("gap", 1, "w.pt"), ("decoder", 1, "w.pt")],
 )
 def test_own_files_give_identical_logits(head, num_heads, name, tmp_path):
     original = classifier_of("resnet34", head, num_heads)
@@ -85,6 +86,7 @@ def test_own_files_give_identical_logits(head, num_heads, name, tmp_path):
     again, found = reload(tmp_path / name)
     assert same_logits(original, again)
     assert (found.head, found.num_heads, found.options) == (head, num_heads, {})
+    assert (found.model, found.classes) == ("resnet34", 5)
 
 
 def averaged(classifier):

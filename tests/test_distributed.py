@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from pipeline.model import decoder
 from tests.helpers import ForkedScript, read_json, read_records
 from utils import distributed
 
@@ -84,6 +85,20 @@ def test_several_processes_train_and_score_as_one(processes, recipe, run_script,
     for one, other in zip(read_records("one"), read_records("many"), strict=True):
         assert other == pytest.approx(one, abs=1e-4)
     torch.testing.assert_close(method_state("many"), method_state("one"), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["pml-cd", "bce"])
+def test_a_decoder_trains_in_several_processes_as_in_one(loss, run_script, devkit, monkeypatch):
+    """With its prototypes, which only one loss reaches; and without what each process drops out."""
+    monkeypatch.setattr(decoder, "DROPOUT", 0.0)
+    flags = [*FLAGS.split(), "--path_images", devkit, "--loss", loss, "--head", "decoder"]
+    flags += ["--total_epoch", 3, "--warmup_epoch", 0, "--lr", 1e-4, "--lr_head", 1e-4]
+    run_script("main_BCE", *flags, "--output_dir", "one")
+    status, text = forked_torchrun(2, "main_BCE", *flags, "--output_dir", "many").wait()
+    assert status == 0, text
+    losses = [[line["train_loss"] for line in read_records(name)] for name in ("one", "many")]
+    assert losses[1] == pytest.approx(losses[0], abs=2e-3)
+    torch.testing.assert_close(method_state("many"), method_state("one"), atol=2e-3, rtol=0)
 
 
 def test_all_processes_score_with_the_statistics_that_are_stored(run_script, devkit):

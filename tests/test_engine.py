@@ -6,17 +6,19 @@ import pytest
 import torch
 
 from pipeline.baselines.losses import Stateless, bce_loss
+from pipeline.baselines.pml_cd import PMLCD, read_network
 from pipeline.cones.method import CoNeS
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.loader import EvaluationImages, TrainingImages, evaluation_loader, train_loader
 from pipeline.data.rows import CandidateRows
 from pipeline.data.transforms import evaluation_transform, train_transform
-from pipeline.engine import LossTotals, Training, fit, train_one_epoch
+from pipeline.engine import LossTotals, Training, fit, load_optimizer, train_one_epoch
 from pipeline.inference import evaluate, predict_scores
 from pipeline.model.backbone import Backbone
 from pipeline.model.classifier import Classifier
+from pipeline.model.decoder import Decoder
 from pipeline.model.heads import CSRA
-from pipeline.optimisation import parameter_groups, step_schedule
+from pipeline.optimisation import make_optimizer, step_schedule
 from utils.errors import UserError
 from utils.progress import Interrupted
 from utils.run_folder import RunFolder
@@ -41,7 +43,11 @@ def make_training(method="cones", lr=0.05, seed=3):
     rows, chosen = CandidateRows.from_dense(data.targets), Stateless(bce_loss)
     if method == "cones":
         chosen = CoNeS(rows, trunk.feature_dim, clusters=2)
-    optimizer = torch.optim.SGD(parameter_groups(classifier, lr, lr), momentum=0.9)
+    elif method == "pml-cd":
+        classifier = Classifier(trunk, Decoder(trunk.feature_dim, 4))
+        chosen = PMLCD(rows, read_network(), warm_up=1)
+    name = "adam" if method == "pml-cd" else "sgd"
+    optimizer = make_optimizer(classifier, lr, lr, momentum=0.9, weight_decay=0, name=name)
     settings = {"schedule": step_schedule(1, 2), "device": torch.device("cpu"), "seed": seed}
     training = Training(
         classifier=classifier, method=chosen, optimizer=optimizer, rows=rows, **settings
@@ -98,12 +104,23 @@ def without_times(history):
     return [{k: v for k, v in line.items() if "second" not in k} for line in history]
 
 
-@pytest.mark.parametrize("stop_at", [1, 5, 7, 10])
-def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(stop_at, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "stop_at"), [("cones", 1), ("cones", 5), ("cones", 7), ("cones", 10), ("pml-cd", 12)]
+)
+def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(method, stop_at, tmp_path):
     with pytest.raises(Interrupted):
-        run_to(3, tmp_path / "broken", stop_at=stop_at)
-    resumed = run_to(3, tmp_path / "broken", resume=True)
-    assert_same(run_to(3, tmp_path / "whole"), resumed)
+        run_to(3, tmp_path / "broken", stop_at=stop_at, method=method)
+    resumed = run_to(3, tmp_path / "broken", resume=True, method=method)
+    assert_same(run_to(3, tmp_path / "whole", method=method), resumed)
+
+
+def test_momentum_of_another_shape_is_refused():
+    training, loader = make_training("pml-cd")
+    train_one_epoch(training, loader, lambda: False)
+    state = training.optimizer.state_dict()
+    state["state"][0] = state["state"][0] | {"exp_avg_sq": torch.zeros(3)}
+    with pytest.raises(ValueError, match="an optimiser with another exp_avg_sq"):
+        load_optimizer(training.optimizer, state)
 
 
 def test_a_break_while_an_epoch_is_saved_loses_that_epoch_only(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 
+from pipeline.model import decoder
 from tests.helpers import ForkedScript, call_in
 from utils.options.choices import LOSSES, NEED_VERIFIED, RECIPES
 
@@ -41,6 +42,7 @@ def frozen(frozen_run, tmp_path, monkeypatch):
     """A copy of it, in which scripts are called."""
     shutil.copytree(frozen_run, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(decoder, "HIDDEN", 64)  # an epoch of its full size takes seconds
     return tmp_path
 
 
@@ -83,6 +85,19 @@ def test_every_recipe_and_loss_trains(frozen, call_script, name):
     flags += ["--verified", "5"] if name in NEED_VERIFIED else []
     assert call_script(script, *FROZEN, *flags)[0] == 0
     assert np.isfinite(last_line(frozen / "r")["train_loss"])
+
+
+def test_pml_cd_learns_and_evaluates_to_its_last_figures(frozen, call_script):
+    flags = "--loss pml-cd --lr 0.001 --partial_rate 0.2 --output_dir p".split()
+    assert call_script("main_BCE", *FROZEN, *flags)[0] == 0
+    lines = [json.loads(line) for line in (frozen / "p/metrics.jsonl").read_text().splitlines()]
+    assert [line["confidence"] == 1 for line in lines] == [True, False]
+    assert lines[-1]["mAP"] > 26  # 24% of labels are true
+    status, out, err = call_script("val", "--load_from", "p", "--output_dir", "v")
+    assert (status, err) == (0, "")
+    assert "kept_trunk, decoder, 10 classes" in out
+    found = json.loads((frozen / "v/evaluation.json").read_text("utf-8"))
+    assert found["mAP"] == lines[-1]["mAP"]
 
 
 def test_a_run_interrupted_and_resumed_equals_an_unbroken_one(frozen, call_script):

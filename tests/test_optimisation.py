@@ -28,6 +28,15 @@ def test_momentum_starts_from_zero():
         assert not optimizer.state[parameter]["momentum_buffer"].any()
 
 
+def test_adam_has_the_same_groups():
+    trunk = Backbone("test_resnet", 64)
+    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3))
+    optimizer = optimisation.make_optimizer(classifier, 0.01, 0.1, 0.9, 1e-4, "adam")
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert [group["base_lr"] for group in optimizer.param_groups] == [0.01, 0.1]
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {1e-4}
+
+
 def test_an_empty_group_is_refused():
     classifier = Classifier(Backbone("test_resnet", 64), nn.Identity())
     with pytest.raises(ValueError, match="Expected parameters in Identity"):

@@ -97,6 +97,34 @@ def test_the_loss_of_a_baseline_is_bce_unless_it_is_said(places):
     assert (options.loss, options.noise_rate) == ("bce-forward", 0.25)
 
 
+def test_pml_cd_has_its_published_settings_on_a_trunk_that_is_trained_or_frozen(places):
+    for dataset in ("voc07", "digits"):
+        for freeze in ([], ["--freeze"]):
+            flags = ["--dataset", dataset, "--loss", "pml-cd", *freeze]
+            options = parse(*flags, script="main_BCE")
+            assert (options.optimizer, options.head) == ("adam", "decoder")
+            assert (options.lr, options.lr_head, options.w_d) == (1e-4, 1e-4, 5e-5)
+            assert (options.batch_size, options.total_epoch, options.warmup_epoch) == (32, 40, 0)
+    options = parse(*flags, "--lr", "0.001", script="main_BCE")
+    assert (options.lr, options.lr_head) == (0.001, 0.001)
+    bce = parse("--dataset", "digits", "--head", "decoder", script="main_BCE")
+    assert (bce.optimizer, bce.lr, bce.total_epoch) == ("sgd", 0.05, 8)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--loss pml-cd --head gap", "--loss pml-cd is for --head decoder"),
+        ("--loss pml-cd --momentum 0.8", "--momentum is for --optimizer sgd"),
+    ],
+)
+def test_flags_that_do_not_fit_the_loss_are_refused(flags, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--dataset", "digits", *flags.split(), script="main_BCE")
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

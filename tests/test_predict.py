@@ -164,6 +164,14 @@ def test_an_exported_file_gives_the_same_logits_and_maps_for_any_batch(run_scrip
         np.testing.assert_allclose(cams, expected.cams, atol=1e-4)
 
 
+def test_a_decoder_is_exported(tmp_path):
+    classifier = assemble("test_resnet", 32, "decoder", 5, 1, 0.1, "none", standardized=True)
+    assert export.export_onnx(classifier.eval(), 32, tmp_path / "m.onnx", {}) < 1e-4
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    logits, cams = session.run(None, {"images": np.zeros((2, 3, 32, 32), np.uint8)})
+    assert logits.shape == cams.shape[:2] == (2, 5)
+
+
 def test_an_export_that_differs_leaves_nothing(assert_refused, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     message = "m.onnx is not written: onnxruntime differs from torch by"

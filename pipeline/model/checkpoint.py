@@ -5,10 +5,11 @@ What a file's keys and shapes tell is taken from them, whoever wrote it:
     trunk                    head                                     whose
     trunk.model.*            head.weight (K, C, D)                    this project, csra
     trunk.model.*            head.linear.{weight,bias}                this project, gap
+    trunk.model.*            head.queries (C, 512), head.*            this project, decoder
     conv1.*, layer1.* ...    fc_all.{weight,bias}                     CoNeS as released
     conv1.*, layer1.* ...    classifier.multi_head.{k}.head.weight    CSRA, (C, D, 1, 1) each
 
-The trunks of the latter two are torchvision's ResNets, whose names timm shares.
+The trunks of the last two are torchvision's ResNets, whose names timm shares.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from utils.options.stored import read_config
 from utils.run_folder import CHECKPOINT, WEIGHTS
 
 TRUNK = "trunk.model."
+HEADS = {"head.queries": "decoder", "head.linear.weight": "gap", "head.weight": "csra"}
 CSRA_HEAD = re.compile(r"classifier\.multi_head\.(\d{1,2})\.head\.weight")
 # The selectors of single classes that the released network builds.
 SELECTOR = re.compile(r"contrastive_class_selector_\d+\.")
@@ -47,9 +49,10 @@ class Checkpoint(NamedTuple):
     """A classifier's weights, and what they say of it.
 
     path: of the weights. state: weights under this project's names. model: timm name of the
-    trunk, None where the keys do not tell. head: "csra" or "gap". num_heads: 1 under gap.
-    classes: C. ignored: what was left out of `state`, as (group, tensors, reason). options,
-    data: from the config.json of the run that the file belongs to; empty where it is alone.
+    trunk, None where the keys do not tell. head: "csra", "gap" or "decoder". num_heads: 1 of
+    all but csra. classes: C. ignored: what was left out of `state`, as (group, tensors, reason).
+    options, data: from the config.json of the run that the file belongs to; empty where it is
+    alone.
     """
 
     path: Path
@@ -123,9 +126,10 @@ def recognise(state: StateDict, path: Path) -> Checkpoint:
             )
         state = {TRUNK + k: value for k, value in state.items() if k not in heads.values()}
         state["head.weight"] = torch.stack(kernels)[..., 0, 0]
-    if state.keys() & {"head.weight", "head.linear.weight"}:
-        csra = "head.weight" in state
-        weight = state["head.weight" if csra else "head.linear.weight"]
+    # The decoder has a head.weight too.
+    key = next((key for key in HEADS if key in state), None)
+    if key is not None:
+        weight, csra = state[key], HEADS[key] == "csra"
         num_heads = len(weight) if csra and weight.dim() else 1
         if weight.dim() != 2 + csra or not weight.numel() or num_heads not in CSRA_TEMPERATURES:
             raise UserError(
@@ -135,9 +139,8 @@ def recognise(state: StateDict, path: Path) -> Checkpoint:
         model = resnet_name(
             {k.removeprefix(TRUNK): v for k, v in state.items() if k.startswith(TRUNK)}
         )
-        head = "csra" if csra else "gap"
         classes = weight.shape[-2]
-        return Checkpoint(path, state, model, head, num_heads, classes, ignored, {}, {})
+        return Checkpoint(path, state, model, HEADS[key], num_heads, classes, ignored, {}, {})
     shown = ", ".join(list(state)[:3])
     raise UserError(
         f"{path} is no classifier known here: expected the keys of a run, of CoNeS as released "
@@ -206,8 +209,8 @@ def check_flags(
         raise UserError(
             f"--model {given}, but {found.path} has model {own}: give that, or leave the flag out"
         )
-    if found.head == "gap" and lam is not None:
-        raise UserError(f"--lam is csra's, but {found.path} has gap: leave the flag out")
+    if found.head != "csra" and lam is not None:
+        raise UserError(f"--lam is csra's, but {found.path} has {found.head}: leave the flag out")
 
 
 def thresholds_path(checkpoint: Checkpoint) -> Path:

@@ -1,11 +1,14 @@
 """Trunk and head joined: uint8 images in; logits, features and class maps out."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from pipeline.model.backbone import Backbone
+from pipeline.model.decoder import Decoder
 from pipeline.model.heads import CSRA, GlobalAveragePooling
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -18,11 +21,13 @@ class Output(NamedTuple):
     logits: (B, C) float32, scores before the sigmoid.
     features: (B, D, H, W) feature map of the trunk, in the precision it ran in.
     cams: (B, C, H, W) float32 class activation maps, detached: no gradient flows through them.
+    similarities: (B, C) float32 in [0, 1] to the classes' prototypes; None of heads without these.
     """
 
     logits: torch.Tensor
     features: torch.Tensor
     cams: torch.Tensor
+    similarities: torch.Tensor | None = None
 
 
 class Classifier(nn.Module):
@@ -40,7 +45,7 @@ class Classifier(nn.Module):
     def __init__(
         self,
         trunk: Backbone,
-        head: CSRA | GlobalAveragePooling,
+        head: CSRA | GlobalAveragePooling | Decoder,
         mean: tuple[float, ...] = (0.0, 0.0, 0.0),
         std: tuple[float, ...] = (1.0, 1.0, 1.0),
     ) -> None:
@@ -76,10 +81,10 @@ class FrozenClassifier(nn.Module):
 
 
 def classify(head: nn.Module, features: torch.Tensor) -> Output:
-    """Logits and maps of features; in single precision, for scores of a lower one tie."""
+    """What the head makes of features; in single precision, for scores of a lower one tie."""
     with torch.autocast(features.device.type, enabled=False):
-        logits, cams = head(features.float())
-    return Output(logits, features, cams)
+        logits, cams, *similarities = head(features.float())
+    return Output(logits, features, cams, *similarities)
 
 
 def assemble(
@@ -97,7 +102,7 @@ def assemble(
     Args:
         model: timm name of the trunk.
         img_size: side of the input in pixels.
-        head: "csra" or "gap".
+        head: "csra", "gap" or "decoder".
         classes: C.
         num_heads, lam: of csra.
         normalize: "none" scales images to 0..1, "imagenet" applies ImageNet's statistics, and
@@ -109,10 +114,13 @@ def assemble(
     """
     trunk = Backbone(model, img_size)
     statistics = {"none": UNCHANGED, "imagenet": IMAGENET, "trunk": (trunk.mean, trunk.std)}
+    make: dict[str, Callable[..., CSRA | GlobalAveragePooling | Decoder]] = {
+        "csra": functools.partial(CSRA, num_heads=num_heads, lam=lam),
+        "gap": GlobalAveragePooling,
+        "decoder": Decoder,
+    }
     return Classifier(
         trunk,
-        CSRA(trunk.feature_dim, classes, num_heads, lam, standardized)
-        if head == "csra"
-        else GlobalAveragePooling(trunk.feature_dim, classes, standardized),
+        make[head](trunk.feature_dim, classes, standardized=standardized),
         *statistics[normalize],
     )

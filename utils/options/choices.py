@@ -13,6 +13,8 @@ LOSSES = {
     "labels more (Kim et al. 2022)",
     "ll-ct": "as ll-r, but they are taken for false",
     "smoothing": "bce against labels of 0.95 and 0.05 (Szegedy et al. 2016)",
+    "pml-cd": "bce of a decoder head and of its prototypes, in the second half of the epochs with "
+    "candidates weighted by how likely their scores say that they are true (PML-CD, AAAI 2025)",
     "verified-half": "bce in which verified images count half, all others the other half",
     "verified-only": "bce of verified images alone",
     "gold": "bce of verified images, and of a candidate's probability by the rates counted in them "
@@ -22,7 +24,7 @@ NEED_VERIFIED = ("verified-half", "verified-only", "gold")
 RECIPES = ("paper", "released", "posterior")
 TARGETS = ("neighbours", "classifier")
 # Recipes and losses that learn to predict true labels; the others predict candidates.
-PREDICT_TRUTH = ("posterior", "bce-forward", "verified-only", "gold")
+PREDICT_TRUTH = ("posterior", "bce-forward", "pml-cd", "verified-only", "gold")
 
 # What --ablate takes: steps of the recipe paper that the released code computes otherwise, and
 # parts that the recipe posterior can do without.

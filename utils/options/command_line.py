@@ -41,7 +41,7 @@ def make_parser(script: str) -> OptionsParser:
     parser.add_options(
         TrainingOptions,
         traits,
-        (*datasets, *(RECIPES if RECIPE in traits else ()), FROZEN, *OWN[script]),
+        (*datasets, *(RECIPES if RECIPE in traits else LOSSES), FROZEN, *OWN[script]),
         kinds={"dataset": Choice(datasets)},
         notes={"baseline": describe_losses()},
     )
@@ -90,11 +90,11 @@ def parse_options(script: str, argv: Sequence[str] | None = None) -> TrainingOpt
 
 
 def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
-    """Fill what was not given with the defaults of the recipe, the data set and the paper."""
-    cases = cases_of(script, given)
-    filled = defaults(*cases) | of_loaded_run(cases, given) | given
+    """Fill what was not given with the defaults of recipe, loss, data set and paper."""
+    cases, loss = cases_of(script, given), given.get("loss", "bce")
+    filled = defaults(*cases, loss) | of_loaded_run(cases, given) | given
     if filled["freeze"]:
-        filled = defaults(*cases, FROZEN) | of_loaded_run(cases, given) | given
+        filled = defaults(*cases, FROZEN, loss) | of_loaded_run(cases, given) | given
     noise_file = given.get("noise_file")
     found_noise = ADDS_NOISE not in SCRIPTS[script].traits
     if found_noise:
@@ -102,9 +102,9 @@ def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
     if noise_file is not None and (found_noise or Path(noise_file).exists()):
         filled["partial_rate"] = given.get("partial_rate")  # the file has its own rate
     if filled["lr_head"] is None:
-        # The released code's group of ten times the rate matches no parameter; and from scratch
-        # the trunk is as new as the head.
-        same = filled["dataset"] == "digits" or filled["recipe"] == "released"
+        # The released code's group of ten times the rate matches no parameter; from scratch the
+        # trunk is as new as the head; and PML-CD has one rate.
+        same = filled["dataset"] == "digits" or filled["recipe"] == "released" or loss == "pml-cd"
         filled["lr_head"] = filled["lr"] if same else 10 * filled["lr"]
     if filled["freeze"] and "lr" in given and "lr_head" not in given:
         filled["lr_head"] = given["lr"]  # the trunk has none
@@ -179,6 +179,10 @@ def check_method(parser: OptionsParser, options: TrainingOptions, given: dict[st
         if name in given and flag.methods and options.method not in flag.methods:
             users = [method for method in flag.methods if method in names]
             parser.error(f"--{name} is for --{kind} {' and '.join(users)}")
+    if options.loss == "pml-cd" and options.head != "decoder":
+        parser.error("--loss pml-cd is for --head decoder, which has prototypes")
+    if options.optimizer == "adam" and "momentum" in given:
+        parser.error("--momentum is for --optimizer sgd")
     if options.freeze and options.randaugment:
         parser.error("--randaugment is for a trunk that is trained: give --no-freeze too")
     if options.targets == "classifier" and options.prior is not None:

@@ -8,7 +8,7 @@ from utils.options.kinds import COLUMN, COUNT, NATURAL, NOT_NEGATIVE, RATE, SIDE
 from utils.options.table import OptionsParser, option
 
 NORMALIZE = Choice(("none", "imagenet", "trunk"))
-HEAD = Choice(("csra", "gap"))
+HEAD = Choice(("csra", "gap", "decoder"))
 AMP = Choice(("auto", "off", "bf16", "fp16"))
 
 data_flag = functools.partial(option, group="data")

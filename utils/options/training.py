@@ -168,9 +168,9 @@ class TrainingOptions(DataOptions):
     )
     head: str = model_flag(
         "csra",
-        "residual attention or global average pooling",
+        "residual attention, global average pooling, or a decoder with a query a class",
         HEAD,
-        by_case={"released": "gap", FROZEN: "gap"},
+        by_case={"released": "gap", FROZEN: "gap", "pml-cd": "decoder"},
     )
     num_heads: int = model_flag(
         1, "attention heads of csra", Choice((1, 2, 4, 6, 8)), by_case={"coco": 4}
@@ -245,32 +245,41 @@ class TrainingOptions(DataOptions):
         methods=("posterior", "bce-forward"),
     )
 
+    optimizer: str = optimiser_flag(
+        "sgd",
+        "which steps are taken",
+        Choice(("sgd", "adam")),
+        by_case={"pml-cd": "adam"},
+        since_value="sgd",
+    )
     batch_size: int = optimiser_flag(
-        16, "images a step, in all processes together", COUNT, by_case={FROZEN: 64}
+        16, "images a step, in all processes together", COUNT, by_case={FROZEN: 64, "pml-cd": 32}
     )
     lr: float = optimiser_flag(
-        0.01, "learning rate of the trunk", POSITIVE, by_case={"digits": 0.05}
+        0.01, "learning rate of the trunk", POSITIVE, by_case={"digits": 0.05, "pml-cd": 1e-4}
     )
     lr_head: float = optimiser_flag(
         None,
         "learning rate of the head",
         POSITIVE,
-        by_case={FROZEN: 0.1},
-        shown=f"default 10 x --lr; recipe released and digits: --lr; {FROZEN} 0.1",
+        by_case={FROZEN: 0.1, "pml-cd": None},
+        shown=f"default 10 x --lr; recipe released, pml-cd and digits: --lr; {FROZEN} 0.1",
     )
     momentum: float = optimiser_flag(0.9, "of SGD, 0..1", SHARE)
-    w_d: float = optimiser_flag(1e-4, "weight decay", NOT_NEGATIVE, by_case={FROZEN: 0.005})
+    w_d: float = optimiser_flag(
+        1e-4, "weight decay", NOT_NEGATIVE, by_case={FROZEN: 0.005, "pml-cd": 5e-5}
+    )
     warmup_epoch: int = optimiser_flag(
-        2, "epochs of linear warm-up", NATURAL, by_case={"digits": 1, FROZEN: 0}
+        2, "epochs of linear warm-up", NATURAL, by_case={"digits": 1, FROZEN: 0, "pml-cd": 0}
     )
     step_epoch: int = optimiser_flag(
         5,
         "epochs, the warm-up's among them, to each lr x 0.1",
         COUNT,
-        by_case={"voc07": 4, "digits": 6, FROZEN: 8},
+        by_case={"voc07": 4, "digits": 6, FROZEN: 8, "pml-cd": 1000},
     )
     total_epoch: int = optimiser_flag(
-        30, "epochs", COUNT, by_case={"digits": 8, FROZEN: 20}, on_resume="change"
+        30, "epochs", COUNT, by_case={"digits": 8, FROZEN: 20, "pml-cd": 40}, on_resume="change"
     )
     sync_bn: bool = optimiser_flag(
         False, "under torchrun, batch norm over all processes' images, on cuda", SWITCH
@@ -335,7 +344,7 @@ def published(dataset: str | None) -> dict[str, Any]:
 
 
 def defaults(*cases: str) -> dict[str, Any]:
-    """Every option's default in these cases, data set and recipe; the later win."""
+    """Every option's default in these cases, data set, recipe and loss; the later win."""
     found = {}
     for name, (field, flag) in flags_of(TrainingOptions).items():
         own = [flag.by_case[case] for case in cases if case in flag.by_case]
