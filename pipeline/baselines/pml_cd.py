@@ -5,8 +5,8 @@ similarity to a prototype. Each scorer has a curve and weights of its own.
 
 Two things differ from the paper. Its second half scores all images once more before each epoch, on
 weak views; here a candidate's score is that of its latest pass in training, on the view trained
-on. And its network was trained on other data; ours, in pml_cd_network.json, is trained on the
-embedded digits by `python -m benchmarks.pml_cd_network`.
+on. And its network was trained on other data; ours, in pml_cd_network.json, on runs of this loss on
+the embedded digits, by `python -m benchmarks.pml_cd_network`.
 """
 
 import json
