@@ -46,7 +46,7 @@ def main() -> None:
     check_data_options(parser, options)
     check_inputs(options)
 
-    from pipeline.data.candidates import check_candidates, read_candidates
+    from pipeline.data.candidates import check_candidates, completed, read_candidates
     from pipeline.data.checks import Finding, check_files, check_labels, check_list
     from pipeline.data.registry import load_data
     from pipeline.data.verified import describe_noise, format_noise, of_list
@@ -65,7 +65,9 @@ def main() -> None:
         print("\n".join(format_noise(describe_noise(train.targets, known, train.classes))))
     # Candidates of all images do not fit a part of them.
     if noise is not None and (options.allow_missing or not train.missing):
-        check_candidates(*noise, train, str(options.noise_file), None)
+        path = str(options.noise_file)
+        candidates = completed(*noise, train, path, options.dataset)
+        check_candidates(candidates, noise[1], train, path, None)
         print(f"{options.noise_file} fits the training images and their labels")
     wrong = [finding.kind for finding in findings if finding.wrong]
     if wrong:

@@ -164,12 +164,13 @@ def main() -> None:
     if options.again is not None:
         again(options, run)
     elif options.apply is not None:
-        from pipeline.review.apply import apply, apply_former, is_former
+        from pipeline.review.apply import apply, apply_review_1, is_review_1, read_decided
 
-        if is_former(options.apply) and not options.with_drops:
-            files = apply_former(run, folder, options.apply[0])
+        if is_review_1(options.apply) and not options.with_drops:
+            files = apply_review_1(run, folder, options.apply[0])
         else:
-            files = apply(run, folder, options.apply, options.with_drops)
+            content, carried = read_decided(run, folder, options.apply)
+            files = apply(run, folder, content, carried, options.with_drops)
         print_how_to_train(run.options, files)
     else:
         review(options, run, folder)
@@ -194,6 +195,16 @@ def check_options(parser: OptionsParser, options: Options) -> None:
         parser.error("--verify asks for training photos: leave --split test out")
 
 
+def check_review(options: Options, run: "ReviewedRun") -> "Photos":
+    """The photos to review; refuses, before anything is written, what cannot be done with them."""
+    from pipeline.review.exchange import check_export
+
+    check_folds(options.folds, run)
+    photos = run.photos(options.split)
+    check_export(options.export or [], photos)
+    return photos
+
+
 def check_folds(folds: int | None, run: "ReviewedRun") -> None:
     """Refuse --folds where their models would have seen the images, or too few of them."""
     if folds is None:
@@ -215,14 +226,18 @@ def check_folds(folds: int | None, run: "ReviewedRun") -> None:
 def again(options: Options, run: "ReviewedRun") -> None:
     """Apply what people exported, train a new run on it as this one was, and review that."""
     from pipeline.experiment import train  # here and in folds.py alone a review trains
-    from pipeline.review.apply import DECISIONS, apply
+    from pipeline.review.apply import DECISIONS, apply, read_decided
     from pipeline.review.folds import on_machine
     from pipeline.review.reviewed_run import load_run
+    from pipeline.review.to_verify import rows_to_verify
     from utils.files import check_output_dir
 
     folder, new = run.path / "review", Path(options.output_dir or next_round(run.path))
     check_output_dir(new)
-    files = apply(run, folder, options.again or [], options.with_drops)
+    check_review(options, run)
+    content, carried = read_decided(run, folder, options.again or [])
+    rows_to_verify(options.verify, run, carried.verified, new / "review")  # enough are left
+    files = apply(run, folder, content, carried, options.with_drops)
     decisions = [str(folder / DECISIONS)]
     then = shlex.join(["--load_from", str(new), "--decisions", *decisions])
     print(f"round               trains {new}; if interrupted, resume it, then review.py {then}")
@@ -280,8 +295,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     from pipeline.review.to_verify import rows_to_verify, write_list_to_verify
     from utils.files import write_json
 
-    check_folds(options.folds, run)
-    photos, verified, everything = run.photos(options.split), run.verified, run.photos(None)
+    photos, verified, everything = check_review(options, run), run.verified, run.photos(None)
     files = [*(options.decisions or []), *decided_before(folder)]
     content, carried = carry_to(run, everything, files)
     asked = rows_to_verify(options.verify, run, carried.verified, folder)
@@ -382,20 +396,13 @@ def print_how_to_train(run: "TrainingOptions", files: list[Path]) -> None:
     """Print the files of labels kept, and the flags that train on them."""
     if not files:
         return
-    from pipeline.review.label_files import classes_beside, place_of_images
+    from pipeline.review.label_files import classes_beside, flags_of_list
 
     array, *label_files = files
     flag = shlex.join(["--noise_file", str(array)])
     print(f"to train on         {array}; add {flag} to the run's command")
-    of_list = [
-        name for name in ("columns", "separator", "rename") if getattr(run, name) is not None
-    ]
-    without = f", and leave out --{' and --'.join(of_list)}" if of_list else ""
     for path in label_files:
-        flags = ["--labels", str(path), "--path_images", place_of_images(run)]
-        flags += ["--classes", str(classes_beside(array))]
-        flags += ["--allow_missing"] if run.allow_missing else []
-        print(f"                    or give {shlex.join(flags)} in place of the run's{without}")
+        print(f"                    or give {flags_of_list(run, path, classes_beside(array))}")
 
 
 if __name__ == "__main__":

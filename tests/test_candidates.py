@@ -16,7 +16,13 @@ from hypothesis.extra.numpy import arrays
 
 from pipeline.data import candidates as module
 from pipeline.data import voc
-from pipeline.data.candidates import Origin, check_candidates, ids_sha256, read_candidates
+from pipeline.data.candidates import (
+    Origin,
+    check_candidates,
+    completed,
+    ids_sha256,
+    read_candidates,
+)
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.noise import uniform_noise
 from tests import helpers
@@ -139,6 +145,9 @@ def test_a_file_of_nuswide_without_the_first_image_is_read(path, data, capsys):
     found = load_or_make(path, data, dataset="nuswide")
     np.testing.assert_array_equal(found, np.concatenate([data.targets[:1], CANDIDATES[1:]]))
     assert "lacks the first image, as the authors' reader does" in capsys.readouterr().err
+    pair = read_candidates(path)
+    np.testing.assert_array_equal(completed(*pair, data, path, "nuswide"), found)
+    assert len(completed(*pair, data, path, "files")) == len(data) - 1
     with pytest.raises(UserError, match="has shape"):
         load_or_make(path, data)
 

@@ -96,10 +96,15 @@ def annotation(*choices, **more):
 def test_what_label_studio_s_annotators_submitted_verifies_photos(tmp_path):
     tasks = json.loads(export(["label-studio"], tmp_path, judged(tmp_path))[0].read_text())
     tasks[0]["annotations"] = [annotation("=sea", "sky"), annotation("sky", was_cancelled=True)]
-    tasks[1]["annotations"] = [annotation(completed_by={"id": 2, "email": "ann@example.org"})]
+    elsewhere = {"updated_at": "2026-11-29T01:02:03.5+02:00"}
+    tasks[1]["annotations"] = [
+        annotation(completed_by={"id": 2, "email": "ann@example.org"}),
+        annotation(completed_by=None, **elsewhere),
+    ]
     content = content_of(tasks, tmp_path)
     names = [record["by"] for record in content["verified"]]
-    assert names == ["Label Studio 7", "Label Studio ann@example.org"]
+    assert names == ["Label Studio 7", "Label Studio ann@example.org", "Label Studio"]
+    assert content["verified"][2]["at"] == "2026-11-28T23:02:03.500000Z"
     found = decided(content)
     assert found.verified.tolist() == [True, True, False]
     assert found.decided[:2].tolist() == [[1, 0, 1], [0, 0, 0]]
@@ -187,6 +192,7 @@ def test_photos_in_memory_are_shown_by_no_tool(tmp_path):
         [{"data": {}}],
         [{"data": {"path": "a", "sha256": ""}, "annotations": [{}]}],
         [{"data": {"path": 3, "sha256": ""}, "annotations": [annotation("sky")]}],
+        [{"data": {"path": "a", "sha256": ""}, "annotations": [annotation(updated_at="now")]}],
         {"samples": [{}]},
         {"samples": 3},
         [3],
@@ -194,7 +200,7 @@ def test_photos_in_memory_are_shown_by_no_tool(tmp_path):
     ],
 )
 def test_damaged_files_are_refused_in_a_line(found, tmp_path):
-    with refused("found.json must be the review.json"):
+    with refused("found.json must be the review.json .* Label Studio, FiftyOne or cleanlab"):
         content_of(found, tmp_path)
 
 

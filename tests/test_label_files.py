@@ -113,6 +113,23 @@ def test_a_list_is_written_in_its_form_or_one_that_holds_its_names(name, classes
     assert written_suffix(Path(name), classes) == suffix
 
 
+def test_a_folder_with_a_file_name_that_is_no_utf_8_is_listed_in_json_lines(tmp_path):
+    for name in ("sea/\udcff.jpg", "sky/b.jpg", "sea/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"photo")
+    options = TrainingOptions(
+        script="main_real", dataset="files", labels=str(tmp_path), partial_rate=0.0
+    )
+    before = label_file.read_table(tmp_path)
+    data = LabelledImages([None] * 3, before.classes, before.targets, before.paths)
+    folder = tmp_path.with_name(f"{tmp_path.name}-review")
+    folder.mkdir()
+    _, path = write_kept(folder / "cleaned", options, data, before.targets)
+    assert path.suffix == ".jsonl"
+    after = label_file.read_table(path)
+    assert (after.paths, after.targets.tolist()) == (before.paths, before.targets.tolist())
+
+
 def test_categories_that_a_run_has_merged_or_dropped_are_written_so():
     content = {
         "categories": [{"id": k, "name": n} for k, n in enumerate(["sky", "SEA", "sea", "junk"])],

@@ -492,6 +492,14 @@ def test_a_round_of_a_data_set_without_a_list_goes_by_the_candidate_file(
     run_script("main_CoNeS --resume r-round2 --total_epoch 3")
     message = "--split all: the labels of the run's test images are true ones"
     assert_refused(message, "review --load_from r --split all")
+    # What cannot be is refused before the training.
+    for flags, found in (
+        ("--split all", message),
+        ("--folds 5", "--folds 5: expected 4 at most"),
+        ("--verify 8", "--verify 8: 7 training images are not verified yet"),
+    ):
+        assert_refused(found, f"review --load_from r --again review.json {flags}")
+    assert not Path("r-round3").exists()
 
 
 @pytest.mark.parametrize(("split", "listed", "first"), [("train", 45, 0), ("test", 10, 30)])
@@ -521,6 +529,14 @@ def test_a_review_goes_to_other_tools_and_comes_back(run_script, trained, tmp_pa
     now = labels_of("r/review/reviewed.csv")
     assert (now["0.png"]["labels"], now["31.png"]["labels"]) == ("sea", "=sum(1)|boat|sea")
     assert (now["1.png"]["true_labels"], now["2.png"]["verified"]) == ("boat", "yes")
+
+
+def test_a_round_of_a_file_that_holds_no_decision_trains_and_reviews(run_script, trained):
+    write_review("review.json", [])
+    run_script("review --load_from r --again review.json --split train")
+    told = read_json("r-round2/review/decisions.json")
+    assert (told["verified"], told["decisions"]) == ([], [])
+    assert labels_of("r/review/reviewed.csv")["1.png"]["labels"] == "boat|sea"
 
 
 def test_drops_are_those_of_a_review(assert_refused, trained, tmp_path):

@@ -1,5 +1,6 @@
 """A round of review: from what people decided to the next run, without training one."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import review
 from pipeline.data import label_file
 from pipeline.review.reviewed_run import ReviewedRun
+from pipeline.review.to_verify import write_list_to_verify
+from tests.helpers import refused
 from utils.options.training import TrainingOptions
 
 
@@ -55,6 +58,27 @@ def test_test_photos_are_found_in_a_list_read_as_the_run_read_it(tmp_path):
     odd = [int(Path(name).stem) % 2 for name in photos.data.ids]
     assert photos.found.tolist() == [[each, 1] for each in odd]
     assert len(run.test) > 0
+
+
+def test_a_list_to_verify_is_taken_by_the_flags_that_are_advised(tmp_path, capsys):
+    (tmp_path / "names.csv").write_text("SEA,sea\n")
+    rows = ["photo;my tags", *(f"{k}.jpg;{'SEA,sky' if k % 2 else 'sky'}" for k in range(10))]
+    told = {"columns": ["path=photo", "labels=my tags"], "separator": ","}
+    told["rename"] = str(tmp_path / "names.csv")
+    run = listed_run(tmp_path, "\n".join(rows), **told)
+    write_list_to_verify(run, tmp_path, np.array([0, 1]))
+    advice = capsys.readouterr().out
+    assert "leave out --columns and --separator and --rename" in advice
+    words = shlex.split(advice.partition("train with ")[2].partition(" in place")[0])
+    flags = dict(zip(words[::2], words[1::2]))
+    table = label_file.read_table(
+        Path(flags["--labels"]), label_file.read_classes(flags["--classes"])
+    )
+    assert (table.classes, set(table.paths)) == (["sea", "sky"], {f"{k}.jpg" for k in range(10)})
+    assert table.targets.sum(axis=0).tolist() == [5, 10]
+    assert flags["--path_images"] == str(tmp_path)
+    with refused("--separator is comma, but labels are joined by |, as in 'sea|sky'"):
+        label_file.read_table(Path(flags["--labels"]), reading=label_file.Reading({}, ","))
 
 
 def test_a_run_whose_verified_photos_were_drawn_goes_on_with_those_of_the_new_list(tmp_path):

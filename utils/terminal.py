@@ -21,10 +21,10 @@ def escape(text: str, which: re.Pattern[str] = CONTROL) -> str:
     return which.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def one_line(message: str) -> str:
-    """A message on one line of at most `LONGEST` characters: its beginning and its end."""
-    line = escape(message)
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 100]} ... {line[-95:]}"
+def one_line(message: str, longest: int = LONGEST) -> str:
+    """A message or name on one line of at most `longest` characters: its beginning and its end."""
+    line, end = escape(message), longest // 3
+    return line if len(line) <= longest else f"{line[: longest - end]} ... {line[5 - end :]}"
 
 
 def warn(message: str) -> None:

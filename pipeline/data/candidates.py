@@ -92,10 +92,7 @@ def load_or_make(
                 origin = f"generated with seed {seed} and saved"
     if origin is None:
         candidates, metadata = read_candidates(path)
-        if dataset == "nuswide" and metadata is None and len(candidates) == len(data) - 1:
-            warn(f"{path} lacks the first image, as the authors' reader does: taking its labels")
-            first = (data.targets[:1] == 1).astype(np.uint8)
-            candidates = np.concatenate([first, candidates])
+        candidates = completed(candidates, metadata, data, path, dataset)
         check_candidates(candidates, metadata, data, path, rate, dataset=dataset)
         if (metadata or {}).get("model") == REVIEWED:
             print(f"candidates: {path} (reviewed labels)")
@@ -260,6 +257,23 @@ def read_verified(path: str | Path, shape: tuple[int, ...]) -> Verified | None:
             f"but found {_one_line(error)}; make it anew by review.py --apply"
         ) from error
     return Verified(rows, truth) if len(rows) else None
+
+
+def completed(
+    candidates: np.ndarray,
+    metadata: dict[str, Any] | None,
+    data: LabelledImages,
+    path: str | Path,
+    dataset: str,
+) -> np.ndarray:
+    """Candidates with those of the first image, which the authors' files of NUS-WIDE lack.
+
+    Args: as `check_candidates` takes them.
+    """
+    if dataset != "nuswide" or metadata is not None or len(candidates) != len(data) - 1:
+        return candidates
+    warn(f"{path} lacks the first image, as the authors' reader does: taking its labels")
+    return np.concatenate([(data.targets[:1] == 1).astype(np.uint8), candidates])
 
 
 def check_candidates(

@@ -22,7 +22,6 @@ An empty cell of split or true_labels is as good as none; a lone | says that no 
 """
 
 import contextlib
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -36,15 +35,15 @@ from pipeline.data.lists.delimited import delimited, json_lines
 from pipeline.data.lists.folders import folder_list, tables_in
 from pipeline.data.lists.names import Rename, read_classes, read_rename
 from pipeline.data.lists.places import locate
-from pipeline.data.lists.reading import Listing, Reading, Understood, shown, understand
+from pipeline.data.lists.reading import Listing, Reading, Understood, short, understand
 from pipeline.data.lists.separators import WORDS
 from pipeline.data.lists.table import Row, Table, fill_table, normalised
 from utils.errors import UserError
 from utils.options.groups import DataOptions
+from utils.terminal import one_line, warn
 
 __all__ = ["Reading", "Row", "Table", "normalised", "read_classes"]
 TEST_SHARE = 0.2
-LONGEST = 300  # characters of a line
 NO_READING = Reading()
 
 
@@ -86,8 +85,7 @@ def load(
     names = [table.paths[row] for name in wanted for row in parts[name].tolist()]
     files = locate(folder, names)
     if say is not None:
-        line = f"list  {shown(str(labels))}: {describe(listing.understood, names, files)}"
-        say(line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ...")
+        say(one_line(f"list  {short(str(labels))}: {describe(listing.understood, names, files)}"))
     warn_of_unused(reading.rename)
     splits: dict[Split, LabelledImages] = {}
     first = 0
@@ -165,7 +163,7 @@ def describe(understood: Understood, names: Sequence[str], files: Sequence[str])
     """What was understood of a list, and that `files` are called otherwise than `names` there."""
     moved = [(listed, file) for listed, file in zip(names, files) if listed != file]
     if moved:
-        first = f"{shown(moved[0][0])} is {shown(moved[0][1])}"
+        first = f"{short(moved[0][0])} is {short(moved[0][1])}"
         note = f"{len(moved)} of {len(files)} paths found in another form ({first})"
         understood = understood._replace(notes=(*understood.notes, note))
     return understood.describe()
@@ -174,11 +172,7 @@ def describe(understood: Understood, names: Sequence[str], files: Sequence[str])
 def warn_of_unused(rename: Rename) -> None:
     """Say which names of --rename may be misspelt."""
     if unused := rename.unused():
-        print(
-            f"warning: --rename has {len(unused)} names that no label has, first "
-            f"{shown(unused[0])}",
-            file=sys.stderr,
-        )
+        warn(f"--rename has {len(unused)} names that no label has, first {short(unused[0])}")
 
 
 def divide(table: Table, seed: int) -> np.ndarray:
@@ -207,9 +201,6 @@ def read_rows(
 ) -> Iterator[Row]:
     """The rows of a list, as `read_table` reads them."""
     yield from read_list(path, reading, classes or ()).rows()
-
-
-read_csv = read_json_lines = read_rows  # whatever the form, its rows are alike
 
 
 def read_list(path: Path, reading: Reading, known: Collection[str]) -> Listing:

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.data.candidates import REVIEW_MARK, check_candidates, read_candidates
 from pipeline.data.verified import Verified, joined
 from pipeline.review.decisions import (
-    FORMER,
+    REVIEW_1,
     Carried,
     Content,
     carry,
@@ -32,27 +32,42 @@ REVIEWED = "reviewed"  # begins the names of what `apply` writes there
 LIST = {"by": "list", "at": "1970-01-01T00:00:00Z"}  # who has verified what the list calls so
 
 
-def apply(run: ReviewedRun, folder: Path, paths: Sequence[str], with_drops: bool) -> list[Path]:
-    """Write the labels that follow from what people exported, and their decisions, merged.
-
-    What was applied in the folder before counts too.
+def read_decided(run: ReviewedRun, folder: Path, paths: Sequence[str]) -> tuple[Content, Carried]:
+    """Read what people decided, in files and by what was applied in the folder of a review before.
 
     Args:
         run: that was reviewed.
         folder: of its review.
         paths: files of the page, or of other tools.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    before = decided_before(folder)
+    found = carry_to(run, run.photos(None), [*paths, *before])
+    for path in before:
+        print(f"earlier             {path} counts too: move it away to apply the files given alone")
+    return found
+
+
+def apply(
+    run: ReviewedRun, folder: Path, content: Content, carried: Carried, with_drops: bool
+) -> list[Path]:
+    """Write the labels that follow from what people decided, and their decisions, merged.
+
+    Args:
+        run: that was reviewed.
+        folder: of its review.
+        content, carried: from `read_decided`.
         with_drops: leave out what the review dropped, where nobody has decided.
 
     Returns:
         the files to train on, <folder>/reviewed.*.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: `with_drops`, and there is no review of the run as it is now.
     """
-    photos, before = run.photos(None), decided_before(folder)
-    content, carried = carry_to(run, photos, [*paths, *before])
-    for path in before:
-        print(f"earlier             {path} counts too: move it away to apply the files given alone")
+    photos = run.photos(None)
     dropped = dropped_by_program(run, photos, folder) if with_drops else None
     labels = run.as_found_where_verified(carried.applied(photos.found, dropped), photos)
     print(f"labels              {labels.sum()}, where {photos.found.sum()} were found")
@@ -63,7 +78,7 @@ def apply(run: ReviewedRun, folder: Path, paths: Sequence[str], with_drops: bool
     return files
 
 
-def apply_former(run: ReviewedRun, folder: Path, path: str) -> list[Path]:
+def apply_review_1(run: ReviewedRun, folder: Path, path: str) -> list[Path]:
     """Write the labels that a page of the format review-1 kept; returns the files to train on.
 
     Raises:
@@ -80,10 +95,10 @@ def apply_former(run: ReviewedRun, folder: Path, path: str) -> list[Path]:
     return write_reviewed(folder, run, photos, labels, run.verified)
 
 
-def is_former(paths: Sequence[str]) -> bool:
+def is_review_1(paths: Sequence[str]) -> bool:
     """Tell whether it is a single file of the format review-1."""
     found = read_json(paths[0]) if len(paths) == 1 else None
-    return isinstance(found, dict) and found.get("format") == FORMER
+    return isinstance(found, dict) and found.get("format") == REVIEW_1
 
 
 def carry_to(run: ReviewedRun, photos: Photos, paths: Sequence[str]) -> tuple[Content, Carried]:

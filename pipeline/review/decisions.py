@@ -19,8 +19,9 @@ import numpy as np
 
 from pipeline.data.verified import Verified
 from utils.errors import UserError
+from utils.terminal import one_line
 
-FORMAT, FORMER = "review-2", "review-1"
+FORMAT, REVIEW_1 = "review-2", "review-1"
 KINDS = ("verified", "decisions")
 HASH = re.compile(r"([0-9a-f]{16})?")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -46,18 +47,9 @@ def read_json(path: str) -> Any:
 
 def malformed(path: str, found: object) -> UserError:
     return UserError(
-        f"{path} must be the review.json that review.html exports, but found: "
-        f"{printable(str(found))[:100]}; export it again"
+        f"{path} must be the review.json that review.html exports, or what Label Studio, FiftyOne "
+        f"or cleanlab made of an --export, but found: {one_line(str(found), 100)}; export it again"
     )
-
-
-def printable(text: str) -> str:
-    """`text` on one line of a terminal, whatever a file name holds.
-
-    >>> printable("a\\n\\udcff")
-    'a??'
-    """
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def read_kept(
@@ -89,7 +81,7 @@ def read_kept(
     if found != key or [pair[:2] for pair in decisions] != list(expected[:number]):
         raise UserError(
             f"{path} is of another review than this run's: expected key {key} and its "
-            f"{number} candidates, but found {printable(str(found))[:40]} and {len(decisions)}; "
+            f"{number} candidates, but found {one_line(str(found), 40)} and {len(decisions)}; "
             "give the run that was reviewed"
         )
     kept = np.ones(len(expected), bool)
@@ -105,9 +97,9 @@ def check_content(content: Any, path: str) -> Content:
     """
     if not isinstance(content, dict):
         raise malformed(path, f"a {type(content).__name__}")
-    if content.get("format") == FORMER:
+    if content.get("format") == REVIEW_1:
         raise UserError(
-            f"{path} is of the format {FORMER}, which does not tell what a person decided: give "
+            f"{path} is of the format {REVIEW_1}, which does not tell what a person decided: give "
             "it to --apply, alone, or import it in the page and export again"
         )
     if content.get("format") != FORMAT:
@@ -427,7 +419,7 @@ def format_carried(described: dict[str, Any]) -> list[str]:
         lines.append(f"{name.replace('_', ' '):<20}{len(found)} {meaning}")
         for each in found[:LISTED]:
             parts = [each] if isinstance(each, str) else each
-            lines.append(f"{'':<20}{printable('  '.join(parts))}")
+            lines.append(f"{'':<20}{one_line('  '.join(parts))}")
         if len(found) > LISTED:
             lines.append(f"{'':<20}and {len(found) - LISTED} more, see decisions.json")
     return lines

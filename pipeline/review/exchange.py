@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -31,11 +32,12 @@ FIELD = "fiftyone.core.fields."
 
 
 class Judged(NamedTuple):
-    """What a review has to say of P photos and C classes.
+    """What a review says of P photos and C classes.
 
-    photos: they. hashes: P texts. key: of the review. probability: (P, C) float in [0, 1], of
-    candidates, after it is known that they are. kept: (P, C) uint8. scores: (P, C) float32 in
-    [0, 1], the classifier's of all labels.
+    photos: that were reviewed. hashes: P texts, the first 16 hex digits of the SHA-256 of each
+    photo's bytes. key: names the review. probability: (P, C) float in [0, 1], that a candidate is
+    true, 0 elsewhere. kept: (P, C) in {0, 1}, the candidates that stay. scores: (P, C) float32 in
+    [0, 1], the classifier's, of all labels.
     """
 
     photos: Photos
@@ -46,24 +48,33 @@ class Judged(NamedTuple):
     scores: np.ndarray
 
     def names(self, row: int, labels: np.ndarray) -> list[str]:
+        """Names of the labels of a photo in `labels`, (P, C) in {0, 1}."""
         return [self.photos.data.classes[column] for column in np.flatnonzero(labels[row])]
 
     def files(self) -> list[str]:
-        """Absolute paths of the photos.
-
-        Raises:
-            UserError: they are no files.
-        """
+        """Absolute paths of the photos, which are files."""
         images = self.photos.data.images
-        if not isinstance(images, ImageFiles):
-            raise UserError(
-                "--export to a tool that shows photos needs files: this data set has none"
-            )
+        assert isinstance(images, ImageFiles)
         return [os.path.abspath(images.path(row)) for row in range(len(images))]
 
 
+def check_export(tools: Sequence[str], photos: Photos) -> None:
+    """Refuse tools that show photos where these are no files.
+
+    Raises:
+        UserError: so it is.
+    """
+    if set(tools) - {"cleanlab"} and not isinstance(photos.data.images, ImageFiles):
+        raise UserError("--export to a tool that shows photos needs files: this data set has none")
+
+
 def export(tools: Sequence[str], folder: Path, judged: Judged) -> list[Path]:
-    """Write a review for each of `tools`, names of EXPORTS; returns the files."""
+    """Write a review for each of `tools`, names of EXPORTS; returns the files.
+
+    Raises:
+        UserError: see `check_export`.
+    """
+    check_export(tools, judged.photos)
     return [path for tool in tools for path in EXPORTS[tool](folder, judged)]
 
 
@@ -196,9 +207,9 @@ def of_label_studio(tasks: list[Any]) -> Iterator[Record]:
         for annotation in task.get("annotations", []):
             if annotation.get("was_cancelled"):
                 continue
-            who = annotation.get("completed_by", "")
+            who = annotation.get("completed_by")
             if isinstance(who, dict):
-                who = who.get("email") or who.get("id", "")
+                who = who.get("email") or who.get("id")
             chosen = [
                 label
                 for part in annotation["result"]
@@ -208,9 +219,23 @@ def of_label_studio(tasks: list[Any]) -> Iterator[Record]:
             at = annotation.get("updated_at") or annotation["created_at"]
             yield place | {
                 "true_labels": chosen,
-                "by": f"Label Studio {who}".strip(),
-                "at": at.replace("+00:00", "Z"),
+                "by": "Label Studio" if who is None else f"Label Studio {who}",
+                "at": in_utc(at),
             }
+
+
+def in_utc(time: str) -> str:
+    """A time as records have it.
+
+    >>> in_utc("2026-11-29T01:02:03.500000+02:00"), in_utc("2026-11-29T01:02:03Z")
+    ('2026-11-28T23:02:03.500000Z', '2026-11-29T01:02:03Z')
+    """
+    if time.endswith("Z"):
+        return time
+    moment = datetime.fromisoformat(time)
+    if moment.tzinfo is None:
+        raise ValueError(f"the time {time}, without its zone")
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def of_fiftyone(samples: list[Any], head: Record) -> Iterator[Record]:

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 from pipeline.data import candidates as candidate_files
 from pipeline.data import coco, label_file
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.lists.names import Rename, one_form
+from pipeline.data.lists.folders import images_in
+from pipeline.data.lists.names import LONE_SURROGATE, Rename, one_form
 from pipeline.data.training_data import noise_was_added
 from pipeline.data.verified import Verified
 from pipeline.review.scan import Entries
@@ -90,19 +92,39 @@ def write_kept(
     suffix = written_suffix(Path(str(options.labels)), data.classes)
     path = stem.with_name(f"{stem.name}{'-coco' if suffix == '.json' else ''}{suffix}")
     write_labels(path, options, kept, true)
-    with atomic_path(classes_beside(array)) as temporary:
-        temporary.write_text("".join(f"{name}\n" for name in data.classes), "utf-8")
+    write_classes(classes_beside(array), data.classes)
     return [array, path]
 
 
-def classes_beside(array: Path) -> Path:
-    """The class list that is written beside <stem>.npy."""
-    return array.with_name(f"{array.stem}-classes.txt")
+def write_classes(path: Path, classes: Sequence[str]) -> None:
+    """Write names of classes for --classes."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in classes), "utf-8")
+
+
+def classes_beside(path: Path) -> Path:
+    """The file of classes that is written beside <stem>.npy or a list."""
+    return path.with_name(f"{path.stem}-classes.txt")
 
 
 def place_of_images(options: TrainingOptions) -> str:
     """The folder that the paths of a run's list start from."""
     return str(label_file.image_folder(Path(str(options.labels)), options.path_images))
+
+
+def flags_of_list(options: TrainingOptions, path: Path, classes: Path) -> str:
+    """The flags that train on a run's list written anew, and which of the run's to leave out.
+
+    Args:
+        options: of the run.
+        path: of the list.
+        classes: the file of its classes.
+    """
+    flags = ["--labels", str(path), "--path_images", place_of_images(options)]
+    flags += ["--classes", str(classes), *(["--allow_missing"] if options.allow_missing else [])]
+    left = [f"--{n}" for n in ("columns", "separator", "rename") if getattr(options, n) is not None]
+    without = f", and leave out {' and '.join(left)}" if left else ""
+    return f"{shlex.join(flags)} in place of the run's{without}"
 
 
 def has_list(options: TrainingOptions) -> bool:
@@ -119,11 +141,17 @@ def labels_of(names: Iterable[str], classes: list[str], labels: np.ndarray) -> L
 
 
 def written_suffix(source: Path, classes: Sequence[str]) -> str:
-    """The suffix of a list written anew: of its own form, or CSV, or JSON lines where CSV fails."""
+    """The suffix of a list written anew: of its own form, or CSV, or JSON lines where CSV fails.
+
+    CSV cannot hold | in a label, nor the name of a file that is no UTF-8.
+    """
     suffix = source.suffix.lower()
     if suffix in (".json", ".jsonl", ".ndjson"):
         return suffix
-    return ".jsonl" if suffix == ".parquet" or any("|" in name for name in classes) else ".csv"
+    files = images_in(source) if source.is_dir() else []  # in what is text a name is UTF-8
+    in_utf8 = not LONE_SURROGATE.search("".join(files))
+    in_csv = in_utf8 and suffix != ".parquet" and not any("|" in name for name in classes)
+    return ".csv" if in_csv else ".jsonl"
 
 
 def write_labels(path: Path, options: TrainingOptions, kept: Labels, true: Labels) -> None:

@@ -7,10 +7,12 @@ import numpy as np
 from pipeline.data import label_file
 from pipeline.review.label_files import (
     TEXT,
-    place_of_images,
+    classes_beside,
+    flags_of_list,
     read_list,
     relabelled,
     splits_of,
+    write_classes,
     write_csv,
     write_json_lines,
     written_suffix,
@@ -64,11 +66,12 @@ def write_list_to_verify(run: ReviewedRun, folder: Path, asked: np.ndarray) -> N
     path = list_to_verify(run, folder)
     if not len(asked) or path is None:
         return
+    write_classes(classes_beside(path), run.train.classes)
     write_to_verify(path, run.options, {run.train.ids[row] for row in asked.tolist()})
     print(
         f"to verify           on the page, or in {path}: of its first {len(asked)} photos correct "
-        "true_labels and set verified to yes; then train with this list as --labels, and "
-        f"--path_images {place_of_images(run.options)}"
+        "true_labels and set verified to yes; then train with "
+        f"{flags_of_list(run.options, path, classes_beside(path))}"
     )
 
 

@@ -34,7 +34,7 @@ def library(name: str, path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def readable(path: Path, what: str) -> Iterator[None]:
+def undamaged(path: Path, what: str) -> Iterator[None]:
     """Say in one line that a file is damaged, for which libraries raise of any kind."""
     try:
         yield
@@ -54,7 +54,7 @@ def workbook(path: Path, given: Mapping[str, str]) -> Records:
     openpyxl = library("openpyxl", path)
 
     def rows(number: int) -> Iterator[list[str]]:
-        with readable(path, "an Excel workbook"):
+        with undamaged(path, "an Excel workbook"):
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
             sheet = book.worksheets[number]
             sheet.reset_dimensions()  # some programs write wrong ones
@@ -63,7 +63,7 @@ def workbook(path: Path, given: Mapping[str, str]) -> Records:
             )
             book.close()
 
-    with readable(path, "an Excel workbook"):
+    with undamaged(path, "an Excel workbook"):
         book = openpyxl.load_workbook(path, read_only=True)
         titles = [sheet.title for sheet in book.worksheets]
         book.close()
@@ -99,7 +99,7 @@ def parquet(path: Path) -> tuple[Records, str | None]:
     Raises:
         UserError: pyarrow is missing, or the file is none.
     """
-    with readable(path, "a Parquet file"):
+    with undamaged(path, "a Parquet file"):
         file = open_parquet(path)
         image = image_column(file)
         names = list(file.schema_arrow.names)
@@ -109,7 +109,7 @@ def parquet(path: Path) -> tuple[Records, str | None]:
     def read() -> Iterator[tuple[str, list[Any]]]:
         others = [name for name in names if name != image]
         row = 0
-        with readable(path, "a Parquet file"):
+        with undamaged(path, "a Parquet file"):
             files = None if image is None else image_names(file, image)
             for batch in file.iter_batches(1024, columns=others):
                 columns = {name: batch.column(name).to_pylist() for name in others}
@@ -203,7 +203,7 @@ def unpack(path: Path, folder: Path) -> None:
     Raises:
         UserError: other files are in the folder.
     """
-    with readable(path, "a Parquet file"), distributed.local_rank0_first():
+    with undamaged(path, "a Parquet file"), distributed.local_rank0_first():
         status = path.stat()
         source, mark = f"{path.name} {status.st_size} {status.st_mtime_ns}", folder / MARK
         if mark.is_file() and mark.read_text("utf-8") == source:

@@ -26,13 +26,11 @@ class Columns(NamedTuple):
 
     of: what is in columns that hold one thing, such as path. classes: those that hold 0 or 1 of
     one class each, where no column holds the labels. others: those that are passed over.
-    minus: -1 means false in the columns of classes, as in a list of VOC.
     """
 
     of: Mapping[str, int]
     classes: tuple[int, ...] = ()
     others: tuple[int, ...] = ()
-    minus: bool = False
 
 
 def key_of(name: str) -> str:
@@ -107,7 +105,7 @@ def classes_of(
     if "labels" in given and len(classes) < len(columns.classes):
         raise UserError(f"{path}: --columns names {given['labels'][:80]}, but not all hold 0 and 1")
     others = {*columns.others, *columns.classes} - set(classes)
-    return columns._replace(classes=tuple(classes), others=tuple(sorted(others)), minus=minus)
+    return columns._replace(classes=tuple(classes), others=tuple(sorted(others)))
 
 
 def token_of(value: Any) -> str:

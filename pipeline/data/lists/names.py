@@ -3,12 +3,15 @@
 import codecs
 import csv
 import functools
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from utils.errors import UserError
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # of a file name that is no UTF-8
 
 
 class Rename:

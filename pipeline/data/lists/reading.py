@@ -1,5 +1,6 @@
 """From a list in any form to its rows, and to a line that says what was understood."""
 
+import functools
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -9,10 +10,12 @@ from typing import Any, NamedTuple
 from pipeline.data.lists.columns import OPTIONAL, TRUE, Columns, classes_of, find_columns, token_of
 from pipeline.data.lists.delimited import ABSENT, Records, not_understood
 from pipeline.data.lists.names import Rename, clean_names, one_form
-from pipeline.data.lists.separators import PIPE, find_separator, name_of, split
+from pipeline.data.lists.separators import LIST, PIPE, find_separator, name_of, split
 from pipeline.data.lists.table import YES_OR_NO, Row
 from utils.errors import UserError
+from utils.terminal import one_line
 
+short = functools.partial(one_line, longest=60)  # names in messages
 SHOWN = 5  # columns that are passed over
 EXPECTED = {
     "path": "a text",
@@ -54,7 +57,7 @@ class Understood(NamedTuple):
         """What was understood, in one line of a few hundred characters at most."""
         parts = [self.form]
         parts += [
-            f"{what} from {shown(name)}" for what, name in self.columns.items() if what != name
+            f"{what} from {short(name)}" for what, name in self.columns.items() if what != name
         ]
         if self.classes:
             parts.append(f"{self.classes} columns of 0 and 1, one for each class")
@@ -64,7 +67,7 @@ class Understood(NamedTuple):
             parts.append(f"labels joined by {name_of(self.separator)}")
         if self.others:
             more = ", ..." if len(self.others) > SHOWN else ""
-            names = ", ".join(map(shown, self.others[:SHOWN]))
+            names = ", ".join(map(short, self.others[:SHOWN]))
             parts.append(f"{len(self.others)} other columns passed over ({names}{more})")
         return "; ".join([*parts, *self.notes])
 
@@ -78,11 +81,6 @@ class Listing(NamedTuple):
     understood: Understood
     rows: Callable[[], Iterator[Row]]
     classes: list[str] | None = None
-
-
-def shown(name: str) -> str:
-    """A name of a user's in a message: short, and without what a terminal would act on."""
-    return repr(name)[1:-1][-60:]
 
 
 def understand(
@@ -110,6 +108,8 @@ def understand(
             cells, piped = count_cells(records, columns)
             old = {*known, *reading.rename.names} if known else ()
             separator = find_separator(str(path), cells, piped, old) if cells else None
+        elif separator not in (PIPE, LIST):
+            refuse_pipes(path, records, columns, separator)
     else:
         values = (row for _, row in records.read())
         columns = classes_of(str(path), columns, values, reading.columns)
@@ -130,21 +130,44 @@ def understand(
     return Listing(understood, rows, classes)
 
 
+def texts_of_labels(records: Records, columns: Columns) -> Iterator[str]:
+    """The cells of labels that are texts."""
+    places = [columns.of[what] for what in ("labels", "true_labels") if what in columns.of]
+    for _, values in records.read():
+        yield from (values[place] for place in places if isinstance(values[place], str))
+
+
+def refuse_pipes(path: Path, records: Records, columns: Columns, separator: str) -> None:
+    """Refuse a list that joins by | though another separator is given.
+
+    Raises:
+        UserError: what | parts in a label is a label elsewhere, or a part of another.
+    """
+    labels = {
+        one_form(p) for cell in texts_of_labels(records, columns) for p in split(cell, separator)
+    }
+    joined = {
+        label: {one_form(part) for part in label.split(PIPE)} for label in labels if PIPE in label
+    }
+    parts = Counter(part for found in joined.values() for part in found)
+    for label, found in joined.items():
+        if any(part in labels or parts[part] > 1 for part in found if part):
+            raise UserError(
+                f"{path}: --separator is {name_of(separator)}, but labels are joined by |, as in "
+                f"{short(label)!r}: leave --separator out"
+            )
+
+
 def count_cells(records: Records, columns: Columns) -> tuple[Counter[str], bool]:
     """How often each text in the columns of labels occurs, parted at |, and whether there was |."""
-    places = [columns.of[what] for what in ("labels", "true_labels") if what in columns.of]
     cells: Counter[str] = Counter()
     piped = False
-    for _, values in records.read():
-        for place in places:
-            cell = values[place]
-            if not isinstance(cell, str):
-                continue
-            if PIPE in cell and cell.strip() != PIPE:
-                piped = True
-                cells.update(filter(None, map(one_form, cell.split(PIPE))))
-            else:
-                cells[one_form(cell)] += 1
+    for cell in texts_of_labels(records, columns):
+        if PIPE in cell and cell.strip() != PIPE:
+            piped = True
+            cells.update(filter(None, map(one_form, cell.split(PIPE))))
+        else:
+            cells[one_form(cell)] += 1
     return cells, piped
 
 
