@@ -196,6 +196,10 @@ def test_what_is_carried_comes_in_the_order_of_the_photos_and_is_carried_again()
         ({"decisions": [label("a", "dog", 1)]}, "true 1 among"),
         ({"decisions": [label("a", 5, True)]}, "label 5 among"),
         ({"decisions": [label("a", "dog", True) | {"at": "now\n"}]}, "at 'now"),
+        (
+            {"decisions": [label("a", "dog", True) | {"at": "2026-02-30T01:02:03Z"}]},
+            "at '2026-02-3",
+        ),
         ({"decisions": [label("a", "dog", True) | {"sha256": "XY"}]}, "sha256 'XY'"),
         ({"verified": [whole("a", ["dog"]) | {"true_labels": ["dog", 2]}]}, "true_labels"),
         ({"verified": [whole("a", ["dog"]) | {"settles": "yes"}]}, "settles 'yes'"),

@@ -271,3 +271,14 @@ def test_real_photos_have_the_labels_that_a_plain_loop_finds(shared, split, mark
     assert len(data) == len(data.images) == count
     assert data.images[0].dtype == torch.uint8
     assert data.images[count - 1].shape[0] == 3
+
+
+def test_check_data_takes_the_authors_candidates_without_the_first_image(root, call_script):
+    candidates = (nuswide.load(root, "train").targets == 1)[1:].astype(np.uint8)
+    np.save("noise.npy", candidates)
+    flags = ["--dataset", "nuswide", "--path_images", root, "--noise_file", "noise.npy"]
+    _, out, err = call_script("check_data", *flags)
+    assert "lacks the first image, as the authors' reader does" in err
+    assert "noise.npy fits the training images" in out
+    np.save("noise.npy", candidates[1:])
+    assert "noise.npy has shape (1, 81)" in call_script("check_data", *flags)[2]

@@ -2,15 +2,27 @@
 
 import base64
 import json
+import os
 import re
+from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.data.lists.names import LONE_SURROGATE
 from pipeline.review import page as module
-from pipeline.review.page import CHUNK, MAP_SIDE, write_maps, write_page, write_thumbnail
+from pipeline.review.page import (
+    CHUNK,
+    MAP_SIDE,
+    _addresses,
+    write_maps,
+    write_page,
+    write_thumbnail,
+)
 from tests.helpers import PAGE_CLASSES, PAGE_PATHS, PAGE_PROBABILITIES, small_page, write_small_page
 
 
@@ -45,7 +57,15 @@ def test_what_other_reviews_know_comes_back_as_it_was(tmp_path):
     likely[3] = [4, 1]
     chance = np.zeros((12, 2))
     chance[3] = [0.75, 0.5]
-    decisions = {"format": "review-2", "verified": [], "decisions": []}
+    who = {"path": PAGE_PATHS[3], "sha256": "", "by": "Ann", "at": "1970-01-01T00:01:40.5Z"}
+    decisions = {
+        "format": "review-2",
+        "verified": [who | {"true_labels": PAGE_CLASSES[1:3]}],
+        "decisions": [
+            who | {"by": by, "label": PAGE_CLASSES[4], "true": true, "settles": true}
+            for by, true in (("Ben", True), ("Ann", False))
+        ],
+    }
     hashes = ["0123456789abcdef", "", *["f" * 16] * 10]
     page = small_page(
         hashes=hashes,
@@ -61,7 +81,36 @@ def test_what_other_reviews_know_comes_back_as_it_was(tmp_path):
     assert numbers(data["test"], "u1").tolist() == [0] * 10 + [1, 1]
     assert (numbers(data["likely"], "<u2") == np.where(likely < 0, 65_535, likely).ravel()).all()
     assert (numbers(data["likelyProbability"], "<u2") == 10_000 * chance.ravel()).all()
-    assert (data["decisions"], data["toVerify"]) == (decisions, [3, 1])
+    assert data["toVerify"] == [3, 1]
+    assert data["decisions"] == {
+        "people": ["Ann", "Ben"],
+        "verified": [[3, 0, 100, 0, 1, 2]],
+        "decisions": [[3, 1, 100, 1, 4, 1], [3, 0, 100, 0, 4, 0]],
+    }
+
+
+LETTERS = st.characters(codec="utf-8", exclude_characters="/\0") | st.just("\udcff")
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(LETTERS, min_size=1, max_size=9).map("p/{}".format), st.booleans()),
+        min_size=1,
+    )
+)
+def test_addresses_of_files_are_found_from_their_names(files):
+    """As the page does: encodeURIComponent escapes more than quote, and means the same."""
+    paths = [name for name, _ in files]
+    places = [f"../a #?%b/{'' if plain else 'else/'}{name}.jpg" for name, plain in files]
+    found = _addresses(places, paths)
+    others = dict(found["others"])
+    for image, (place, path) in enumerate(zip(places, paths)):
+        if image not in others:
+            assert not LONE_SURROGATE.search(path)
+        own = f"{found['before']}{quote(os.fsencode(path), safe='/')}{found['after']}"
+        assert os.fsdecode(unquote_to_bytes(others.get(image, own))) == place
+    if all(plain for _, plain in files):
+        assert all(LONE_SURROGATE.search(paths[image]) for image in others)
 
 
 def test_scripts_hold_no_character_that_html_or_old_script_parsers_act_on(tmp_path):

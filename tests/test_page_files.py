@@ -240,6 +240,94 @@ def test_a_dispute_ends_where_one_person_settles_it(open_page, tmp_path):
     assert "1 dispute" in progress(tab)
 
 
+def change_name(tab, name, same=False):
+    """By keys alone."""
+    tab.locator("#me").focus()
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#name-dialog[open]")
+    tab.keyboard.type(name)  # in place of the one before, which is selected
+    if same:
+        tab.keyboard.press("Tab")
+        tab.keyboard.press("Space")
+        tab.keyboard.press("Shift+Tab")
+    tab.keyboard.press("Enter")
+    tab.wait_for_function(
+        "name => document.getElementById('me-name').textContent === name", arg=name
+    )
+
+
+def test_another_person_goes_on_under_their_own_name(tab):
+    assert tab.locator("#me-name").inner_text() == "Your name"
+    chip(tab, 0, 0).click()
+    verify(tab, 2)
+    change_name(tab, "Ann")
+    assert tab.locator("#me-name").inner_text() == "Ann"
+    change_name(tab, "Ben")
+    assert not tab.locator("#undo").is_enabled()  # what Ann did is not Ben's to take back
+    chip(tab, 3, 0).click()
+    chip(tab, 0, 0).click()
+    for _ in range(2):
+        assert tab.locator("#me-name").inner_text() == "Ben"
+        assert "Ann" in chip(tab, 2, 0).inner_text()
+        found = exported_review(tab)
+        assert found["by"] == "Ben"
+        dog = PAGE_PATHS[0], "dog"
+        assert known(found) >= {
+            (*dog, False, "Ann", False), (*dog, True, "Ben", True),
+            (PAGE_PATHS[3], "dog", False, "Ben", False),
+        }  # fmt: skip
+        assert [r["by"] for r in found["verified"]] == ["Ann"]
+        tab.reload()
+    change_name(tab, "Ann")
+    assert "you" in chip(tab, 2, 0).inner_text()
+    assert known(exported_review(tab)) == known(found)
+
+
+def test_a_better_name_of_the_same_person_takes_their_decisions_along(tab):
+    chip(tab, 0, 0).click()
+    change_name(tab, "An")
+    change_name(tab, "Ann", same=True)
+    assert "you" in chip(tab, 0, 0).inner_text()
+    assert tab.locator("#undo").is_enabled()
+    tab.reload()
+    assert "you" in chip(tab, 0, 0).inner_text()
+    assert {r["by"] for r in exported_review(tab)["decisions"]} == {"Ann"}
+    tab.click("#me")
+    tab.fill("#name", "")
+    tab.keyboard.press("Enter")
+    assert tab.locator("#name-dialog").is_visible()  # no name is none
+    tab.keyboard.press("Escape")
+    assert tab.locator("#me-name").inner_text() == "Ann"
+
+
+def test_an_open_page_of_the_same_browser_goes_on_under_the_new_name(tab, small_page_path):
+    chip(tab, 0, 0).click()
+    change_name(tab, "Ann")
+    tab.wait_for_timeout(400)
+    second = tab.context.new_page()
+    second.goto(small_page_path.as_uri())
+    chip(second, 3, 0).click()
+    change_name(tab, "Ben")
+    second.wait_for_function("() => document.getElementById('me-name').textContent === 'Ben'")
+    second.wait_for_timeout(400)
+    assert known(exported_review(second)) == {
+        (PAGE_PATHS[image], "dog", False, "Ann", False) for image in (0, 3)
+    }
+
+
+def test_more_than_255_people_stay_apart(tab, tmp_path):
+    names = [f"person {number:03}" for number in range(300)]
+    records = [decided(0, 0, True, by=name) for name in names[:-2]]
+    records += [decided(i, c, False, by=names[-1 - (i == 3)]) for i, c, _ in PAGE_CANDIDATES if i]
+    import_files(tab, tmp_path, review(decisions=records))
+    tab.wait_for_timeout(400)
+    tab.reload()
+    found = exported_review(tab)
+    assert known(found) == known(review(decisions=records))
+    assert len({r["by"] for r in found["decisions"]}) == 300
+    assert "you" not in chip(tab, 2, 0).inner_text()
+
+
 def test_disputes_are_settled_by_key_one_after_the_other(tab, tmp_path):
     for image in (0, 3):
         chip(tab, image, 0).click()

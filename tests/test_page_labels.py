@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.review.page import write_page
 from tests.helpers import (
     PAGE_CLASSES,
+    PAGE_PATHS,
     card,
     chip,
     is_kept,
@@ -15,6 +17,7 @@ from tests.helpers import (
     verify,
     wait_for_cards,
     write_maps,
+    write_small_page,
 )
 
 DOG, CAT, QUOTED, LEFT = 0, 1, 3, 4
@@ -173,6 +176,21 @@ def test_any_class_is_added_by_typing_its_name_or_the_beginning(labels_tab):
     assert len(chips(tab, 2)) == 3
 
 
+def test_of_classes_that_differ_in_case_the_one_typed_is_added(open_page, tmp_path):
+    names = ["Dog", "<b>cat</b>", "dog", "DOG", "cat"]
+    tab = open_page(write_page(tmp_path, small_page(classes=names)), ignore_console=True)
+    for typed, added in (("dog", True), ("dOG", False), ("Cat", True)):
+        tab.keyboard.press("a")
+        tab.fill("#add-text", typed)
+        tab.keyboard.press("Enter")
+        assert tab.locator("#add-dialog").is_visible() != added
+        assert ("more than one" in tab.locator("#add-error").inner_text()) != added
+        if not added:
+            tab.click("#add-close")
+    chips = "#grid .card.current .chip.mine .label"
+    assert tab.locator(chips).all_inner_texts() == ["dog"]  # it had "cat"
+
+
 def test_the_likeliest_missing_labels_are_offered(labels_tab):
     tab = labels_tab
     card(tab, 1).get_by_role("button", name="Add a label").click()
@@ -229,6 +247,37 @@ def bulk(tab, name):
 
 def slide(tab, value):
     tab.locator("#bulk-slider").fill(value)
+
+
+def test_the_large_view_shows_the_photo_itself_where_it_is_still_there(open_page, tmp_path):
+    path = write_small_page(tmp_path)
+    files = [f"big/{'%23' * image} {image}.png" for image in range(len(PAGE_PATHS))]
+    write_page(tmp_path, small_page(files=files))
+    thumbnails = [Image.open(tmp_path / f"thumbs/0/{image}.jpg").size for image in range(4)]
+    (tmp_path / "big").mkdir()
+    for image, scale in ((0, (9, 9)), (2, (9, 5))):  # of 1 there is none, 2 has another shape
+        size = [side * factor for side, factor in zip(thumbnails[image], scale)]
+        Image.new("RGB", size, "red").save(tmp_path / files[image])
+    tab = open_page(path, ignore_console=True)
+    tab.select_option("#sort", "file")
+    wait_for_cards(tab, list(range(12)))
+    tab.locator("#scroller").focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("v")
+    tab.wait_for_function(
+        "() => document.querySelector('#large img').src.endsWith('/big/%200.png')"
+    )
+    tab.wait_for_function("() => document.querySelector('#large .card.ready') !== null")
+    tab.locator("#large .chip").first.hover()
+    tab.wait_for_selector("#large .map.shown")
+    box = tab.locator("#large .map").bounding_box()
+    width, height = thumbnails[0]
+    assert box["width"] / box["height"] == pytest.approx(width / height, rel=0.02)
+    for image in (1, 2):
+        tab.keyboard.press("ArrowRight")
+        tab.wait_for_timeout(300)
+        source = tab.locator("#large img").get_attribute("src")
+        assert source == f"thumbs/0/{image}.jpg"
 
 
 def test_bulk_decides_what_is_shown_and_undecided_and_undoes_at_once(tab):

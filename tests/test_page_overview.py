@@ -81,7 +81,7 @@ def test_a_finger_held_on_a_chip_shows_its_map_and_flips_nothing(open_page):
 
 def class_numbers(tab):
     return {
-        row.locator("th").inner_text(): [int(n) for n in row.locator("td.n").all_inner_texts()]
+        row.locator("th").inner_text(): [float(n) for n in row.locator("td.n").all_inner_texts()]
         for row in tab.locator("#class-rows tr").all()
     }
 
@@ -93,12 +93,25 @@ def test_class_overview_follows_decisions_and_filters(tab):
     for column, name in enumerate(helpers.PAGE_CLASSES):
         mine = [(i, p) for i, c, p in helpers.PAGE_CANDIDATES if c == column]
         kept = sum((p >= 0.5) != ((i, column) == (3, 0)) for i, p in mine)
-        expected[name] = [kept, len(mine) - kept, int(column == 0)]
+        expected[name] = [kept, len(mine) - kept, int(column == 0), 0.5]
     assert class_numbers(tab) == expected
     tab.keyboard.press("u")
-    assert class_numbers(tab)["dog"] == [expected["dog"][0] + 1, expected["dog"][1] - 1, 0]
+    assert class_numbers(tab)["dog"] == [expected["dog"][0] + 1, expected["dog"][1] - 1, 0, 0.5]
     tab.get_by_role("button", name="=1+1").click()
     helpers.wait_for_cards(tab, [4, 8, 2])
+
+
+def test_the_table_of_classes_has_the_threshold_that_a_class_was_given(tab):
+    tab.select_option("#class", "0")
+    tab.click("#bulk-button")
+    tab.locator("#bulk-slider").fill("0.35")
+    tab.get_by_role("tab", name="Classes").click()
+    thresholds = {name: numbers[3] for name, numbers in class_numbers(tab).items()}
+    assert thresholds == {name: 0.35 if name == "dog" else 0.5 for name in helpers.PAGE_CLASSES}
+    assert tab.locator("td.threshold.own").all_inner_texts() == ["0.35"]
+    tab.reload()
+    tab.get_by_role("tab", name="Classes").click()
+    assert tab.locator("td.threshold.own").all_inner_texts() == ["0.35"]
 
 
 # ---------------------------------------------------------------- charts and correlation

@@ -1,10 +1,12 @@
 """A round of review: from what people decided to the next run, without training one."""
 
+import dataclasses
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import review
 from pipeline.data import label_file
@@ -86,6 +88,15 @@ def test_a_run_whose_verified_photos_were_drawn_goes_on_with_those_of_the_new_li
     files = [tmp_path / "reviewed.npy", tmp_path / "reviewed.csv"]
     assert review.on_files(given, files, tmp_path / "new").verified is None
     assert review.on_files(given, files[:1], tmp_path / "new").verified == 5  # and the file's
+
+
+def test_tools_that_show_photos_are_refused_before_anything_is_done(tmp_path):
+    run = listed_run(tmp_path, "path,labels,split\na.jpg,sea,train\nb.jpg,sky,train")
+    asked = review.Options(load_from="r", export=["fiftyone"])
+    assert review.check_review(asked, run).trained == 2
+    in_memory = dataclasses.replace(run.train, images=torch.zeros(2, 3, 8, 8))
+    with refused("needs files: this data set has none"):
+        review.check_review(asked, dataclasses.replace(run, train=in_memory))
 
 
 @pytest.mark.parametrize(

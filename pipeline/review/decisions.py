@@ -8,10 +8,12 @@ Of one person the latest record counts, and the latest with "settles". Of severa
 wins, until a record that settles it does: till then the label is disputed.
 """
 
+import contextlib
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,11 +131,17 @@ def checked(record: Any, kind: str, path: str) -> Record:
     def flag(value: Any) -> bool:
         return isinstance(value, bool)
 
+    def time(value: Any) -> bool:
+        with contextlib.suppress(ValueError):  # the 30th of February
+            found = text(value) and MOMENT.fullmatch(value)
+            return bool(found and datetime.fromisoformat(value[:19]))
+        return False
+
     tests = {
         "path": text,
         "sha256": lambda value: text(value) and HASH.fullmatch(value),
         "by": text,
-        "at": lambda value: text(value) and MOMENT.fullmatch(value),
+        "at": time,
     }
     tests |= {"true_labels": texts} if kind == "verified" else {"label": text, "true": flag}
     if not isinstance(record, dict):

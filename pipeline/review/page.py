@@ -13,10 +13,12 @@ import base64
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import jinja2
 import markupsafe
@@ -24,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pipeline.data.lists.names import LONE_SURROGATE
 from utils.files import atomic_path
 
 MAP_SIDE = 14  # class maps are stored as MAP_SIDE x MAP_SIDE bytes
@@ -100,9 +103,10 @@ class Page(NamedTuple):
         likely: (N, K) int, the classes of the likeliest labels that are no candidates, the most
             likely first; -1 for none. None where none is known.
         likely_probability: (N, K) float in [0, 1], of these.
-        decisions: what people decided in earlier reviews, with which the page starts: the content
-            of a review.json of the format review-2.
+        decisions: what people decided on these photos and classes in earlier reviews, with which
+            the page starts: the content of a review.json of the format review-2.
         to_verify: indices of the photos that a person has chosen to verify.
+        files: N paths of the photos themselves, from the page's folder; () where they are no files.
     """
 
     title: str
@@ -122,6 +126,7 @@ class Page(NamedTuple):
     likely_probability: np.ndarray | None = None
     decisions: Mapping[str, Any] = MappingProxyType({})
     to_verify: Sequence[int] = ()
+    files: Sequence[str] = ()
 
 
 def write_page(folder: Path, page: Page) -> Path:
@@ -219,13 +224,57 @@ def _content(page: Page) -> dict[str, Any]:
         "likelyCount": likely.shape[1],
         "likely": _base64(np.where(likely < 0, NO_CLASS, likely).astype("<u2")),
         "likelyProbability": _base64(_steps(np.where(likely < 0, 0, chance))),
-        "decisions": page.decisions or None,
+        "decisions": _packed(page) if page.decisions else None,
         "carried": hashlib.sha256(decisions.encode()).hexdigest()[:HASH_DIGITS],
         "toVerify": [int(image) for image in page.to_verify],
+        "files": _addresses(page.files, page.paths) if page.files else None,
         "mapSide": MAP_SIDE,
         "chunk": CHUNK,
         "thumbnailsAFolder": THUMBNAILS_A_FOLDER,
         "probabilitySteps": PROBABILITY_STEPS,
+    }
+
+
+def _packed(page: Page) -> dict[str, Any]:
+    """The decisions in short: photos, people and classes by number, times in seconds since 1970."""
+    images = {path: image for image, path in enumerate(page.paths)}
+    columns = {name: column for column, name in enumerate(page.classes)}
+    people: dict[str, int] = {}
+
+    def head(record: Mapping[str, Any]) -> list[int]:
+        at = int(np.datetime64(record["at"][:19], "s").astype(np.int64))
+        by = people.setdefault(record["by"], len(people))
+        return [images[record["path"]], by, at, int(record.get("settles", False))]
+
+    verified = [
+        [*head(record), *(columns[name] for name in record["true_labels"])]
+        for record in page.decisions["verified"]
+    ]
+    single = [
+        [*head(record), columns[record["label"]], int(record["true"])]
+        for record in page.decisions["decisions"]
+    ]
+    return {"people": list(people), "verified": verified, "decisions": single}
+
+
+def _addresses(files: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:
+    """Addresses of files, of which most are their names in `paths` between the same two texts.
+
+    >>> _addresses(["../p/a b.jpg", "../p/c.jpg", "../q/d.jpg"], ["a b", "c", "d"])
+    {'before': '../p/', 'after': '.jpg', 'others': [[2, '../q/d.jpg']]}
+    """
+    before, found, after = files[0].rpartition(paths[0])
+    if not found:
+        before, after = "", ""
+    others = [
+        [place, quote(os.fsencode(file))]
+        for place, (file, path) in enumerate(zip(files, paths))
+        if file != f"{before}{path}{after}" or LONE_SURROGATE.search(path)
+    ]
+    return {
+        "before": quote(os.fsencode(before)),
+        "after": quote(os.fsencode(after)),
+        "others": others,
     }
 
 

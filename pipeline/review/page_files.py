@@ -1,10 +1,12 @@
 """The page of a review and its class maps, from what was found."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.data.images import ImageFiles
 from pipeline.review.apply import listed
 from pipeline.review.candidate_posterior import likely_labels
 from pipeline.review.decisions import Carried
@@ -54,6 +56,7 @@ def write_page_files(
         history=read_history(run.path),
         correlation=class_correlation(run.path, kept),
         hashes=carried.hashes,
+        files=files_from(folder, photos),
         test=np.arange(images) >= photos.trained,
         likely=likely,
         likely_probability=probability,
@@ -61,3 +64,11 @@ def write_page_files(
         **fields,
     )
     return write_page(folder, page)
+
+
+def files_from(folder: Path, photos: Photos) -> list[str]:
+    """Paths of photos from `folder`; none where they are no files."""
+    images = photos.data.images
+    if not isinstance(images, ImageFiles):
+        return []
+    return [os.path.relpath(images.path(row), folder) for row in range(len(images))]

@@ -19,11 +19,13 @@ function openAdd(image) {
   $('add-text').focus();
 }
 
-/** The class that a typed text means: of that name, or the only one that begins so; else -1. */
+/** The class that a typed text means: of that name, or the only one alike or that begins so; or -1. */
 function typedClass(text) {
+  const same = classes.indexOf(text.trim());
+  if (same >= 0) return same;
   const typed = text.trim().toLowerCase();
-  const exact = classes.findIndex((name) => name.toLowerCase() === typed);
-  if (exact >= 0 || !typed) return exact;
+  const alike = classes.filter((name) => name.toLowerCase() === typed);
+  if (alike.length || !typed) return alike.length === 1 ? classes.indexOf(alike[0]) : -1;
   const begins = classes.flatMap((name, column) =>
     name.toLowerCase().startsWith(typed) ? [column] : []);
   return begins.length === 1 ? begins[0] : -1;

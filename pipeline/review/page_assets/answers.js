@@ -4,12 +4,12 @@ const YES = 1;
 const NO = 2;  // 0: nobody has answered
 const ME = 0;  // place in `people`
 
+/** Room for answers: what was said, by whom in `people`, and when, in seconds since 1970. */
+const noAnswers = (length) =>
+  ({value: new Uint8Array(length), by: new Uint16Array(length), at: new Uint32Array(length)});
+
 // By question. `kept` is what holds for a label: the answer, or else the program's decision.
-const state = {
-  value: new Uint8Array(firstAdded), by: new Uint8Array(firstAdded),
-  at: new Uint32Array(firstAdded),  // seconds since 1970
-  kept: new Uint8Array(firstAdded),
-};
+const state = {...noAnswers(firstAdded), kept: new Uint8Array(firstAdded)};
 const keptIn = new Uint32Array(imageCount);  // labels kept in an image
 const counts = {
   verified: 0, decided: 0, bare: imageCount,  // photos, labels, photos in which no label is kept

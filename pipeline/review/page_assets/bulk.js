@@ -108,11 +108,10 @@ function decideMany(value, low, high, words) {
 /** A change of questions that nobody has answered to the values marked. */
 function changeOfMarks(marks) {
   const questions = marked(marks);
-  const {length} = questions;
-  const value = new Uint8Array(length);
-  for (let i = 0; i < length; i++) value[i] = marks[questions[i]];
-  const at = new Uint32Array(length).fill(seconds());
-  return {questions, image: -1, words: '', voices: [], after: {value, by: new Uint8Array(length), at}};
+  const after = noAnswers(questions.length);
+  for (let i = 0; i < questions.length; i++) after.value[i] = marks[questions[i]];
+  after.at.fill(seconds());
+  return {questions, image: -1, words: '', voices: [], after};
 }
 
 const cut = () => Math.round(sliderValue() * probabilitySteps);

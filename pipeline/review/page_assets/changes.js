@@ -10,7 +10,7 @@ const seconds = () => Math.floor(Date.now() / 1000);
 
 function answersOf(questions) {
   const {length} = questions;
-  const [value, by, at] = [new Uint8Array(length), new Uint8Array(length), new Uint32Array(length)];
+  const {value, by, at} = noAnswers(length);
   for (let i = 0; i < length; i++) {  // those without room yet are 0
     value[i] = state.value[questions[i]];
     by[i] = state.by[questions[i]];
@@ -56,8 +56,7 @@ const redo = (focus = true) => moveLast(redoStack, undoStack, 'after', 'Done aga
 /** A change that makes new lists of voices hold, by question. */
 function changeOfVoices(lists, image, words) {
   const change = {questions: new Uint32Array(lists.size), image, words, voices: []};
-  const [value, by, at] =
-    [new Uint8Array(lists.size), new Uint8Array(lists.size), new Uint32Array(lists.size)];
+  const {value, by, at} = noAnswers(lists.size);
   let place = 0;
   for (const [question, list] of lists) {
     const held = list.length ? inForce(list) : {value: 0, by: ME, at: 0};

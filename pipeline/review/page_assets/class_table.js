@@ -1,4 +1,5 @@
-// The table of classes: how many of each one's candidates are kept, dropped and decided.
+// The table of classes: how many of each one's candidates are kept, dropped and decided, and its
+// threshold, where "Many at once" has set one.
 
 const CLASS_ORDERS = {
   share: (a, b) => shareDropped(b) - shareDropped(a) || counts.total[b] - counts.total[a] || a - b,
@@ -19,7 +20,7 @@ function makeClassRow(column) {
   const bar = element('div', 'bar-of-class', element('td', 'bars', row));
   const keptBar = element('div', 'kept', bar);
   const droppedBar = element('div', 'dropped', bar);
-  const cells = ['kept', 'dropped', 'decided'].map((name) => element('td', `n ${name}`, row));
+  const cells = ['kept', 'dropped', 'decided', 'threshold'].map((name) => element('td', `n ${name}`, row));
   return {row, keptBar, droppedBar, cells};
 }
 
@@ -39,6 +40,8 @@ function showClasses() {
     [counts.kept[column], dropped, counts.decidedBy[column]].forEach((number, index) => {
       cells[index].textContent = grouped(number);
     });
+    cells[3].textContent = thresholdOf(column).toFixed(2);
+    cells[3].classList.toggle('own', classThresholds.has(column));
   });
 }
 

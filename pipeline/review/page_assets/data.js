@@ -95,4 +95,13 @@ function entriesOf(image) {
 
 const chanceText = (entry) => chanceOf(entry) < 0 ? '' : String(chanceOf(entry) / probabilitySteps);
 const hashOf = (image) => data.hashes.slice(16 * image, 16 * image + 16).trim();
+/** Where a photo itself lies, seen from this page; '' where that is not known. */
+function photoAddress(image) {
+  if (!data.files) return '';
+  const {before, after, others} = data.files;
+  const other = others.find(([place]) => place === image);
+  return other ? other[1]
+    : `${before}${paths[image].split('/').map(encodeURIComponent).join('/')}${after}`;
+}
+
 const fileName = (image) => paths[image].slice(paths[image].lastIndexOf('/') + 1);

@@ -3,11 +3,11 @@
 /** Lists of voices that change by the records of all files together, by question. */
 function mergedVoices(records) {
   const lists = new Map();
-  for (const [question, voice] of voicesOfRecords(records)) {
+  eachVoice(records, (question, voice) => {
     const before = lists.get(question) ?? voicesOf(question);
     const after = joined(before, voice);
     if (after !== before) lists.set(question, after);
-  }
+  });
   return lists;
 }
 
@@ -51,7 +51,14 @@ async function importFiles(files) {
 /** Takes over what people decided in earlier reviews, which page.py wrote with the photos. */
 function takeCarried() {
   if (data.decisions === null) return;
-  const found = readReview(data.decisions, 0);
-  const lists = mergedVoices(found.records);
+  const {people: names, verified, decisions} = data.decisions;
+  const who = names.map(personOf);
+  const record = ([image, by, at, settles], named, isWhole, value) => ({
+    image, columns: named, isWhole, voice: {by: who[by], at, value, settles: settles === 1},
+  });
+  const lists = mergedVoices([
+    ...verified.map((packed) => record(packed, packed.slice(4), true, YES)),
+    ...decisions.map((packed) => record(packed, [packed[4]], false, packed[5] ? YES : NO)),
+  ]);
   setTo(changeOfVoices(lists, -1, ''), 'after');
 }

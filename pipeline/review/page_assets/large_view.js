@@ -1,5 +1,7 @@
 // The large view: one photo with its class maps, its labels and those that may be missing.
 
+const SHAPE_TOLERANCE = 0.03;  // a thumbnail's sides are whole pixels
+
 let large = null;  // its card, made when it is first opened
 
 const isLarge = () => $('large').open;
@@ -15,20 +17,33 @@ function openLarge() {
     large.offers = element('div', 'offer-list', offers);
   }
   if (!isLarge()) $('large').showModal();
-  showLarge();
+  refreshLarge();
   large.root.focus({preventScroll: true});
 }
 
-function showLarge() {
-  if (large.image !== currentImage) setImage(large, currentImage);
-  loadPhoto(large);
-  refreshLarge();
+/** Shows the photo itself in place of its thumbnail where it lies where it was: same shape at least. */
+async function loadWhole(image) {
+  const address = photoAddress(image);
+  if (!address) return;
+  const whole = new Image();
+  whole.src = address;
+  try {
+    await Promise.all([whole.decode(), large.photo.decode()]);
+  } catch {
+    return;  // it is gone, or of a kind that browsers do not show
+  }
+  const shape = ({naturalWidth, naturalHeight}) => naturalWidth / naturalHeight;
+  const isAlike = Math.abs(shape(whole) / shape(large.photo) - 1) < SHAPE_TOLERANCE;
+  if (large.image === image && isAlike) large.photo.src = address;
 }
 
 function refreshLarge() {
   if (!large || !isLarge()) return;
   if (large.image !== currentImage) setImage(large, currentImage);
-  loadPhoto(large);
+  if (!large.asked) {
+    loadPhoto(large);
+    loadWhole(currentImage);
+  }
   fillCard(large);
   showOffers();
   $('large-place').textContent = `${grouped(current + 1)} of ${grouped(shown.length)}`;
@@ -100,5 +115,5 @@ function largeClosed() {
 function moveLarge(position) {
   if (position < 0 || position >= shown.length) return;
   goTo(position, false);
-  showLarge();
+  refreshLarge();
 }

@@ -45,7 +45,7 @@ function packAnswers({value, by, at}) {
 
 function unpackAnswers([text, runs], length) {
   const value = unpackValues(text, length);
-  const [by, at] = [new Uint8Array(length), new Uint32Array(length)];
+  const {by, at} = noAnswers(length);
   let [run, left, time] = [-3, 0, 0];
   for (let i = 0; i < length; i++) {
     if (value[i] === 0) continue;

@@ -17,6 +17,7 @@ function showProgress() {
 function refresh() {
   if (!active) return;  // nothing is shown yet
   showProgress();
+  showName();
   for (const card of live.values()) fillCard(card);
   if (!$('overview').hidden) showClasses();
   refreshLarge();

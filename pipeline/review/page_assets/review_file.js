@@ -21,27 +21,24 @@ function readReview(review, fileSeconds) {
 }
 
 /**
- * [question, voice] of all records. Who verified a photo says no to each label that any record
+ * Calls with question and voice of all records. Who verified a photo says no to each label that any record
  * names and theirs does not: so all labels have an entry before the first voice is made.
  */
-function voicesOfRecords(records) {
+function eachVoice(records, callback) {
   for (const {image, columns: named} of records) {
     for (const column of named) makeEntry(image, column);
   }
-  const list = [];
   for (const {image, columns: named, isWhole, voice} of records) {
     if (!isWhole) {
-      list.push([entryOf(image, named[0]), voice]);
+      callback(entryOf(image, named[0]), voice);
       continue;
     }
     const no = {...voice, value: NO};
-    const trueOnes = new Set(named);
     for (const entry of entriesOf(image)) {
-      list.push([entry, trueOnes.has(columnOf(entry)) ? voice : no]);
+      callback(entry, named.includes(columnOf(entry)) ? voice : no);
     }
-    list.push([ofPhoto(image), {...voice, settles: false}]);
+    callback(ofPhoto(image), voice.settles ? {...voice, settles: false} : voice);
   }
-  return list;
 }
 
 const imageByPath = () => new Map(paths.map((path, image) => [path, image]));

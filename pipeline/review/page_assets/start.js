@@ -27,6 +27,7 @@ const on = (id, type, call) => $(id).addEventListener(type, call);
 function listenToTools() {
   on('undo', 'click', () => undo(false));  // the button keeps the focus, to be pressed again
   on('redo', 'click', () => redo(false));
+  on('me', 'click', changeName);
   on('export', 'click', exportFiles);
   on('import', 'click', () => $('import-file').click());
   on('import-file', 'change', async () => {
@@ -118,6 +119,8 @@ function listenToDocument() {
   document.addEventListener('visibilitychange', flush);
   window.addEventListener('storage', (event) => {  // another tab has decided
     if (event.key === storageKey && event.newValue) restore();
+    // Another person goes on, or the same under a better name.
+    if (event.key === NAME_KEY && people[ME] && event.newValue !== people[ME]) location.reload();
   });
 }
 

@@ -97,7 +97,9 @@ function readStored() {
 
 /** Stored answers by this page's questions and people, which another tab may count otherwise. */
 function unpackStored(found) {
-  const who = found.people.map((name, place) => place === ME ? ME : personOf(name));
+  const {people: names} = found;
+  const isMine = !names[ME] || !people[ME] || names[ME] === people[ME];  // or of another user
+  const who = names.map((name, place) => place === ME && isMine ? ME : personOf(name));
   const entries = found.added.map(([image, column]) => makeEntry(image, column));
   makeRoom(firstAdded + added.images.length);
   const own = (question) => question < firstAdded ? question : entries[question - firstAdded];
@@ -105,8 +107,7 @@ function unpackStored(found) {
   const answers = unpackAnswers([found.value, found.runs], order.length);
   const {length} = state.value;
   const result = {
-    token: found.token, after: found.after, carried: found.carried,
-    value: new Uint8Array(length), by: new Uint8Array(length), at: new Uint32Array(length),
+    token: found.token, after: found.after, carried: found.carried, ...noAnswers(length),
     voices: new Map(found.voices.map(([question, list]) =>
       [own(question), list.map((voice) => ({...voice, by: who[voice.by]}))])),
   };

@@ -62,7 +62,7 @@ function saveUndo() {
     return `[${packed}]`;
   });
   try {
-    sessionStorage.setItem(undoKey, `[${fingerprint(storedText)},${stacks}]`);
+    sessionStorage.setItem(undoKey, `[${undoFingerprint()},${stacks}]`);
   } catch {
     sessionStorage.removeItem(undoKey);
   }
@@ -75,10 +75,13 @@ function restoreUndo() {
   } catch {
     return;
   }
-  if (!found || found[0] !== fingerprint(storedText ?? '')) return;
+  if (!found || found[0] !== undoFingerprint()) return;
   undoStack.push(...found[1].map(unpackChange));
   redoStack.push(...found[2].map(unpackChange));
 }
+
+/** Whose answers can be undone, and which: the user's of now. */
+const undoFingerprint = () => fingerprint(`${people[ME]} ${storedText ?? ''}`);
 
 /** A number that two different texts hardly share. */
 function fingerprint(text) {

@@ -72,6 +72,23 @@ function setVoices(question, list) {
 const disputeText = (question) => voices.get(question)
   .map(({by, value}) => `${nameOf(by)} ${value === YES ? 'yes' : 'no'}`).join(', ');
 
+/** Makes the answers of one person those of another, who may have answered too. */
+function moveAnswers(from, to) {
+  for (let question = 0; question < state.by.length; question++) {
+    if (state.value[question] && state.by[question] === from) state.by[question] = to;
+  }
+  for (const [question, list] of voices) {
+    let moved = list.map((voice) => voice.by === from ? {...voice, by: to} : voice)
+      .reduce(joined, []);
+    const alone = moved.every((voice) => voice.by === to) && list.some((voice) => voice.by === to);
+    if (alone) moved = [{...inForce(moved), settles: false}];
+    const {value, by, at} = inForce(moved);
+    setVoices(question, moved);
+    setAnswer(question, value, by, at);
+  }
+  undoStack.length = redoStack.length = 0;  // they name who answered
+}
+
 /** Calls the user by a name; somebody of that name, of an earlier review, is the user too. */
 function renameMe(name) {
   const other = people.indexOf(name);
@@ -83,15 +100,13 @@ function renameMe(name) {
   }
   if (other <= ME) return;
   people[other] = '';
-  for (let question = 0; question < state.by.length; question++) {
-    if (state.by[question] === other) state.by[question] = ME;
-  }
-  for (const [question, list] of voices) {
-    let mine = list.map((voice) => voice.by === other ? {...voice, by: ME} : voice)
-      .reduce(joined, []);
-    if (mine.every((voice) => voice.by === ME)) mine = [{...inForce(mine), settles: false}];
-    const {value, by, at} = inForce(mine);
-    setVoices(question, mine);
-    setAnswer(question, value, by, at);
-  }
+  moveAnswers(other, ME);
+}
+
+/** Lets another person go on: what the user has decided stays decided by the one who was here. */
+function giveWayTo(name) {
+  const before = people[ME];
+  people[ME] = '';
+  moveAnswers(ME, people.push(before) - 1);
+  renameMe(name);
 }
