@@ -48,6 +48,20 @@ async function importFiles(files) {
   applyChange(changeOfVoices(lists, -1, `Imported ${mergeWords(lists, left)}`));
 }
 
+/** Takes one voice over, at once: there may be millions. */
+function hear(question, voice) {
+  const list = voicesOf(question);
+  if (!list.length && !voice.settles) {
+    setAnswer(question, voice.value, voice.by, voice.at);
+    return;
+  }
+  const after = joined(list, voice);
+  if (after === list) return;
+  const {value, by, at} = inForce(after);
+  setVoices(question, after);
+  setAnswer(question, value, by, at);
+}
+
 /** Takes over what people decided in earlier reviews, which page.py wrote with the photos. */
 function takeCarried() {
   if (data.decisions === null) return;
@@ -56,9 +70,8 @@ function takeCarried() {
   const record = ([image, by, at, settles], named, isWhole, value) => ({
     image, columns: named, isWhole, voice: {by: who[by], at, value, settles: settles === 1},
   });
-  const lists = mergedVoices([
+  eachVoice([
     ...verified.map((packed) => record(packed, packed.slice(4), true, YES)),
     ...decisions.map((packed) => record(packed, [packed[4]], false, packed[5] ? YES : NO)),
-  ]);
-  setTo(changeOfVoices(lists, -1, ''), 'after');
+  ], hear);
 }
