@@ -100,7 +100,8 @@ def test_losses_and_gradients_are_finite_whatever_the_numbers(flags, extreme):
         for index in torch.arange(IMAGES).split(extreme.get("batch", 4)):
             maps = torch.einsum("cd,bdhw->bchw", weight, features[index])
             logits = (extreme.get("scale", 1.0) * maps.mean(dim=(2, 3))).requires_grad_()
-            losses = method.loss(Output(logits, features[index], maps), rows.dense(index), index)
+            output = Output(logits, features[index], maps, logits.sigmoid())
+            losses = method.loss(output, rows.dense(index), index)
             losses["loss"].backward()
             assert all(torch.isfinite(loss) for loss in losses.values()), losses
             assert torch.isfinite(logits.grad).all()
