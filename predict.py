@@ -174,7 +174,7 @@ def label(
     labelled, unreadable, common = 0, 0, common_folder(paths)
     new_maps = contextlib.nullcontext() if options.cam is None else all_or_none(Path(options.cam))
     with new_maps, interruptible() as stop, prediction_files(folder) as (table_file, lines):
-        table = csv.writer(table_file)
+        table = csv.writer(table_file, quoting=csv.QUOTE_ALL)
         table.writerow(["path", "labels", "scores"])
         for prediction in predict(trained, paths, options.batch_size, options.workers):
             if prediction.error:
@@ -228,14 +228,15 @@ def described(
 ) -> tuple[list[str], dict[str, Any]]:
     """The line of predictions.csv, and the object of predictions.jsonl."""
     from utils.metrics import probabilities
+    from utils.spreadsheets import joined_cell, path_cell
 
     scores = probabilities(prediction.logits)
     chosen = [c for c in prediction.ranking() if prediction.logits[c] > thresholds[c]]
     names = [classes[c] for c in chosen]
-    shown = "|".join(f"{scores[c]:.4f}" for c in chosen)
+    shown = joined_cell([f"{scores[c]:.4f}" for c in chosen], names)
     by_class = {name: round(float(score), 6) for name, score in zip(classes, scores)}
     record = {"path": prediction.path, "labels": names, "scores": by_class}
-    return [prediction.path, "|".join(names), shown], record
+    return [path_cell(prediction.path), joined_cell(names, names), shown], record
 
 
 def common_folder(paths: list[str]) -> str:

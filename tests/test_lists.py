@@ -272,17 +272,17 @@ def test_json_lines_of_hugging_face_are_read(tmp_path):
 
 
 def test_more_classes_than_a_list_can_have_are_refused_before_they_fill_the_memory(tmp_path):
-    lines = [f"{row}.jpg,sea{row}" for row in range(1500)]
+    lines = [f"{row}.jpg,sea{row}" for row in range(20_000)]
     (tmp_path / "a.csv").write_text("\n".join(["path,labels", *lines]))
     with refused(
-        "a.csv names 1500 classes for 1500 images, first 'sea0': give --separator .* or th"
+        "expected classes that images share, but read 20000 .* from 20000 images: give th"
     ):
         read(tmp_path / "a.csv")
-    names = [f"sea{row}" for row in range(1500)]
-    assert label_file.read_table(tmp_path / "a.csv", names).targets.trace() == 1500
     objects = [{"path": f"{row}.jpg", "labels": ["sea"], f"key{row}": 1} for row in range(2100)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, objects)))
-    with refused("a.jsonl, line 1999: expected objects of the same few keys, but found 2001"):
+    with refused(
+        "a.jsonl, line 2.*: expected objects with the same keys, but found 2.* keys so far"
+    ):
         read(tmp_path / "a.jsonl")
 
 

@@ -427,7 +427,7 @@ def test_decisions_become_labels_and_verified_photos_that_training_knows(
 
     changed = {path for path in now if tags(now[path]) != tags(found[path])}
     assert changed == {"0.png", "3.png", "32.png"}
-    assert now["0.png"]["labels"] == "=sum(1)|sea"
+    assert now["0.png"]["labels"] == "|=sum(1)|sea"
     assert [path for path in now if now[path]["verified"]] == ["1.png", "31.png"]
     assert [now[p]["true_labels"] for p in ("1.png", "31.png")] == ["boat", "boat|sea"]
     candidates, metadata = read_candidates("r/review/reviewed.npy")
@@ -527,7 +527,7 @@ def test_a_review_goes_to_other_tools_and_comes_back(run_script, trained, tmp_pa
     out, _ = run_script("review --load_from r --apply labels.json tasks.json dataset.json")
     assert "2 photos verified, 4 decisions on single labels of 2 others" in out
     now = labels_of("r/review/reviewed.csv")
-    assert (now["0.png"]["labels"], now["31.png"]["labels"]) == ("sea", "=sum(1)|boat|sea")
+    assert (now["0.png"]["labels"], now["31.png"]["labels"]) == ("sea", "|=sum(1)|boat|sea")
     assert (now["1.png"]["true_labels"], now["2.png"]["verified"]) == ("boat", "yes")
 
 

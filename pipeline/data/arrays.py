@@ -7,14 +7,21 @@ file holds.
 
 import io
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
 # numpy refuses headers above 10,000 characters; the rest is room for the magic and the length.
 HEADER_BYTES = 10_100
+# The three items of a plain array's header, in any order.
+HEADER = re.compile(
+    rb"""\{ ?((['"]descr['"] ?: ?['"][^'"\\]{1,30}['"]|['"]fortran_order['"] ?: ?(True|False)|"""
+    rb"""['"]shape['"] ?: ?\([\d, L]*\)) ?,? ?){3}\}\s*"""
+)
 MAPPED_BYTES = 2**30  # of a file, above which it is mapped to memory and not read
 
 
@@ -39,6 +46,7 @@ def read_array(
         Exception: it holds something else; parsers of headers raise of any kind.
     """
     with open(path, "rb") as file:
+        check_header(file)
         header = io.BytesIO(file.read(HEADER_BYTES))
         start = header.getvalue()[: npy.MAGIC_LEN]
         if not start.startswith(npy.MAGIC_PREFIX):
@@ -59,6 +67,20 @@ def read_array(
         else:
             content = file.read()
     return array_of(content, dtype, shape, fortran_order, kinds, sides)
+
+
+def check_header(file: BinaryIO) -> None:
+    """Raise ValueError for an .npy file whose header is not that of one plain array.
+
+    numpy gives any header to Python's parser, and what that refuses to its tokenizer, which take
+    minutes or gigabytes for some of 10,000 characters. The file is at its start, before and after.
+    """
+    start = file.read(HEADER_BYTES)
+    file.seek(0)
+    begin = 10 if start[6:7] == b"\x01" else 12  # after magic, version and length
+    end = begin + int.from_bytes(start[8:begin], "little")
+    if start.startswith(npy.MAGIC_PREFIX) and not HEADER.fullmatch(start[begin:end]):
+        raise ValueError("a header of something else than one plain array")
 
 
 def array_of(

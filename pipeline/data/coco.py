@@ -20,7 +20,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from pipeline.data.images import open_images
-from pipeline.data.labelled import LabelledImages, Split
+from pipeline.data.labelled import LabelledImages, Split, check_classes
 from utils.errors import UserError
 
 # By category id, the order of the columns, for those who have no annotation file at hand.
@@ -133,11 +133,12 @@ def index_instances(path: Path, every_image: bool) -> Instances:
     rows, columns = (
         {name: place for place, name in enumerate(ids)} for ids in (image_ids, categories)
     )
+    classes = [str(category["name"]) for category in categories.values()]
+    check_classes(path, len(rows), classes, len(annotations))
     targets = np.zeros((len(rows), len(columns)), np.int8)
     targets[[rows[name] for name in pairs[0]], [columns[name] for name in pairs[1]]] = 1
     found = [images[name] for name in image_ids]
     file_names = [str(image["file_name"]) for image in found]
-    classes = [str(category["name"]) for category in categories.values()]
     return Instances(found, file_names, classes, targets, list(categories))
 
 

@@ -11,10 +11,12 @@ import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
+from pipeline.data.arrays import check_header
 from pipeline.data.cache import fingerprint
 from pipeline.data.images import ImageFiles
 from utils.errors import UserError
@@ -76,8 +78,8 @@ class FeatureStore:
         for names in sorted(self.path.glob("*.hashes.npy")):
             file = names.with_name(names.name.replace(".hashes", ""))
             try:
-                own, part = np.load(names), np.load(file, mmap_mode="r")
-            except (OSError, ValueError, EOFError):
+                own, part = load(names), load(file, "r")
+            except Exception:  # numpy raises of any kind
                 continue  # damaged: what it held is computed again
             if own.shape != (len(part), 36) or part.dtype != np.float16:
                 continue
@@ -129,6 +131,17 @@ class FeatureStore:
             )
 
 
+def load(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """np.load of what may be damaged.
+
+    Raises:
+        Exception: it is; numpy raises of any kind.
+    """
+    with path.open("rb") as file:
+        check_header(file)
+    return np.load(path, mmap_mode)
+
+
 def checksums(features: np.ndarray) -> np.ndarray:
     """(n, 4) uint8: the CRC-32 of each image's features (n, D, H, W)."""
     found = np.array([zlib.crc32(row.tobytes()) for row in features], "<u4")
@@ -146,8 +159,8 @@ def image_hashes(images: Sequence[torch.Tensor], folder: Path) -> np.ndarray:
     paths = [os.path.abspath(images.path(row)) for row in range(len(images))]
     named = hashlib.sha256(os.fsencode("\n".join([*paths, fingerprint(paths)])))
     file = folder / f"images-{named.hexdigest()[:16]}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):  # missing, or damaged
-        kept = np.load(file)
+    with contextlib.suppress(Exception):  # missing, or damaged, of which numpy raises any kind
+        kept = load(file)
         if kept.shape == (len(paths), 32):
             return kept
 

@@ -4,14 +4,18 @@ Arrays, not lists of Python objects: forked loader workers share them, while tou
 copies it page by page into each worker.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
 
 import numpy as np
 import torch
 
+from utils.errors import UserError
+
 Split = Literal["train", "test"]
+# Targets up to 128 MiB may be of any classes; larger ones of as many for each label that is listed.
+SMALL, CLASSES_A_LABEL = 1 << 27, 1024
 
 
 class Texts(Sequence[str]):
@@ -40,6 +44,26 @@ class Texts(Sequence[str]):
         row = range(len(self))[index]  # negative indices and IndexError as in any sequence
         content = self._buffer[self._bounds[row] : self._bounds[row + 1]]
         return content.decode("utf-8", "surrogateescape")
+
+
+def check_classes(path: object, images: int, classes: Collection[str], labels: int) -> None:
+    """Refuse classes that are far too many for the labels of a list, before memory is taken.
+
+    Args:
+        path: of the list.
+        images: N.
+        classes: C names, as found in the list.
+        labels: how many the images have in all.
+
+    Raises:
+        UserError: they are, as where a wrong separator makes a class of every image's labels.
+    """
+    if images * len(classes) > max(SMALL, CLASSES_A_LABEL * (images + labels)):
+        first = ", ".join(repr(name[:30]) for name in list(classes)[:2])
+        raise UserError(
+            f"{path}: expected classes that images share, but read {len(classes)} ({first}, ...) "
+            f"from {images} images: give the right --separator, or the classes' names by --classes"
+        )
 
 
 @dataclass(frozen=True)

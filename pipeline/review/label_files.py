@@ -20,6 +20,7 @@ from pipeline.data.verified import Verified
 from pipeline.review.scan import Entries
 from utils.files import atomic_path
 from utils.options.training import TrainingOptions
+from utils.spreadsheets import as_text, joined_cell, path_cell
 
 Labels = dict[str, list[str]]  # of images, by path as `label_file` names them
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
@@ -30,8 +31,7 @@ def write_table(
 ) -> None:
     """A CSV file of all M candidates: path (the image's id), candidate, probability, decision.
 
-    A spreadsheet would run a cell that begins like a formula: such a cell gets an apostrophe in
-    front, which makes it text.
+    A cell that is like a formula gets an apostrophe in front, see `utils.spreadsheets`.
     """
     with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
         # Quoted throughout: some spreadsheets part cells at semicolons.
@@ -41,15 +41,6 @@ def write_table(
         for row, column, p, keep in zip(*entries[1:], probability, kept):
             decision = "kept" if keep else "dropped"
             table.writerow([as_text(data.ids[row]), classes[column], f"{p:.4f}", decision])
-
-
-def as_text(cell: str) -> str:
-    """`cell` as a spreadsheet shows it and does not run it.
-
-    >>> as_text("=1+1"), as_text("sea")
-    ("'=1+1", 'sea')
-    """
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
 def write_kept(
@@ -200,16 +191,23 @@ def relabelled(
 
 
 def write_csv(file: Any, rows: Iterable[label_file.Row]) -> None:
-    """Rows as CSV, with a column verified where one of them says something."""
+    """Rows as CSV, with a column verified where one of them says something.
+
+    No cell begins like a formula, and each is read as the row has it.
+    """
     rows = list(rows)
-    table = csv.writer(file)
+    table = csv.writer(file, quoting=csv.QUOTE_ALL)  # as in `write_table`
     names = ["path", "labels", "split", "true_labels", "verified"]
     columns = len(names) if any(row.verified for row in rows) else len(names) - 1
     table.writerow(names[:columns])
     for row in rows:
-        true = "" if row.true_labels is None else "|".join(row.true_labels) or "|"
-        cells = [row.path, "|".join(row.labels), row.split, true, row.verified]
+        true = "" if row.true_labels is None else joined(row.true_labels) or "|"
+        cells = [path_cell(row.path), joined(row.labels), row.split, true, row.verified]
         table.writerow(cells[:columns])
+
+
+def joined(labels: list[str]) -> str:
+    return joined_cell(labels, labels)
 
 
 def write_json_lines(file: Any, rows: Iterable[label_file.Row]) -> None:

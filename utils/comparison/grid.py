@@ -24,6 +24,8 @@ from utils.options.command_line import parse_options
 from utils.options.training import TrainingOptions
 
 SCRIPTS = Path(__file__).resolve().parents[2]
+# What reading a file of a run raises that is damaged, or of another form.
+UNUSABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass
@@ -146,7 +148,7 @@ class Grid:
         for config in (path for name in names for path in self.folder.glob(f"{name}/config.json")):
             try:
                 return str(json.loads(config.read_text("utf-8"))["options"]["amp"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except UNUSABLE:
                 continue
         return None
 
@@ -248,7 +250,7 @@ class Grid:
             place = self.folder / str(run) / "train" / "evaluation.json"
             judged = json.loads(place.read_text("utf-8"))
             return result | {"candidate_AP": judged["candidate_AP"]}
-        except (OSError, ValueError, KeyError, TypeError):
+        except UNUSABLE:
             return None
 
     def unjudged(self, run: Run) -> dict[str, Any] | None:
@@ -275,6 +277,6 @@ def read_training(path: Path) -> dict[str, Any] | None:
         result["seconds"] = sum(json.loads(line)["seconds"] for line in lines)
         if result["epoch"] < options["total_epoch"]:
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNUSABLE:
         return None
     return {name: value for name, value in result.items() if not isinstance(value, dict)}

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from utils.files import atomic_path
 
 MARK = "unpacked-from.txt"  # in a folder of unpacked images: the file that they come from
 SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp", b"GI": ".gif", b"BM": ".bmp"}
+
+# A workbook may unpack to 8 MiB, or so many times its size. Between cells openpyxl makes empty ones
+# of its own: half a million at most, or of larger workbooks one for each byte.
+SMALL, BYTES_A_BYTE, CELLS = 1 << 23, 100, 500_000
 
 
 def library(name: str, path: Path) -> Any:
@@ -52,15 +57,22 @@ def workbook(path: Path, given: Mapping[str, str]) -> Records:
         UserError: openpyxl is missing, or the file is none.
     """
     openpyxl = library("openpyxl", path)
+    with readable(path, "an Excel workbook"), zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > max(SMALL, BYTES_A_BYTE * path.stat().st_size):
+            raise ValueError(f"it unpacks to {size >> 20} MiB")
 
     def rows(number: int) -> Iterator[list[str]]:
         with undamaged(path, "an Excel workbook"):
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
             sheet = book.worksheets[number]
             sheet.reset_dimensions()  # some programs write wrong ones
-            yield from (
-                [text_of(cell) for cell in row] for row in sheet.iter_rows(values_only=True)
-            )
+            cells = 0
+            for row in sheet.iter_rows(values_only=True):
+                cells += 1 + len(row)
+                if cells > max(CELLS, size):
+                    raise ValueError("its cells lie too far apart")
+                yield [text_of(cell) for cell in row]
             book.close()
 
     with undamaged(path, "an Excel workbook"):

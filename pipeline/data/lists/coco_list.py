@@ -26,11 +26,10 @@ def coco_list(path: Path, reading: Reading) -> Listing:
         raise UserError(f"--columns and --separator are for tables: leave them out with {path}")
     content = coco.read_instances(path, every_image=True)
     names = [one_form(name) for name in content.classes]
-    counts = Counter(names)
-    wrong = [name for name in names if counts[name] > 1 or not is_line(name)]
-    if wrong:
+    wrong = next((n for n, count in Counter(names).items() if count > 1 or not is_line(n)), None)
+    if wrong is not None:
         raise UserError(
-            f"{path} must give every category a name of its own, but has {wrong[0][:80]!r}"
+            f"{path} must give every category a name of its own, but has {wrong[:80]!r}"
         )
     by_id = dict(zip(content.category_ids, names))
 

@@ -53,7 +53,8 @@ def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns | No
         if name in stripped:
             found[what] = stripped.index(name)
         elif what == "labels":
-            classes = [place for place, name in enumerate(stripped) if name in several(given)]
+            wanted = set(several(given))
+            classes = [place for place, name in enumerate(stripped) if name in wanted]
     taken = {*found.values(), *classes}
     for what in (what for what in USUAL if what not in given):
         for key in USUAL[what].split():
@@ -71,7 +72,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns | No
         classes = [place for place in left if not NO_CLASS.fullmatch(keys[place].strip(":"))]
     if "path" not in found or not ("labels" in found or classes):
         return None
-    others = sorted(set(left) - set(classes))
+    others = sorted({*left} - {*classes})
     return Columns(found, tuple(classes), tuple(others))
 
 

@@ -14,7 +14,8 @@ from pipeline.data.lists.names import encoding_of
 from utils.errors import UserError
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-MOST_KEYS = 2000
+# Columns of which objects have few each; of large lists, as many for each value.
+SMALL, KEYS_A_CELL = 1 << 22, 64
 ABSENT: Any = object()  # the value of a key that an object lacks
 
 
@@ -121,14 +122,15 @@ def json_lines(path: Path, given: Mapping[str, str]) -> Records:
         UserError: a line is no object, or no key holds paths or labels.
     """
     keys: dict[str, None] = {}
-    for where, found in read_objects(path):
+    cells = 0
+    for number, (where, found) in enumerate(read_objects(path), 1):
         keys |= dict.fromkeys(found)
-        if len(keys) > MOST_KEYS:
+        cells += len(found)
+        if number * len(keys) > max(SMALL, KEYS_A_CELL * cells):
             raise UserError(
-                f"{where}: expected objects of the same few keys, but found {len(keys)} "
-                "different ones by now: write the labels as a list"
+                f"{where}: expected objects with the same keys, but found {len(keys)} keys so far"
             )
-        if find_columns(list(found), given) is None and find_columns(list(keys), given) is None:
+        if number == 1 and find_columns(list(found), given) is None:
             raise UserError(
                 f"{where}: expected an object with path and labels, but found "
                 f"{json.dumps(found, ensure_ascii=False)[:80]!r}"

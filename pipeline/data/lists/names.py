@@ -76,9 +76,9 @@ def read_classes(path: str | Path) -> list[str]:
     """
     classes = [one_form(line) for line in read_text(path, "class list").splitlines()]
     classes = [name for name in classes if name]
-    repeated = [name for name, count in Counter(classes).items() if count > 1]
+    repeated = next((name for name, count in Counter(classes).items() if count > 1), None)
     if repeated or not classes:
-        found = f"'{repeated[0]}' twice" if repeated else "none"
+        found = f"'{repeated}' twice" if repeated else "none"
         raise UserError(f"class list {path} must name every class once, but names {found}")
     return classes
 

@@ -40,7 +40,7 @@ STRONG, RARE, WEAK = (",", ";", "\t", "，", "；", "、"), ("/", "+", "&"), (" 
 ODD = ("\n", "<br>", "#", ":", "_", "-")
 Verdict = Literal["separator", "name", "doubt"]
 TOKEN = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\s*,?""", re.S)
-ARRAY = re.compile(r"array\((.*?)(?:,\s*dtype=[^\])}]+)?\)", re.S)
+DTYPE = re.compile(r",\s*dtype=[^\])}]+")
 WRAPPED = re.compile(r"[\[({](.*)[\])}]", re.S)
 
 
@@ -66,13 +66,16 @@ def parse_list(cell: str) -> list[str] | None:
     >>> parse_list("['sea', 'sand']"), parse_list("['sea' 'sand']"), parse_list("sea")
     (['sea', 'sand'], ['sea', 'sand'], None)
     """
-    array = ARRAY.fullmatch(cell.strip())
-    wrapped = WRAPPED.fullmatch(array[1] if array else cell.strip())
+    text = cell.strip()
+    if text.startswith("array(") and text.endswith(")"):
+        inner, comma, dtype = text[len("array(") : -1].rpartition(",")
+        text = inner if DTYPE.fullmatch(comma + dtype) else text[len("array(") : -1]
+    wrapped = WRAPPED.fullmatch(text)
     if wrapped is None:
         return None
-    found, rest = [], wrapped[1].strip()
-    while rest:
-        token = TOKEN.match(rest)
+    found, inside, place = [], wrapped[1].rstrip(), 0
+    while place < len(inside):
+        token = TOKEN.match(inside, place)
         if token is None:
             return None
         try:
@@ -82,7 +85,7 @@ def parse_list(cell: str) -> list[str] | None:
                 found.append(str(ast.literal_eval(token[1])))
             except (ValueError, SyntaxError):
                 return None
-        rest = rest[token.end() :].strip()
+        place = token.end()
     return found
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.data.labelled import check_classes
 from pipeline.data.lists.names import is_line
 from utils.errors import UserError
 
@@ -20,7 +21,6 @@ YES_OR_NO = {
     **dict.fromkeys(("yes", "true", "1"), True),
     **dict.fromkeys(("no", "false", "0", ""), False),
 }
-MANY_CLASSES = 1000  # and more than one for two images: what joins labels was not understood
 
 
 class Row(NamedTuple):
@@ -103,12 +103,8 @@ def fill_table(path: Path, rows: Iterable[Row], classes: list[str] | None) -> Ta
     if not paths or not columns:
         missing = "label" if paths else "image"
         raise UserError(f"{path} must name images and their labels, but names no {missing}")
-    if classes is None and len(columns) > max(MANY_CLASSES, len(paths) // 2):
-        raise UserError(
-            f"{path} names {len(columns)} classes for {len(paths)} images, first "
-            f"{next(iter(columns))[:60]!r}: give --separator if a sign joins several labels, or "
-            "the classes by --classes FILE if they are so many"
-        )
+    if classes is None:
+        check_classes(path, len(paths), columns, len(pairs["labels"][0]))
     names = list(columns) if classes is not None else sorted(columns)
     places = {name: place for place, name in enumerate(names)}
     order = np.array([places[name] for name in columns])

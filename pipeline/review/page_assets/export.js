@@ -9,7 +9,7 @@ const BETWEEN_FILES_MS = 1000;  // Safari keeps one of two downloads that start 
  * and quotes keep a name in one cell where semicolons separate.
  */
 function csvCell(text) {
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const safe = /^[=+\-@\t\r\n＝＋－＠]/.test(text) ? `'${text}` : text;
   return `"${safe.replaceAll('"', '""')}"`;
 }
 
