@@ -232,7 +232,7 @@ def change_entry(content, chance, others):
 
 
 def change_header(content, chance, others):
-    """Change the header of an array, or of a .safetensors file, whose length then is right again."""
+    """Change the header of an array or a .safetensors file, and set its length right again."""
     sizes = {"<H": (8, 10), "<Q": (0, 8)}
     form = "<H" if content.startswith(b"\x93NUMPY") else "<Q"
     begin, end = sizes[form]
@@ -292,7 +292,7 @@ def watch(folder):
         if event in FORBIDDEN:
             raise Trespass(f"{event} {arguments!r:.100}")
         if event == "open" and isinstance(arguments[0], str | bytes):
-            path, mode, flags = arguments
+            path, _, flags = arguments
             writes = (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             path = os.path.realpath(os.fsdecode(path))
             if writes and not path.startswith((inside, "/dev/null")):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import shutil
 import zlib
@@ -78,7 +77,7 @@ def read_list(folder, name):
     splits = label_file.load(folder / name, allow_missing=True, say=str)
     stored = defaults("files") | {"labels": str(folder / name), "dataset": "files", "seed": 0}
     options = TrainingOptions(**stored | {"script": "main_real"})
-    kept = {image: splits["train"].classes[:2] for image in splits["train"].ids[:2]}
+    kept = dict.fromkeys(splits["train"].ids[:2], splits["train"].classes[:2])
     out = folder / f"written{'.json' if name.endswith('.json') else '.csv'}"
     write_labels(out, options, kept, {})
     again = label_file.read_table(out, reading=label_file.Reading(separator=None))
@@ -362,9 +361,9 @@ def image_reader(form):
 
 def state():
     torch.manual_seed(0)
-    trunk = {"trunk.model.conv1.weight": torch.randn(4, 3, 3, 3)}
+    weights = {"trunk.model.conv1.weight": torch.randn(4, 3, 3, 3)}
     counter = {"trunk.model.bn1.num_batches_tracked": torch.tensor(3)}
-    return trunk | counter | {"head.weight": torch.randn(1, 3, 4)}
+    return weights | counter | {"head.weight": torch.randn(1, 3, 4)}
 
 
 def weights_reader(name, seeds, form):
@@ -397,7 +396,7 @@ CONFIG = json.loads((RUNS / "posterior/config.json").read_text())
 
 def resume(folder):
     shutil.copy(RUNS / "posterior/config.json", folder)
-    run, state = RunFolder.reopen(str(folder), CONFIG["options"], CONFIG["data"])
+    _, state = RunFolder.reopen(str(folder), CONFIG["options"], CONFIG["data"])
     return state
 
 

@@ -37,8 +37,8 @@ def joined_cell(parts: Iterable[str], labels: Iterable[str]) -> str:
         parts: the labels, or what belongs to each of them.
         labels: names.
 
-    >>> joined_cell(["=sea", "sand"], ["=sea", "sand"]), joined_cell(["0.9", "0.8"], ["=sea", "sand"])
-    ('|=sea|sand', '|0.9|0.8')
+    >>> joined_cell(["=sea", "sand"], ["=sea", "sand"]), joined_cell(["0.9"], ["=sea"])
+    ('|=sea|sand', '|0.9')
     """
     first = next(iter(labels), "")
     return "|".join(["", *parts] if first.startswith(FORMULA) else parts)

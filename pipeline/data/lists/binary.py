@@ -57,7 +57,7 @@ def workbook(path: Path, given: Mapping[str, str]) -> Records:
         UserError: openpyxl is missing, or the file is none.
     """
     openpyxl = library("openpyxl", path)
-    with readable(path, "an Excel workbook"), zipfile.ZipFile(path) as archive:
+    with undamaged(path, "an Excel workbook"), zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
         if size > max(SMALL, BYTES_A_BYTE * path.stat().st_size):
             raise ValueError(f"it unpacks to {size >> 20} MiB")
