@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test test-all torture full-disk check bench docs clean
+.PHONY: demo test test-all torture full-disk fuzz check bench docs clean
 
 demo: .venv/installed ## train CoNeS on the embedded digits, under two minutes on two idle cores with AVX-512, longer without
 	$(BIN)/python main_CoNeS.py --dataset digits
@@ -19,6 +19,9 @@ torture: .venv/installed-dev ## kill trainings at 150 moments, resume them and c
 
 full-disk: .venv/installed-dev ## as root: the scripts on disks of 20 sizes up to what they need
 	$(BIN)/python -m tests.full_disk --sizes 20
+
+fuzz: .venv/installed-dev ## 100,000 damaged and hostile files to every reader
+	$(BIN)/python -m tests.fuzz --inputs 100000
 
 check: .venv/installed-dev ## lint, format and types
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -55,6 +55,24 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return result.hexdigest()
 
 
+class Bounded:
+    """A file of which nobody asks for more bytes than it has: room is made for all at once.
+
+    Args:
+        file: open for reading.
+        size: in bytes.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file, self.size = file, size
+        self.readline = file.readline
+
+    def read(self, count: int) -> bytes:
+        if count > self.size - self.file.tell():
+            raise ValueError("it is cut off")
+        return self.file.read(count)
+
+
 def refuse_hostile(path: Path) -> None:
     """Raise ValueError for a file that grows when it is read, or names what no tensor needs.
 
@@ -73,7 +91,7 @@ def refuse_hostile(path: Path) -> None:
             streams: list[Any] = texts
         else:  # torch before 1.6: magic number, version, system, and then the content
             file.seek(0)
-            streams = [file] * 4
+            streams = [Bounded(file, path.stat().st_size)] * 4
         try:
             opcodes = [opcode for stream in streams for opcode in pickletools.genops(stream)]
         except Exception as error:
