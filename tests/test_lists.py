@@ -537,6 +537,7 @@ def test_classes_are_merged_renamed_and_dropped(tmp_path):
         ("", "expected a line for each name"),
         ("sea\n", "expected a line for each name, old,new or old, to drop it"),
         ("a,b,c\n", "expected a line for each name"),
+        ("a," + "x" * 140_000, "expected a line for each name"),
         ("a,b\na,c\n", "expected one new name of 'a'"),
         (",b\n", "expected one new name of ''"),
         ("a,b\nb,c\n", "'b' is a new name, and renamed itself"),

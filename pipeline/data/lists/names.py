@@ -1,6 +1,7 @@
 """Names of classes: in one form, given in a file, and renamed by one."""
 
 import codecs
+import contextlib
 import csv
 import functools
 import re
@@ -93,8 +94,10 @@ def read_rename(path: str | Path) -> Rename:
             clear.
     """
     lines = [line for line in read_text(path, "--rename").splitlines() if line.strip()]
-    tables = ([*csv.reader(lines, delimiter=sign)] for sign in ",;\t")
-    pairs = next((table for table in tables if all(len(row) == 2 for row in table)), None)
+    pairs = None
+    with contextlib.suppress(csv.Error):  # a cell beyond its limit
+        tables = ([*csv.reader(lines, delimiter=sign)] for sign in ",;\t")
+        pairs = next((table for table in tables if all(len(row) == 2 for row in table)), None)
     if not pairs:
         raise UserError(
             f"--rename {path}: expected a line for each name, old,new or old, to drop it; quote "
