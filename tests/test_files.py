@@ -93,6 +93,18 @@ def test_a_folder_of_one_s_own_may_lie_in_one_of_others(tmp_path, monkeypatch):
         files.check_output_dir(tmp_path / "maps", "--cam")
 
 
+def test_a_file_has_one_writer_at_a_time_also_in_a_folder_that_is_claimed(tmp_path, monkeypatch):
+    """As a run's candidates in the folder of a comparison."""
+    monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
+    path = tmp_path / "new" / "a.npy"
+    with files.claimed(tmp_path), files.one_writer(path):
+        with pytest.raises(UserError, match="another process writes to"), files.one_writer(path):
+            pass
+        with files.one_writer(tmp_path / "b.npy"):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_is_claimed_by_one_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
     with files.claimed(tmp_path), pytest.raises(UserError, match="another process writes to"):

@@ -142,19 +142,30 @@ def claimed(folder: Path) -> Iterator[None]:
 def one_writer(path: Path) -> Iterator[None]:
     """Keep other processes that write the same file from the block, which may find it written.
 
+    A mark beside it is locked and not the folder, which a comparison has claimed while its runs
+    write there.
+
     Raises:
         UserError: another holds on to it.
     """
     folder = next(place for place in path.absolute().parents if place.is_dir())
-    descriptor = lock(folder)
+    mark = folder / f".0.{path.name[-50:]}.lock"
+    while True:
+        mark.touch()
+        with contextlib.suppress(FileNotFoundError):  # removed by the last writer: make another
+            descriptor = lock(mark)
+            if mark.exists() and os.path.samestat(os.fstat(descriptor), mark.stat()):
+                break
+            os.close(descriptor)
     try:
         yield
     finally:
+        mark.unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def lock(folder: Path) -> int:
-    """A descriptor of the folder, locked, unless its file system knows no locks.
+    """A descriptor of the folder or file, locked, unless its file system knows no locks.
 
     Raises:
         UserError: another process has it locked, and still has after SECONDS_TO_CLAIM.
