@@ -75,7 +75,7 @@ def test_a_forged_header_does_not_cost_memory(path, descr, shape, content):
     path.write_bytes(start + header + content)
 
     def read():
-        with pytest.raises(ValueError, match="shape|itemsize"):
+        with pytest.raises(ValueError, match="shape|itemsize|one plain array"):
             read_array(path, "Uf", len(shape))
 
     assert with_peak(read)[1] < 1e6

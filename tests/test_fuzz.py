@@ -1,7 +1,18 @@
 """Damaged and hostile files, in short; `make fuzz` is the long form."""
 
-from tests.fuzz import fuzz_all
+import io
+import json
+
+import pytest
+from tqdm import tqdm
+
+from pipeline.data import coco
+from pipeline.data.lists.separators import parse_list
+from pipeline.data.training_data import read_prior
+from tests.fuzz import Reader, fuzz, fuzz_all
 from tests.fuzz_readers import READERS
+from tests.helpers import refused
+from utils.comparison.grid import read_training
 
 
 def test_every_reader_reads_or_refuses_what_is_damaged(tmp_path):
@@ -9,3 +20,63 @@ def test_every_reader_reads_or_refuses_what_is_damaged(tmp_path):
     failed = {name: tally.failures for name, tally in tallies.items() if tally.failures}
     assert not failed
     assert sum(tally.kinds["refused"] for tally in tallies.values()) > len(READERS)
+
+
+def crash(folder):
+    raise KeyError("x")
+
+
+def write_elsewhere(folder):
+    (folder.parent / "outside").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (crash, "KeyError"),
+        (lambda folder: list(iter(int, 1)), "of CPU"),
+        (lambda folder: bytearray(b"x") * (3 << 29), "GiB"),
+        (write_elsewhere, "written to"),
+    ],
+    ids=["traceback", "hang", "memory", "writes elsewhere"],
+)
+def test_each_kind_of_failure_is_noticed_and_its_input_kept(read, said, tmp_path):
+    def prepare(folder):
+        return Reader("x.bin", [b"seed"], "bytes", read)
+
+    tally = fuzz("bad", prepare, 1, 0, tmp_path, tqdm(file=io.StringIO()))
+    ((number, reason),) = tally.failures
+    assert said in reason
+    assert (tmp_path / f"bad-{number}.bin").read_bytes() == b"seed"
+
+
+def test_categories_without_bound_are_refused_before_they_take_memory(tmp_path):
+    path = tmp_path / "list.json"
+    numbers = range(20_000)
+    content = {
+        "images": [{"id": k, "file_name": f"{k}.jpg"} for k in numbers],
+        "annotations": [{"id": 0, "image_id": 0, "category_id": 0}],
+        "categories": [{"id": k, "name": f"c{k}"} for k in numbers],
+    }
+    path.write_text(json.dumps(content))
+    with refused("read 20000"):
+        coco.read_instances(path, every_image=True)
+
+
+def test_long_cells_are_parsed_at_once():
+    assert parse_list("['a'," + "'b'," * 50_000 + "]") == ["a", *["b"] * 50_000]
+    assert parse_list("array(" + ",dtype=x" * 50_000 + ")") is None
+
+
+def test_a_header_that_python_would_parse_for_long_is_refused(tmp_path):
+    path = tmp_path / "prior.npy"
+    header = b"{'descr': '<f4', 'shape': (4, 3)" + b"\x8b" * 9000
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with refused("header"):
+        read_prior(path, (4, 3))
+
+
+def test_a_result_with_brackets_too_deep_counts_as_none(tmp_path):
+    (tmp_path / "config.json").write_text('{"options": {}}')
+    (tmp_path / "result.json").write_text("[" * 100_000)
+    assert read_training(tmp_path) is None
