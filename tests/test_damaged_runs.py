@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzz import DEEP, changed, places
 from tests.helpers import fuzz
 from tests.kept_runs import trunk  # noqa: F401 - registers the trunk of the kept runs
 
@@ -23,26 +24,6 @@ VALUES = [
     *["", "x", "\x00\x1b[31m", "9" * 400, [], [1], {}, {"a": 1}],
 ]
 TENSORS = [torch.zeros(0), torch.zeros(3, 5), torch.full((2,), torch.nan), torch.tensor(-5)]
-DEEP = b"[" * 100_000
-
-
-def places(content, here=()):
-    """Keys that lead to each part of nested dicts and lists, but not to the whole."""
-    if here:
-        yield here
-    if isinstance(content, dict | list | tuple):
-        keys = content if isinstance(content, dict) else range(len(content))
-        for key in keys:
-            yield from places(content[key], (*here, key))
-
-
-def changed(content, place, value):
-    """A copy with another value at a place."""
-    if not place:
-        return value
-    copy = dict(content) if isinstance(content, dict) else list(content)
-    copy[place[0]] = changed(copy[place[0]], place[1:], value)
-    return copy
 
 
 def damage(run, data):
