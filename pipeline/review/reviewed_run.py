@@ -87,14 +87,18 @@ class ReviewedRun:
         if not self.has_noise_in_test or not len(self.test):
             what = "true ones" if len(self.test) else "of no image"
             raise UserError(f"--split {split}: the labels of the run's test images are {what}")
-        found = self.found_in_test()
+        found = self.found_in_test
         if split == "test":
             return Photos(self.test, found, 0)
         both = concatenated(self.train, self.test)
         return Photos(both, np.concatenate([self.candidates, found]), len(self.train))
 
+    @functools.cached_property
     def found_in_test(self) -> np.ndarray:
-        """The test images' labels as found, (M, C) uint8: they are judged by their true ones."""
+        """The test images' labels as found, (M, C) uint8: they are judged by their true ones.
+
+        Kept: one command asks for its photos several times, and the list may be long.
+        """
         if self.options.dataset != "files":
             return (self.test.targets == 1).astype(np.uint8)
         reading = label_file.reading_of(self.options)
