@@ -106,7 +106,7 @@ def read_list(path: Path, split: Split) -> tuple[list[str], np.ndarray]:
 def parse_labels(text: str, where: str) -> list[str]:
     """The texts of a Python-style list of texts, without running what it may contain."""
     labels = None
-    if sum(map(text.count, "([{")) <= 1:  # of nested ones Python's parser may take years
+    if sum(map(text.count, "([{")) <= 1:  # a nested list is none of labels: not parsed
         with contextlib.suppress(*UNREADABLE):
             labels = ast.literal_eval(text.strip())
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
