@@ -598,6 +598,8 @@ def test_photos_in_the_one_folder_that_has_them_are_found(tmp_path):
     touch(tmp_path, "images/1.jpg", "images/deep/2.jpg", "other/9.jpg")
     assert locate(tmp_path, ["1.JPG", "deep/2.jpg"]) == ["images/1.jpg", "images/deep/2.jpg"]
     assert locate(tmp_path, ["3.jpg", "4.jpg", "1.jpg"]) == ["3.jpg", "4.jpg", "1.jpg"]
+    touch(tmp_path, "maps/1.jpg.png")  # of predict.py: another file than the photo
+    assert locate(tmp_path, ["1.JPG", "deep/2.jpg"]) == ["images/1.jpg", "images/deep/2.jpg"]
     touch(tmp_path, "small/1.jpg")
     assert locate(tmp_path, ["1.jpg", "deep/2.jpg"]) == ["1.jpg", "deep/2.jpg"]
 

@@ -88,7 +88,7 @@ def fit(folder: str, parts: Sequence[str], listings: dict[str, list[Names]]) -> 
         if place not in listings:
             listings[place] = list_by_ways(place)
         ways = WAYS if number == len(parts) - 1 else WAYS[:-1]  # a folder has no suffix
-        same = (listings[place][n].get(how(part), []) for n, (how, _) in enumerate(ways))
+        same = (listings[place][n].get(how(part) or "", []) for n, (how, _) in enumerate(ways))
         names = next(filter(None, same), [])
         if len(names) != 1:
             return None
@@ -116,6 +116,11 @@ def caseless(name: str) -> str:
     return composed(composed(name).casefold())
 
 
+def without_suffix(name: str) -> str | None:
+    """A listed name that leaves out the suffix of a photo, caseless; None of one that has it."""
+    return None if os.path.splitext(name)[1].lower() in SUFFIXES else caseless(name)
+
+
 def stem(name: str) -> str:
     """A photo's name without its suffix, caseless; other names whole."""
     base, suffix = os.path.splitext(name)
@@ -123,9 +128,9 @@ def stem(name: str) -> str:
 
 
 # Each a form of what is listed, and one of what lies in a folder, which are to be equal.
-WAYS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
+WAYS: tuple[tuple[Callable[[str], str | None], Callable[[str], str]], ...] = (
     (str, str),
     (composed, composed),
     (caseless, caseless),
-    (caseless, stem),
+    (without_suffix, stem),
 )
