@@ -2,8 +2,10 @@
 
 import io
 import json
+import time
 
 import pytest
+import torch
 from tqdm import tqdm
 
 from pipeline.data import coco
@@ -13,6 +15,7 @@ from tests import fuzz as limits
 from tests.fuzz import Reader, fuzz, fuzz_all
 from tests.fuzz_readers import READERS
 from tests.helpers import refused
+from utils import tensor_files
 from utils.comparison.grid import read_training
 
 
@@ -77,6 +80,25 @@ def test_a_header_that_python_would_parse_for_long_is_refused(tmp_path):
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     with refused("header"):
         read_prior(path, (4, 3))
+
+
+def test_a_name_of_30_000_letters_in_a_file_of_weights_is_refused_at_once(tmp_path):
+    torch.save({}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "a.pth").read_bytes()
+    name = b"\x80\x02ctorch\n_" + b"teild_" * 5000 + b"\n."
+    (tmp_path / "a.pth").write_bytes(content.replace(b"\x80\x02}q\x00.", name, 1))
+    began = time.process_time()
+    with pytest.raises(ValueError, match="it holds something else"):
+        tensor_files.load(tmp_path / "a.pth")
+    assert time.process_time() - began < 1
+
+
+def test_seconds_beyond_floats_count_as_no_result(tmp_path):
+    (tmp_path / "config.json").write_text('{"options": {"total_epoch": 1}}')
+    (tmp_path / "result.json").write_text('{"epoch": 1}')
+    lines = ['{"seconds": 0.5}', f'{{"seconds": {10**400}}}']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert read_training(tmp_path) is None
 
 
 def test_a_result_with_brackets_too_deep_counts_as_none(tmp_path):

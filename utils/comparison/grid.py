@@ -25,7 +25,15 @@ from utils.options.training import TrainingOptions
 
 SCRIPTS = Path(__file__).resolve().parents[2]
 # What reading a file of a run raises that is damaged, or of another form.
-UNUSABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+UNUSABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+)
 
 
 @dataclass
