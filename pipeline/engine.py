@@ -140,19 +140,26 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     """Take up a stored state, which torch does not look at.
 
     Raises:
-        ValueError: settings are of other types than the optimiser's own, or momentum of other
-            shapes than its weights.
+        ValueError: settings are of other types than the optimiser's own, or momentum is of other
+            weights or shapes.
     """
-    settings = [{name: type(value) for name, value in g.items()} for g in optimizer.param_groups]
+    own = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in state["param_groups"]] != [group["params"] for group in own]:
+        raise ValueError("the optimiser of other weights")
     optimizer.load_state_dict(state)
-    for group, types in zip(optimizer.param_groups, settings):
-        wrong = [name for name, kind in types.items() if type(group.get(name)) is not kind]
-        for weight in group["params"]:
-            for name, value in optimizer.state[weight].items():
-                if name != "step" and value is not None and value.shape != weight.shape:
+    for group, settings in zip(optimizer.param_groups, own):
+        wrong = [name for name, value in settings.items() if type(group[name]) is not type(value)]
+        stored = [optimizer.state.get(weight, {}) for weight in group["params"]]
+        kinds = [{name: type(value) for name, value in values.items()} for values in stored]
+        if any(kind != kinds[0] for kind in kinds):  # fused steps fail where one has no momentum
+            wrong.append("state for some weights")
+        for weight, values in zip(group["params"], stored):
+            for name, value in values.items():
+                shape = () if name == "step" else weight.shape
+                if value is not None and getattr(value, "shape", None) != shape:
                     wrong.append(name)
         if wrong:
-            raise ValueError(f"an optimiser with another {wrong[0]}")
+            raise ValueError(f"the optimiser with another {wrong[0]}")
 
 
 class GatheredOutput:

@@ -1,3 +1,4 @@
+import copy
 import os
 import signal
 
@@ -114,12 +115,26 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(method, stop_at, tmp_p
     assert_same(run_to(3, tmp_path / "whole", method=method), resumed)
 
 
-def test_momentum_of_another_shape_is_refused():
-    training, loader = make_training("pml-cd")
+@pytest.mark.parametrize(
+    ("method", "change", "found"),
+    [
+        ("pml-cd", lambda s: s["state"][0].update(exp_avg_sq=torch.zeros(3)), "exp_avg_sq"),
+        (
+            "pml-cd",
+            lambda s: [values.update(step=torch.ones(2)) for values in s["state"].values()],
+            "step",
+        ),
+        ("cones", lambda s: s["state"][0].update(momentum_buffer=None), "state for some weights"),
+        ("cones", lambda s: s["state"].pop(0), "state for some weights"),
+        ("cones", lambda s: s["param_groups"][0]["params"].insert(0, None), "of other weights"),
+    ],
+)
+def test_an_optimiser_with_a_damaged_state_is_refused(method, change, found):
+    training, loader = make_training(method)
     train_one_epoch(training, loader, lambda: False)
-    state = training.optimizer.state_dict()
-    state["state"][0] = state["state"][0] | {"exp_avg_sq": torch.zeros(3)}
-    with pytest.raises(ValueError, match="an optimiser with another exp_avg_sq"):
+    state = copy.deepcopy(training.optimizer.state_dict())
+    change(state)
+    with pytest.raises(ValueError, match=f"the optimiser .*{found}"):
         load_optimizer(training.optimizer, state)
 
 

@@ -191,6 +191,17 @@ def test_of_classes_that_differ_in_case_the_one_typed_is_added(open_page, tmp_pa
     assert tab.locator(chips).all_inner_texts() == ["dog"]  # it had "cat"
 
 
+def test_a_key_pressed_before_the_closed_dialog_gives_its_focus_back_counts(labels_tab):
+    labels_tab.keyboard.press("a")
+    labels_tab.fill("#add-text", "dog")
+    labels_tab.evaluate("""() => {
+        document.getElementById('add-form').requestSubmit();
+        const press = {key: 'a', bubbles: true, cancelable: true};
+        document.activeElement.dispatchEvent(new KeyboardEvent('keydown', press));
+    }""")
+    assert labels_tab.locator("#add-dialog").is_visible()
+
+
 def test_the_likeliest_missing_labels_are_offered(labels_tab):
     tab = labels_tab
     card(tab, 1).get_by_role("button", name="Add a label").click()

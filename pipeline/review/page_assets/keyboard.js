@@ -1,6 +1,7 @@
 // Keys of the whole page, of the grid and of the large view; '?' lists them, from page.html.
 
-const isTyping = (target) =>
+// A field of a dialog that has just closed keeps the focus until the next frame.
+const isTyping = (target) => !target.closest?.('dialog:not([open])') &&
   target.matches?.('input:not([type=checkbox]):not([type=range]), select, textarea');
 const otherDialog = () => document.querySelector('dialog[open]:not(#large)') !== null;
 
