@@ -127,13 +127,13 @@ class ColumnOf:
 
 
 class Text:
-    """Any text."""
+    """Any text that a command line can hold: none has a NUL, which no path may have either."""
 
     def parse(self, text: str) -> str:
         return text
 
     def holds(self, value: Any) -> bool:
-        return isinstance(value, str)
+        return isinstance(value, str) and "\0" not in value
 
 
 class Switch:
