@@ -281,7 +281,7 @@ def test_more_classes_than_a_list_can_have_are_refused_before_they_fill_the_memo
     objects = [{"path": f"{row}.jpg", "labels": ["sea"], f"key{row}": 1} for row in range(2100)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, objects)))
     with refused(
-        "a.jsonl, line 2.*: expected objects with the same keys, but found 2.* keys so far"
+        "a.jsonl, line 2.*: expected objects with the same keys, .* 2.*; give labels as a list"
     ):
         read(tmp_path / "a.jsonl")
 

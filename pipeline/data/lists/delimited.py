@@ -128,7 +128,8 @@ def json_lines(path: Path, given: Mapping[str, str]) -> Records:
         cells += len(found)
         if number * len(keys) > max(SMALL, KEYS_A_CELL * cells):
             raise UserError(
-                f"{where}: expected objects with the same keys, but found {len(keys)} keys so far"
+                f"{where}: expected objects with the same keys, but found {len(keys)} keys so far; "
+                "give labels as a list under one key"
             )
         if number == 1 and find_columns(list(found), given) is None:
             raise UserError(
