@@ -17,8 +17,10 @@ from benchmarks.timing import alternate, ratio
 from pipeline.cones.confidence import disambiguate
 from pipeline.cones.method import CoNeS
 from pipeline.data.rows import CandidateRows
+from pipeline.methods import cones_settings
 from pipeline.model.classifier import Output
 from pipeline.posterior.method import Posterior
+from utils.options.command_line import resolve
 
 IMAGES, CLASSES, CANDIDATES, DIM, BATCH = 2_000_000, 10_000, 20, 2048, 1024
 DENSE_IMAGES = 20_000  # of the dense table: 0.75 GiB
@@ -61,7 +63,8 @@ def draw_batch(rows: CandidateRows) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 
 def measure_cones(rows: CandidateRows) -> None:
-    cones: CoNeS = timed(lambda: CoNeS(rows, DIM), "CoNeS made")  # type: ignore[assignment]
+    paper = cones_settings(resolve("main_CoNeS", {"dataset": "digits", "recipe": "paper"}))
+    cones: CoNeS = timed(lambda: CoNeS(rows, DIM, **paper), "CoNeS made")  # type: ignore[assignment]
     table, memory = cones.confidence, cones.memory.rows
     whole_memory = 4 * CLASSES * 256 * DIM
     parts = {

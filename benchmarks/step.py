@@ -18,11 +18,12 @@ from pipeline.baselines.losses import Stateless, bce_loss
 from pipeline.cones.method import CoNeS
 from pipeline.data.rows import CandidateRows
 from pipeline.engine import Training, train_step
-from pipeline.methods import Method
+from pipeline.methods import Method, cones_settings
 from pipeline.model.classifier import Classifier, assemble
 from pipeline.optimisation import make_optimizer
 from pipeline.posterior.method import Posterior
 from utils.machine import AMP_DTYPES, autocast
+from utils.options.command_line import resolve
 from utils.options.table import OptionsParser
 
 CLASSES, IMAGES = 80, 1000
@@ -85,9 +86,10 @@ def measure(classifier: Classifier, amp: str, arguments: argparse.Namespace) -> 
         train_step(training, images, index)
         wait(device)
 
+    paper = resolve("main_CoNeS", {"dataset": "digits", "recipe": "paper"})
     methods: dict[str, Method] = {
         "BCE": Stateless(bce_loss),
-        "CoNeS": CoNeS(rows, classifier.trunk.feature_dim),
+        "CoNeS": CoNeS(rows, classifier.trunk.feature_dim, **cones_settings(paper)),
         "posterior": Posterior(rows),
     }
     steps = [trunk_alone, *(functools.partial(step, method) for method in methods.values())]

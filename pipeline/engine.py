@@ -53,6 +53,17 @@ class LossTotals:
             before = torch.zeros((), dtype=torch.long, device=finite.device)
         self.first_bad_step = torch.where(finite | (before > 0), before, step)
 
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Take up what `vars` gave; raises ValueError for values of other kinds or shapes."""
+        own = {name: type(value) for name, value in vars(self).items()}
+        if {name: type(value) for name, value in state.items()} != own:
+            raise ValueError("totals of other kinds")
+        if any(total.shape for total in (*state["sums"].values(), state["first_bad_step"])):
+            raise ValueError("totals that are no single numbers")
+        vars(self).update(state)
+        self.sums = {name: total.to(device) for name, total in self.sums.items()}
+        self.first_bad_step = self.first_bad_step.to(device)
+
     def means(self, epoch: int, remedy: str = "lower --lr") -> dict[str, float]:
         """Mean losses an image, "loss" as train_loss; waits for the device.
 
@@ -130,10 +141,11 @@ class Training:
         load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
-        vars(self.totals).update(state["totals"])
-        sums = self.totals.sums
-        self.totals.sums = {name: total.to(self.device) for name, total in sums.items()}
-        self.totals.first_bad_step = self.totals.first_bad_step.to(self.device)
+        if not (type(self.epoch) is type(self.step) is int and self.epoch > 0 <= self.step):
+            raise ValueError(f"epoch {self.epoch} after step {self.step}")
+        self.totals.load_state_dict(state["totals"], self.device)
+        if self.step and not (self.totals.images > 0 and "loss" in self.totals.sums):
+            raise ValueError("no losses of its steps")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -85,16 +85,14 @@ def make_cones(
     """CoNeS as published or as released, with single steps as released where asked for."""
     steps = {part: getattr(released.STEPS, part) for part in options.ablate or ()}
     return CoNeS(
-        rows,
-        feature_dim,
-        tau=options.tau,
-        clusters=options.clusters,
-        beta=options.beta,
-        r=options.r_ws,
-        mu=options.mu,
-        gamma=options.gamma,
-        steps=STEPS[options.recipe]._replace(**steps),
+        rows, feature_dim, **cones_settings(options), steps=STEPS[options.recipe]._replace(**steps)
     )
+
+
+def cones_settings(options: TrainingOptions) -> dict[str, Any]:
+    """The numbers of the options that `CoNeS` takes."""
+    names = ("tau", "clusters", "beta", "mu", "gamma")
+    return {"r": options.r_ws} | {name: getattr(options, name) for name in names}
 
 
 def make_posterior(

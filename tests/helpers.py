@@ -21,8 +21,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.data import voc
+from pipeline.methods import cones_settings
 from pipeline.review.page import MAP_SIDE, Page, write_maps, write_page, write_thumbnail
 from utils.errors import UserError
+from utils.options.command_line import resolve
+
+PAPER = cones_settings(resolve("main_CoNeS", {"dataset": "digits", "recipe": "paper"}))
 
 # ---------------------------------------------------------------- a small review page
 

@@ -136,8 +136,8 @@ def test_gamma_one_changes_nothing_and_gamma_zero_is_the_scaled_similarity():
 def test_update_leaves_its_arguments_alone():
     old = scale_rows(torch.rand(3, 3))
     before = old.clone()
-    update_correlation(old, torch.rand(3, 2), torch.ones(3, dtype=torch.bool))
-    released.update_correlation(old, torch.rand(3, 2), torch.ones(3, dtype=torch.bool))
+    update_correlation(old, torch.rand(3, 2), torch.ones(3, dtype=torch.bool), 0.99)
+    released.update_correlation(old, torch.rand(3, 2), torch.ones(3, dtype=torch.bool), 0.99)
     assert torch.equal(old, before)
 
 

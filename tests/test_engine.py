@@ -20,6 +20,7 @@ from pipeline.model.classifier import Classifier
 from pipeline.model.decoder import Decoder
 from pipeline.model.heads import CSRA
 from pipeline.optimisation import make_optimizer, step_schedule
+from tests.helpers import PAPER
 from utils.errors import UserError
 from utils.progress import Interrupted
 from utils.run_folder import RunFolder
@@ -40,10 +41,10 @@ def make_training(method="cones", lr=0.05, seed=3):
     # A trunk with dropout: what it draws must survive a break in the middle of an epoch.
     trunk = Backbone("test_resnet", 32)
     trunk.model.layer4.append(torch.nn.Dropout(0.3))
-    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 4))
+    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 4, 1, 0.1))
     rows, chosen = CandidateRows.from_dense(data.targets), Stateless(bce_loss)
     if method == "cones":
-        chosen = CoNeS(rows, trunk.feature_dim, clusters=2)
+        chosen = CoNeS(rows, trunk.feature_dim, **PAPER | {"clusters": 2})
     elif method == "pml-cd":
         classifier = Classifier(trunk, Decoder(trunk.feature_dim, 4))
         chosen = PMLCD(rows, read_network(), warm_up=1)
@@ -136,6 +137,27 @@ def test_an_optimiser_with_a_damaged_state_is_refused(method, change, found):
     change(state)
     with pytest.raises(ValueError, match=f"the optimiser .*{found}"):
         load_optimizer(training.optimizer, state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(epoch=None),
+        lambda state: state.update(step=-1),
+        lambda state: state["totals"].update(images=0.5),
+        lambda state: state["totals"].update(images=0),
+        lambda state: state["totals"]["sums"].clear(),
+        lambda state: state["totals"].update(first_bad_step=torch.zeros(2, dtype=torch.long)),
+    ],
+)
+def test_a_damaged_position_is_refused(change):
+    training, loader = make_training()
+    with pytest.raises(Interrupted):
+        train_one_epoch(training, loader, lambda: True)
+    state = training.state_dict()
+    change(state)
+    with pytest.raises(ValueError, match="after step|totals|losses"):
+        make_training()[0].load_state_dict(state)
 
 
 def test_a_break_while_an_epoch_is_saved_loses_that_epoch_only(tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ def test_a_prototype_equal_to_the_embedding_has_similarity_1():
         assert head(features)[2].item() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("head", [CSRA(4, 3, 2), GlobalAveragePooling(4, 3), Decoder(4, 3)])
+@pytest.mark.parametrize("head", [CSRA(4, 3, 2, 0.1), GlobalAveragePooling(4, 3), Decoder(4, 3)])
 def test_gradients_flow_through_scores_and_not_through_maps(head):
     features = torch.randn(2, 4, 3, 3, requires_grad=True)
     logits, cams, *similarities = head(features)

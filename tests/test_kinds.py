@@ -52,7 +52,7 @@ def test_of_alternatives_the_first_is_taken(capsys):
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (kinds.COUNT, [1, 2**40], [0, 1.0, True, "1", None, [1]]),
+        (kinds.COUNT, [1, 2**40], [0, 10**400, 1.0, True, "1", None, [1]]),
         (kinds.SHARE, [0, 1, 0.5], [True, "0.5", 1.5, 10**400, float("nan")]),
         (kinds.SIDE, [16, 2**14], [15, 2**14 + 1]),
         (kinds.TEXT, ["", "x"], ["x\0", 1, None, ["x"]]),

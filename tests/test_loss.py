@@ -107,16 +107,18 @@ def test_permuting_classes_keeps_the_loss(seed):
     logits, candidates = random_batch(seed)
     order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
     torch.testing.assert_close(
-        negative_suppression_loss(logits[:, order], candidates[:, order], candidates[:, order]),
-        negative_suppression_loss(logits, candidates, candidates),
+        negative_suppression_loss(
+            logits[:, order], candidates[:, order], candidates[:, order], 3.0
+        ),
+        negative_suppression_loss(logits, candidates, candidates, 3.0),
     )
 
 
 def test_no_gradient_flows_through_the_weights():
     logits, candidates = random_batch(3)
-    weights = suppression_weights(logits, candidates)
+    weights = suppression_weights(logits, candidates, 3.0)
     logits.requires_grad_()
-    negative_suppression_loss(logits, candidates, candidates).backward()
+    negative_suppression_loss(logits, candidates, candidates, 3.0).backward()
     expected = weights * (logits.detach().sigmoid() - candidates) / logits.numel()
     torch.testing.assert_close(logits.grad, expected)
 
@@ -142,8 +144,8 @@ def test_uniform_confidence_which_training_starts_from_takes_no_label_for_true(s
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((torch.zeros(1, 3), torch.zeros(1, 2), torch.zeros(1, 3)), "of one shape"),
-        ((torch.zeros(1, 2), torch.zeros(1, 2), torch.ones(1, 2)), "within candidates"),
+        ((torch.zeros(1, 3), torch.zeros(1, 2), torch.zeros(1, 3), 3.0), "of one shape"),
+        ((torch.zeros(1, 2), torch.zeros(1, 2), torch.ones(1, 2), 3.0), "within candidates"),
         ((torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2), 1.0), "r > 1"),
     ],
 )

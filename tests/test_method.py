@@ -8,6 +8,7 @@ from pipeline.cones.loss import negative_suppression_loss
 from pipeline.cones.method import CoNeS, Steps
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
+from tests.helpers import PAPER
 
 CANDIDATES = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]])
 
@@ -20,9 +21,8 @@ def random_output(seed=0):
 
 
 def make_method(**changes):
-    return CoNeS(
-        CandidateRows.from_dense(CANDIDATES), feature_dim=6, clusters=2, memory=8, **changes
-    )
+    settings = PAPER | {"clusters": 2, "memory": 8} | changes
+    return CoNeS(CandidateRows.from_dense(CANDIDATES), feature_dim=6, **settings)
 
 
 INDEX = torch.arange(4)
@@ -38,7 +38,7 @@ def test_loss_is_bce_plus_beta_times_the_suppression_loss():
     size = candidates.sum(dim=1, keepdim=True)
     labels = ((confidence > 1 / size) | (size == 1)).float() * candidates
     bce = F.binary_cross_entropy_with_logits(output.logits, candidates)
-    suppression = negative_suppression_loss(output.logits, candidates, labels)
+    suppression = negative_suppression_loss(output.logits, candidates, labels, 3.0)
     torch.testing.assert_close(losses["loss"], bce + 0.3 * suppression)
     torch.testing.assert_close(losses["suppression_loss"], suppression.detach())
     expected = confidence.detach()[CANDIDATES > 0]

@@ -10,7 +10,7 @@ from pipeline.model.heads import CSRA
 
 def test_groups_hold_every_parameter_once_with_its_rate():
     trunk = Backbone("test_resnet", 64)
-    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3))
+    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3, 1, 0.1))
     groups = optimisation.parameter_groups(classifier, lr=0.01, lr_head=0.1)
     held = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(parameter) for parameter in classifier.parameters())
@@ -22,7 +22,7 @@ def test_groups_hold_every_parameter_once_with_its_rate():
 def test_momentum_starts_from_zero():
     """The fused form would leave it uninitialised where a first step of fp16 overflows."""
     trunk = Backbone("test_resnet", 64)
-    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3))
+    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3, 1, 0.1))
     optimizer = optimisation.make_optimizer(classifier, 0.01, 0.1, 0.9, 1e-4)
     for parameter in classifier.parameters():
         assert not optimizer.state[parameter]["momentum_buffer"].any()
@@ -30,7 +30,7 @@ def test_momentum_starts_from_zero():
 
 def test_adam_has_the_same_groups():
     trunk = Backbone("test_resnet", 64)
-    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3))
+    classifier = Classifier(trunk, CSRA(trunk.feature_dim, 3, 1, 0.1))
     optimizer = optimisation.make_optimizer(classifier, 0.01, 0.1, 0.9, 1e-4, "adam")
     assert isinstance(optimizer, torch.optim.Adam)
     assert [group["base_lr"] for group in optimizer.param_groups] == [0.01, 0.1]

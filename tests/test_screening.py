@@ -26,18 +26,18 @@ def test_agrees_with_a_loop_over_images_and_pixels():
 def test_images_without_the_candidate_neither_give_pixels_nor_raise_the_bar():
     cams = torch.tensor([[[[1.0]]], [[[100.0]]]])
     candidates = torch.tensor([[1], [0]])
-    assert screen_pixels(cams, candidates).flatten().tolist() == [True, False]
+    assert screen_pixels(cams, candidates, 0.1).flatten().tolist() == [True, False]
     # The released code screens over all images: the stranger sets the bar and is kept.
-    assert released_screen_pixels(cams, candidates).flatten().tolist() == [False, True]
+    assert released_screen_pixels(cams, candidates, 0.1).flatten().tolist() == [False, True]
 
 
 def test_a_class_without_positive_activation_keeps_nothing():
-    assert not screen_pixels(-torch.ones(2, 3, 2, 2), torch.ones(2, 3)).any()
+    assert not screen_pixels(-torch.ones(2, 3, 2, 2), torch.ones(2, 3), 0.1).any()
 
 
 def test_arguments_stay_as_they_were():
     cams, candidates = random_batch()
     before = cams.clone(), candidates.clone()
-    screen_pixels(cams, candidates)
+    screen_pixels(cams, candidates, 0.1)
     assert torch.equal(cams, before[0])
     assert torch.equal(candidates, before[1])

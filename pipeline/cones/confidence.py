@@ -39,7 +39,7 @@ class ConfidenceTable:
             sum to 1 over an image's candidates and start uniform.
     """
 
-    def __init__(self, rows: CandidateRows, mu: float = 0.99) -> None:
+    def __init__(self, rows: CandidateRows, mu: float) -> None:
         self.rows, self.mu = rows, mu
         self.values = rows.table((1 / rows.count).repeat_interleave(rows.count))
 

@@ -54,7 +54,7 @@ def cooccurrence(rows: CandidateRows) -> torch.Tensor:
 
 
 def class_directions(
-    rows: torch.Tensor, count: torch.Tensor, clusters: int = 5
+    rows: torch.Tensor, count: torch.Tensor, clusters: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Aggregate each class's prototypes into the mean of its normalised k-means centroids.
 
@@ -82,7 +82,7 @@ def class_directions(
 
 
 def update_correlation(
-    correlation: torch.Tensor, directions: torch.Tensor, ready: torch.Tensor, gamma: float = 0.99
+    correlation: torch.Tensor, directions: torch.Tensor, ready: torch.Tensor, gamma: float
 ) -> torch.Tensor:
     """Move the correlation of the ready classes towards the cosine of their directions.
 

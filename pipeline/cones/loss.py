@@ -38,7 +38,7 @@ def log_negative_loss(logits: Tensor) -> Tensor:
     return torch.where(logits < -15, logits, F.softplus(logits.clamp(min=-15)).log())
 
 
-def suppression_weights(logits: Tensor, candidates: Tensor, r: float = 3.0) -> Tensor:
+def suppression_weights(logits: Tensor, candidates: Tensor, r: float) -> Tensor:
     """Weigh candidates by 1 and non-candidates by the closed-form phi.
 
     phi_c = (1/n) * l_c ** (-1/(r-1)) / sum_j l_j ** (-1/(r-1)) over an image's n
@@ -67,7 +67,7 @@ def negative_suppression_loss(
     logits: Tensor,
     candidates: Tensor,
     pseudo_labels: Tensor,
-    r: float = 3.0,
+    r: float,
     weights: Callable[[Tensor, Tensor, float], Tensor] = suppression_weights,
 ) -> Tensor:
     """Mean BCE in which non-candidate labels are damped in closed form.

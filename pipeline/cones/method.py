@@ -49,12 +49,12 @@ class CoNeS:
         rows: CandidateRows,
         feature_dim: int,
         *,
-        tau: float = 0.1,
-        clusters: int = 5,
-        beta: float = 0.1,
-        r: float = 3.0,
-        mu: float = 0.99,
-        gamma: float = 0.99,
+        tau: float,
+        clusters: int,
+        beta: float,
+        r: float,
+        mu: float,
+        gamma: float,
         memory: int = 256,
         steps: Steps = Steps(),  # noqa: B008 - immutable
     ) -> None:

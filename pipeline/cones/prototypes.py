@@ -57,12 +57,7 @@ class PrototypeMemory:
     """
 
     def __init__(
-        self,
-        classes: int,
-        dim: int,
-        size: int = 256,
-        device: torch.device | None = None,
-        least: int = 1,
+        self, classes: int, dim: int, size: int, device: torch.device | None = None, least: int = 1
     ) -> None:
         fits = MEMORY_BYTES // (classes * dim * 2)  # of two bytes a value
         dtype = torch.float32 if 2 * size <= fits else torch.bfloat16

@@ -12,7 +12,7 @@ from pipeline.cones.loss import log_negative_loss
 from pipeline.cones.method import Steps
 
 
-def screen_pixels(cams: torch.Tensor, candidates: torch.Tensor, tau: float = 0.1) -> torch.Tensor:
+def screen_pixels(cams: torch.Tensor, candidates: torch.Tensor, tau: float) -> torch.Tensor:
     """Screen over all images of the batch, whether or not the class is a candidate of theirs.
 
     Arguments and result as in `screening.screen_pixels`.
@@ -53,7 +53,7 @@ def scale(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def update_correlation(
-    old: torch.Tensor, directions: torch.Tensor, ready: torch.Tensor, gamma: float = 0.99
+    old: torch.Tensor, directions: torch.Tensor, ready: torch.Tensor, gamma: float
 ) -> torch.Tensor:
     """Mix as the paper does, then scale the whole matrix by `scale`.
 
@@ -74,9 +74,7 @@ def select_pseudo_labels(confidence: torch.Tensor, candidates: torch.Tensor) -> 
     return ((confidence * size > 1) & (size > 1)).float() * candidates.float()
 
 
-def suppression_weights(
-    logits: torch.Tensor, candidates: torch.Tensor, r: float = 3.0
-) -> torch.Tensor:
+def suppression_weights(logits: torch.Tensor, candidates: torch.Tensor, r: float) -> torch.Tensor:
     """phi with the denominator (sum_j 1/(r l_j)) ** (1/(r-1)): normalised only at r = 2.
 
     With numerator (1/(r l_c)) ** (1/(r-1)), phi is the softmax of -log l to the power

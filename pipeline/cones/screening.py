@@ -3,7 +3,7 @@
 import torch
 
 
-def screen_pixels(cams: torch.Tensor, candidates: torch.Tensor, tau: float = 0.1) -> torch.Tensor:
+def screen_pixels(cams: torch.Tensor, candidates: torch.Tensor, tau: float) -> torch.Tensor:
     """Keep the pixels that respond strongly to a class among the images that may show it.
 
     Pixel (b, y, x) belongs to class c if c is a candidate of image b and its activation
@@ -22,7 +22,7 @@ def screen_pixels(cams: torch.Tensor, candidates: torch.Tensor, tau: float = 0.1
     Source: Zhong et al. 2025, doi:10.1109/TCSVT.2025.3629753, screening of misattributed pixels.
 
     >>> cams = torch.tensor([[[[4.0, 0.3]]], [[[0.5, 9.0]]], [[[-1.0, 0.2]]]])
-    >>> screen_pixels(cams, torch.tensor([[1], [0], [1]])).flatten(1)
+    >>> screen_pixels(cams, torch.tensor([[1], [0], [1]]), tau=0.1).flatten(1)
     tensor([[ True, False],
             [False, False],
             [False, False]])

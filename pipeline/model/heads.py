@@ -74,12 +74,7 @@ class CSRA(nn.Module):
     """
 
     def __init__(
-        self,
-        feature_dim: int,
-        classes: int,
-        num_heads: int = 1,
-        lam: float = 0.1,
-        standardized: bool = False,
+        self, feature_dim: int, classes: int, num_heads: int, lam: float, standardized: bool = False
     ) -> None:
         super().__init__()
         self.temperatures = CSRA_TEMPERATURES[num_heads]

@@ -4,7 +4,6 @@ Nothing here imports torch, so that --help answers at once.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ class Number:
     """A finite number of `type` in [low, high], or (low, high] if `open_low`."""
 
     type: type[int] | type[float]
-    low: float = -math.inf
-    high: float = math.inf
+    low: float
+    high: float
     open_low: bool = False
 
     def parse(self, text: str) -> Any:
@@ -151,7 +150,7 @@ class OnOff(Switch):
 
 
 TEXT, SWITCH, ON_OFF, COLUMN = Text(), Switch(), OnOff(), ColumnOf()
-COUNT = Number(int, 1)
+COUNT = Number(int, 1, 2**63 - 1)
 NATURAL = Number(int, 0, 2**63 - 1)
 POSITIVE = Number(float, 0, 1e9, open_low=True)
 NOT_NEGATIVE = Number(float, 0, 1e9)

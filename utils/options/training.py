@@ -192,7 +192,7 @@ class TrainingOptions(DataOptions):
     r_ws: float = steps_flag(
         3.0,
         "exponent of the suppression weights, above 1",
-        Number(float, 1, open_low=True),
+        Number(float, 1, 1e9, open_low=True),
         by_case={"coco": 2.0},
     )
     mu: float = steps_flag(0.99, "share of the old confidence in an update, 0..1", SHARE)
