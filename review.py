@@ -176,11 +176,16 @@ def main() -> None:
         review(options, run, folder)
 
 
+def decision_of(options: Options) -> dict[str, float]:
+    """Those of the ways to decide which candidates are dropped that were given."""
+    ways = {name: getattr(options, name) for name in ("threshold", "precision", "budget")}
+    return {name: value for name, value in ways.items() if value is not None}
+
+
 def check_options(parser: OptionsParser, options: Options) -> None:
     """Bad usage (exit status 2) where flags do not go together."""
     parser.need(options.load_from, "--load_from", "a run's folder")
-    decision = {name: getattr(options, name) for name in ("threshold", "precision", "budget")}
-    given = [name for name, value in decision.items() if value is not None]
+    given = list(decision_of(options))
     if len(given) > 1:
         parser.error(f"argument --{given[1]}: not allowed with argument --{given[0]}")
     if options.apply is not None and (given or options.folds is not None):
@@ -312,9 +317,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
         entries,
         photos.trained,
         [] if verified is None else verified.rows,
-        threshold=0.5 if options.threshold is None else options.threshold,
-        precision=options.precision,
-        budget=options.budget,
+        **decision_of(options),
     )
     kept = entries.matrix(decisions.kept, photos.found.shape)
     summary = summarise_photos(run, photos, probabilities, kept, decisions)

@@ -36,7 +36,7 @@ from pipeline.data.verified import Verified, shown
 from pipeline.engine import Training, fit
 from pipeline.features import feature_folder, features_of
 from pipeline.inference import evaluate, evaluation_shard
-from pipeline.methods import make_method, needs_features
+from pipeline.methods import make_method, needs_prototypes
 from pipeline.model.checkpoint import check_flags, load_classifier, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, FrozenClassifier, assemble
 from pipeline.model.decoder import Decoder
@@ -184,8 +184,8 @@ def make_training(
     torch.manual_seed(options.seed)
     with distributed.local_rank0_first():  # downloads
         classifier = build_classifier(options, classes)
-    if isinstance(classifier.head, Decoder) and options.method != "pml-cd":
-        # No other loss reaches them, and data-parallel training would wait for their gradients.
+    if isinstance(classifier.head, Decoder) and not needs_prototypes(options):
+        # No loss reaches them then, and data-parallel training would wait for their gradients.
         classifier.head.prototypes.requires_grad_(False)
     # Convolutions are faster on it: by an eighth on a CPU, by more under mixed precision.
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -207,7 +207,7 @@ def make_training(
         features = [
             extract(options, classifier, each, pooled, store) for each in (train_data, test_data)
         ]
-    if (needs_features(options) or options.freeze) and not begun:
+    if (options.needs_features or options.freeze) and not begun:
         own = features[0] if features else extract(options, classifier, train_data, True, store)
         means = own.pooled().to(device)
         standardization = classifier.head.standardization

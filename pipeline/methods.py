@@ -65,8 +65,8 @@ def make_method(
         rows: the candidates, on the device of training.
         feature_dim: D, channels of the trunk's feature map.
         options: of the training.
-        evidence: of the images; with features where `needs_features`, unless a checkpoint will
-            bring what is made of them.
+        evidence: of the images; with features where the options need them, unless a checkpoint
+            will bring what is made of them.
 
     Raises:
         UserError: the loss needs verified images, and there are none.
@@ -74,9 +74,9 @@ def make_method(
     return METHODS[options.method](rows, feature_dim, options, evidence)
 
 
-def needs_features(options: TrainingOptions) -> bool:
-    """Tell whether the method looks at the images' features before training."""
-    return options.method == "posterior" and options.targets == "neighbours"
+def needs_prototypes(options: TrainingOptions) -> bool:
+    """Tell whether the loss is of the similarities to a decoder's prototypes too."""
+    return METHODS[options.method] is make_pml_cd
 
 
 def make_cones(
@@ -100,7 +100,7 @@ def make_posterior(
 ) -> Method:
     """The recipe posterior; prints the noise rate."""
     parts = options.ablate or ()
-    if not needs_features(options):
+    if not options.needs_features:
         method = Posterior(rows, options.noise_rate, without=parts)
         print_rates(method.rates, "the candidates", options)
         return method

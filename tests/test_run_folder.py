@@ -107,6 +107,14 @@ def test_changed_data_and_damaged_checkpoints_are_refused(tmp_path):
         RunFolder.reopen(str(run.path), OPTIONS, DATA)
 
 
+@pytest.mark.parametrize("wrong", [{"lr": None}, {"train_loss": 10**400}, {"mAP": "x"}])
+def test_a_history_that_cannot_be_drawn_is_refused(wrong, tmp_path):
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
+    run.save_epoch(record(1, 50.0) | wrong, {"epoch": 2}, {})
+    with pytest.raises(UserError, match="is damaged and cannot be resumed from"):
+        RunFolder.reopen(str(run.path), OPTIONS, DATA)
+
+
 @pytest.mark.parametrize("error", [AttributeError("no version"), TypeError("two\nlines")])
 def test_a_tensorboard_that_cannot_be_imported_is_said_once(error, tmp_path, monkeypatch, capsys):
     class Broken:

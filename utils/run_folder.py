@@ -201,9 +201,11 @@ def check_record(record: Any) -> dict[str, Any]:
         Exception: it is something else.
     """
     values = {name: value for name, value in record.items() if value is not None}
-    if not isinstance(record["epoch"], int) or "mAP" not in record:
-        raise ValueError("a record without epoch and mAP")
-    if not all(type(value) in (int, float) for value in values.values()):
+    if not isinstance(record["epoch"], int) or not {"mAP", "train_loss", "lr"} <= record.keys():
+        raise ValueError("a record without epoch, loss, mAP and learning rate")
+    if None in (record["train_loss"], record["lr"]):  # what was not measured is None
+        raise ValueError("a record without loss or learning rate")
+    if any(type(value) not in (int, float) or abs(value) > 1e300 for value in values.values()):
         raise ValueError("a record of something else than numbers")
     return record
 

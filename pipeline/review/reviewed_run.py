@@ -65,7 +65,7 @@ class ReviewedRun:
     @functools.cached_property
     def targets(self) -> StoredTargets | None:
         """What it trained on, where it made that from neighbours before training."""
-        if self.options.method != "posterior" or self.options.targets != "neighbours":
+        if not self.options.needs_features:
             return None
         number = 0 if self.verified is None else len(self.verified.rows)
         return read_targets(self.path, shown(self.candidates, self.verified), number)

@@ -27,7 +27,11 @@ from utils.options.training import (
     defaults,
 )
 
-OWN = {script: (OWN_PHOTOS, NO_GPU) if script == "main_real" else () for script in SCRIPTS}
+# The script that takes labels as they are found has defaults for a user's own photos.
+OWN = {
+    name: () if ADDS_NOISE in script.traits else (OWN_PHOTOS, NO_GPU)
+    for name, script in SCRIPTS.items()
+}
 
 
 def make_parser(script: str) -> OptionsParser:
@@ -118,7 +122,7 @@ def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
 def cases_of(script: str, given: dict[str, Any]) -> list[str]:
     """The cases that choose the defaults, of which the later win."""
     cases = [given["dataset"]] if "dataset" in given else []
-    if script == "main_real" and cases == ["files"]:
+    if OWN[script] and cases == ["files"]:
         cases.append(OWN_PHOTOS)
     return [*cases, given["recipe"]] if "recipe" in given else cases
 

@@ -331,6 +331,11 @@ class TrainingOptions(DataOptions):
         return self.recipe if RECIPE in SCRIPTS[self.script].traits else self.loss
 
     @property
+    def needs_features(self) -> bool:
+        """True where the method looks at the images' features before training."""
+        return self.method == "posterior" and self.targets == "neighbours"
+
+    @property
     def adds_noise(self) -> bool:
         """True where noise is added to its labels; otherwise they are taken as found."""
         return ADDS_NOISE in SCRIPTS[self.script].traits
