@@ -251,25 +251,27 @@ def again(options: Options, run: "ReviewedRun") -> None:
     review(dataclasses.replace(options, **of_new), load_run(str(new), {}), new / "review")
 
 
-def next_round(run: Path) -> Path:
+def next_round(folder: Path) -> Path:
     """A folder that is not there yet, named as the run's with the number of the round.
 
     >>> next_round(Path("no/such-run-round2")).name, next_round(Path("no/such-run")).name
     ('such-run-round3', 'such-run-round2')
     """
-    run = run if run.name not in ("", "..") else run.resolve()
-    earlier = re.fullmatch(r"(.*)-round(\d+)", run.name)
-    name, first = (earlier[1], int(earlier[2]) + 1) if earlier else (run.name, 2)
-    places = (run.with_name(f"{name}-round{round}") for round in itertools.count(first))
+    folder = folder if folder.name not in ("", "..") else folder.resolve()
+    earlier = re.fullmatch(r"(.*)-round(\d+)", folder.name)
+    name, first = (earlier[1], int(earlier[2]) + 1) if earlier else (folder.name, 2)
+    places = (folder.with_name(f"{name}-round{round}") for round in itertools.count(first))
     return next(place for place in places if not place.exists())
 
 
-def on_files(run: "TrainingOptions", files: list[Path], folder: Path) -> "TrainingOptions":
-    """The options of a run in `folder` that trains as `run` on files of labels."""
+def on_files(trained_with: "TrainingOptions", files: list[Path], folder: Path) -> "TrainingOptions":
+    """The options of a run in `folder` that trains by `trained_with` on files of labels."""
     from pipeline.review.label_files import classes_beside, place_of_images
 
     array, *lists = map(str, files)
-    new = dataclasses.replace(run, output_dir=str(folder), noise_file=array, partial_rate=None)
+    new = dataclasses.replace(
+        trained_with, output_dir=str(folder), noise_file=array, partial_rate=None
+    )
     if not lists:
         return new
     return dataclasses.replace(
@@ -277,7 +279,7 @@ def on_files(run: "TrainingOptions", files: list[Path], folder: Path) -> "Traini
         noise_file=None,
         partial_rate=0.0,
         labels=lists[0],
-        path_images=place_of_images(run),
+        path_images=place_of_images(trained_with),
         classes=str(classes_beside(files[0])),
         columns=None,
         separator=None,
@@ -395,7 +397,7 @@ def scan_images(
         scan.add(trained, rows, options.workers, options.batch_size)
 
 
-def print_how_to_train(run: "TrainingOptions", files: list[Path]) -> None:
+def print_how_to_train(trained_with: "TrainingOptions", files: list[Path]) -> None:
     """Print the files of labels kept, and the flags that train on them."""
     if not files:
         return
@@ -405,7 +407,8 @@ def print_how_to_train(run: "TrainingOptions", files: list[Path]) -> None:
     flag = shlex.join(["--noise_file", str(array)])
     print(f"to train on         {array}; add {flag} to the run's command")
     for path in label_files:
-        print(f"                    or give {flags_of_list(run, path, classes_beside(array))}")
+        flags = flags_of_list(trained_with, path, classes_beside(array))
+        print(f"                    or give {flags}")
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ def main() -> None:
     thresholds = None
     if not options.tune_thresholds:
         thresholds = read_thresholds(trained.checkpoint, images.classes)
-    run = run_of(trained) if options.candidates else None
-    candidates = None if run is None else candidates_of(run, trained, splits)
+    trained_with = options_of_run(trained) if options.candidates else None
+    candidates = None if trained_with is None else candidates_of(trained_with, trained, splits)
     print(f"data        {len(images)} {options.split} images of {options.dataset}", flush=True)
 
     scores = score(trained, images, options.workers, options.batch_size)
@@ -103,8 +103,8 @@ def main() -> None:
         thresholds = tune_thresholds(options, trained, scores, targets, images.classes)
     evaluation = judge(scores, targets, images.classes, thresholds)
     print_evaluation(evaluation)
-    if run is not None and candidates is not None:
-        evaluation |= judge_candidates_of(run, images, scores, candidates)
+    if trained_with is not None and candidates is not None:
+        evaluation |= judge_candidates_of(trained_with, images, scores, candidates)
     print_thresholds(options, trained, thresholds)
     write_outputs(options, folder, trained, images, scores, targets, evaluation)
 
@@ -162,19 +162,19 @@ def output_folder(options: Options, trained: "Trained") -> Path:
     return folder
 
 
-def run_of(trained: "Trained") -> TrainingOptions:
+def options_of_run(trained: "Trained") -> TrainingOptions:
     """The options of the run."""
     return run_options(trained.checkpoint.options, trained.checkpoint.path.parent)
 
 
 def candidates_of(
-    run: TrainingOptions, trained: "Trained", splits: "Mapping[Any, LabelledImages]"
+    trained_with: TrainingOptions, trained: "Trained", splits: "Mapping[Any, LabelledImages]"
 ) -> "np.ndarray":
     """The candidates that the run was trained on."""
     from pipeline.data.training_data import candidates_of_run
 
     path, fingerprint = trained.checkpoint.path, trained.checkpoint.data.get("fingerprint")
-    return candidates_of_run(run, fingerprint, path, splits["train"], splits["test"])
+    return candidates_of_run(trained_with, fingerprint, path, splits["train"], splits["test"])
 
 
 def tune_thresholds(
@@ -195,13 +195,16 @@ def tune_thresholds(
 
 
 def judge_candidates_of(
-    run: TrainingOptions, images: "LabelledImages", scores: "np.ndarray", candidates: "np.ndarray"
+    trained_with: TrainingOptions,
+    images: "LabelledImages",
+    scores: "np.ndarray",
+    candidates: "np.ndarray",
 ) -> dict[str, Any]:
     """Judge how the scores rank the candidates, and print it."""
     from pipeline.data.training_data import truth_of
     from utils.metrics import format_metric, judge_candidates
 
-    truth = truth_of(run, images)
+    truth = truth_of(trained_with, images)
     judged = judge_candidates(scores, truth, candidates)
     if truth is None:
         print("candidates  which of them are true is not known: labels as found, or reviewed")

@@ -28,12 +28,14 @@ def compare(path: str) -> None:
     """Print how well each ranking finds the false candidates of a run."""
     trained = load_trained(CheckpointOptions(load_from=path))
     found = trained.checkpoint
-    run = run_options(found.options, path)
-    splits = load_splits(run, ["train", "test"], run.seed)
+    options = run_options(found.options, path)
+    splits = load_splits(options, ["train", "test"], options.seed)
     data = splits["train"]
-    candidates = candidates_of_run(run, found.data.get("fingerprint"), path, data, splits["test"])
+    candidates = candidates_of_run(
+        options, found.data.get("fingerprint"), path, data, splits["test"]
+    )
     logits = score(trained, data)
-    truth = truth_of(run, data)
+    truth = truth_of(options, data)
     if truth is None:
         sys.exit(f"{path}: expected a run whose true labels are known")
     rows, columns = np.nonzero((candidates == 1) & (truth >= 0))
@@ -42,7 +44,7 @@ def compare(path: str) -> None:
     def ap(quality: np.ndarray) -> float:
         return float(average_precision(-quality[:, None].astype(np.float32), is_false)[0])
 
-    probability = run_posterior(logits, candidates, run)[rows, columns]
+    probability = run_posterior(logits, candidates, options)[rows, columns]
     dropped = ~decide(probability, rows).kept
     print(
         f"\n{is_false.sum()} of {len(rows)} candidates are false; average precision of finding them"
@@ -68,11 +70,11 @@ def main() -> None:
             compare(path)
         return
     with tempfile.TemporaryDirectory() as folder:
-        run = str(Path(folder) / "run")
+        path = str(Path(folder) / "run")
         flags = ["--dataset", "digits", "--partial_rate", "0.2", "--recipe", "posterior"]
-        command = [sys.executable, "main_CoNeS.py", *flags, "--output_dir", run]
+        command = [sys.executable, "main_CoNeS.py", *flags, "--output_dir", path]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        compare(run)
+        compare(path)
 
 
 if __name__ == "__main__":

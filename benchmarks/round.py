@@ -157,7 +157,7 @@ def write_noisy(path: Path, splits: dict[Split, LabelledImages], seed: int, miss
 
 
 def verify_photos(
-    browser: Browser, kind: type[Person], run: Path, truth: Truth, number: int, known: list[dict]
+    browser: Browser, kind: type[Person], folder: Path, truth: Truth, number: int, known: list[dict]
 ) -> dict:
     """Verify `number` photos on the page of a run's review, and keep <run>/review.json.
 
@@ -170,12 +170,12 @@ def verify_photos(
     """
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     tab = context.new_page()
-    tab.goto((run / "review" / "review.html").as_uri())
+    tab.goto((folder / "review" / "review.html").as_uri())
     text = tab.locator("#progress-text").inner_text().replace(",", "")
     assert text.startswith(f"{len(known)} of {len(truth)} photos verified"), text
     person = kind(tab, truth)
     person.verify_these(number)
-    path = run / "review.json"
+    path = folder / "review.json"
     person.export(path)
     context.close()
     review = json.loads(path.read_text("utf-8"))
@@ -207,17 +207,17 @@ def rounds(options: argparse.Namespace, browser: Browser, seed: int) -> dict[str
     train("main_BCE.py", "bce", noisy, "--partial_rate", 0)
     train("main_real.py", "posterior", noisy, "--recipe", "posterior")
 
-    run = runs["posterior"]
-    call("review.py", "--load_from", run, "--verify", FIRST)
-    review = verify_photos(browser, KeyboardPerson, run, truth, FIRST, [])
-    again = ("--again", run / "review.json", "--output_dir", runs[first])
-    call("review.py", "--load_from", run, *again, "--verify", MORE)
+    place = runs["posterior"]
+    call("review.py", "--load_from", place, "--verify", FIRST)
+    review = verify_photos(browser, KeyboardPerson, place, truth, FIRST, [])
+    again = ("--again", place / "review.json", "--output_dir", runs[first])
+    call("review.py", "--load_from", place, *again, "--verify", MORE)
 
-    run = runs[first]
-    verify_photos(browser, PointerPerson, run, truth, MORE, review["verified"])
-    call("review.py", "--load_from", run, "--apply", run / "review.json")
-    classes = run / "review" / "reviewed-classes.txt"
-    reviewed = run / "review" / "reviewed.csv"
+    place = runs[first]
+    verify_photos(browser, PointerPerson, place, truth, MORE, review["verified"])
+    call("review.py", "--load_from", place, "--apply", place / "review.json")
+    classes = place / "review" / "reviewed-classes.txt"
+    reviewed = place / "review" / "reviewed.csv"
     train("main_real.py", second, reviewed, "--classes", classes, "--recipe", "posterior")
     return runs
 
@@ -238,8 +238,8 @@ def main() -> None:
         arguments = ["--no-sandbox", "--disable-gpu"]
         browser = engine.chromium.launch(executable_path=CHROMIUM, args=arguments)
         for seed in options.seeds:
-            for row, run in rounds(options, browser, seed).items():
-                score = json.loads((run / "result.json").read_text("utf-8"))["mAP"]
+            for row, folder in rounds(options, browser, seed).items():
+                score = json.loads((folder / "result.json").read_text("utf-8"))["mAP"]
                 lines.append(f"{row},{'' if row == CLEAN else RATE},{seed},{score:.2f}")
         browser.close()
     table = "\n".join([*lines, ""])

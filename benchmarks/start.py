@@ -11,7 +11,7 @@ import time
 from benchmarks.timing import alternate, ratio
 
 
-def run(*command: str) -> None:
+def call(*command: str) -> None:
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -35,9 +35,9 @@ def first_step() -> float:
 
 def main() -> None:
     importing, helping, nothing = alternate(
-        lambda: run("-c", "import torch, torchvision, timm"),
-        lambda: run("main_CoNeS.py", "--help"),
-        lambda: run("-c", "pass"),
+        lambda: call("-c", "import torch, torchvision, timm"),
+        lambda: call("main_CoNeS.py", "--help"),
+        lambda: call("-c", "pass"),
         repeats=5,
     )
     print(f"python alone {nothing:.2f} s, --help {helping:.2f} s")

@@ -109,10 +109,10 @@ def load_trained(
     return Trained(classifier, found, settings, device, AMP_DTYPES[amp])
 
 
-def amp_of(run: Mapping[str, Any], device: torch.device) -> str:
-    """The run's --amp, where `device` is of the kind that it ran on; else off."""
-    same_kind = str(run.get("device", "")).startswith(device.type)
-    amp = run.get("amp", "off") if same_kind else "off"
+def amp_of(stored: Mapping[str, Any], device: torch.device) -> str:
+    """The --amp that a run has stored, where `device` is of the kind that it ran on; else off."""
+    same_kind = str(stored.get("device", "")).startswith(device.type)
+    amp = stored.get("amp", "off") if same_kind else "off"
     return "off" if amp == "auto" else amp  # a run that broke off before it was chosen
 
 
@@ -150,14 +150,14 @@ def score(
 
     Those of a frozen trunk come from its features, where its run has kept them.
     """
-    run, device = trained.checkpoint, trained.device
-    if run.options.get("freeze") and run.standardized:
+    checkpoint, device = trained.checkpoint, trained.device
+    if checkpoint.options.get("freeze") and checkpoint.standardized:
         features = find_features(
             trained.classifier,
             data,
-            feature_folder(run.options.get("cache"), run.path.parent),
+            feature_folder(checkpoint.options.get("cache"), checkpoint.path.parent),
             img_size=trained.settings["img_size"],
-            pooled=run.head == "gap",
+            pooled=checkpoint.head == "gap",
             amp_dtype=trained.amp_dtype,
         )
         if features is not None:

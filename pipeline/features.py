@@ -20,9 +20,9 @@ from utils.machine import autocast
 from utils.progress import progress_bar
 
 
-def feature_folder(cache: str | None, run: Path) -> Path:
-    """The folder of the stores: --cache, or one that all runs beside `run` find."""
-    return run.absolute().parent / "features" if cache is None else Path(cache)
+def feature_folder(cache: str | None, folder: Path) -> Path:
+    """The folder of the stores: --cache, or one that all runs beside the one in `folder` find."""
+    return folder.absolute().parent / "features" if cache is None else Path(cache)
 
 
 def features_of(

@@ -99,12 +99,12 @@ def call_script(monkeypatch, tmp_path, capsys):
 def run_script(call_script):
     """Call a script that must succeed: (stdout, stderr)."""
 
-    def run(command, *flags):
+    def call(command, *flags):
         status, out, err = call_script(command, *flags)
         assert status == 0, err
         return out, err
 
-    return run
+    return call
 
 
 @pytest.fixture

@@ -381,9 +381,9 @@ def torch_files(**options):
     ]
 
 
-def run_reader(file, form, read, run="posterior"):
+def run_reader(file, form, read, kept="posterior"):
     def prepare(folder):
-        for source in (RUNS / run).iterdir():
+        for source in (RUNS / kept).iterdir():
             shutil.copy(source, folder)
         others = [(RUNS / each / file).read_bytes() for each in ("paper", "bce")]
         return Reader(file, [(folder / file).read_bytes(), *others], form, read)

@@ -42,7 +42,7 @@ def test_honest_scores_give_honest_probabilities(of_candidates):
 
 
 @pytest.mark.parametrize(
-    ("run", "of_candidates"),
+    ("options", "of_candidates"),
     [
         (TrainingOptions(recipe="posterior", noise_rate=0.2), False),
         (TrainingOptions(recipe="paper"), True),
@@ -50,17 +50,17 @@ def test_honest_scores_give_honest_probabilities(of_candidates):
         (TrainingOptions(script="main_BCE", loss="bce"), True),
     ],
 )
-def test_a_runs_posterior_follows_its_loss_and_its_parts(run, of_candidates):
+def test_a_runs_posterior_follows_its_loss_and_its_parts(options, of_candidates):
     logits, _, candidates = draw(images=400)
     logits[::2] += 1
     labels = candidates.numpy().astype(np.uint8)
-    rates = fit_label_sets(CandidateRows.from_dense(candidates), run.noise_rate).rates
+    rates = fit_label_sets(CandidateRows.from_dense(candidates), options.noise_rate).rates
     parts = [np.arange(0, 400, 2), np.arange(1, 400, 2)]
-    probability = run_posterior(logits.numpy(), labels, run, parts)
+    probability = run_posterior(logits.numpy(), labels, options, parts)
     for part in parts:
         expected = candidate_posterior(logits[part], candidates[part], rates, of_candidates)
         np.testing.assert_allclose(probability[part], expected.numpy(), atol=1e-6)
-    assert abs(probability - run_posterior(logits.numpy(), labels, run)).max() > 0.01
+    assert abs(probability - run_posterior(logits.numpy(), labels, options)).max() > 0.01
 
 
 def test_a_constant_error_does_not_matter():
@@ -154,16 +154,16 @@ def test_unseen_images_get_as_large_a_share_of_each_probability_as_the_training_
     logits = random.normal(size=(90, 5)).astype(np.float32)
     targets = random.random((30, 5)).astype(np.float32) * labels[:30]
     targets[3] = -1
-    run = TrainingOptions(dataset="digits", recipe="posterior", targets="neighbours")
+    options = TrainingOptions(dataset="digits", recipe="posterior", targets="neighbours")
     of_test, inside = (logits[30:], labels[30:]), labels[30:] == 1
-    found = held_out_posterior(*of_test, run, labels[:30], targets)
+    found = held_out_posterior(*of_test, options, labels[:30], targets)
     assert (found[~inside] == 0).all()
     known = targets[(labels[:30] == 1) & (targets >= 0)]
     for share in (0.1, 0.5, 0.9):
         expected = np.quantile(known, share)
         assert np.quantile(found[inside], share) == pytest.approx(expected, abs=0.03)
     assert (np.diff(found[inside][np.argsort(logits[30:][inside])]) >= 0).all()
-    without = held_out_posterior(*of_test, run, labels[:30])
+    without = held_out_posterior(*of_test, options, labels[:30])
     assert without[inside].min() >= 0
     assert (without != found).any()
 
@@ -182,9 +182,9 @@ def test_targets_made_before_training_say_how_many_and_the_classifier_which():
     labels = (random.random((30, 5)) < 0.6).astype(np.uint8)
     logits = random.normal(size=(30, 5)).astype(np.float32)
     targets = random.random((30, 5)).astype(np.float32) * labels
-    run = TrainingOptions(dataset="digits", recipe="posterior", targets="neighbours")
+    options = TrainingOptions(dataset="digits", recipe="posterior", targets="neighbours")
     parts = [np.arange(0, 30, 2), np.arange(1, 30, 2)]
-    probability = run_posterior(logits, labels, run, parts, targets)
+    probability = run_posterior(logits, labels, options, parts, targets)
     assert (probability[labels == 0] == 0).all()
     for part in parts:
         inside = labels[part] == 1

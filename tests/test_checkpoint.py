@@ -234,9 +234,9 @@ def checkpoint(path, options):
 def test_thresholds_lie_in_the_run_or_beside_the_file(tmp_path):
     alone = checkpoint(tmp_path / "voc.pth", {})
     assert thresholds_path(alone) == tmp_path / "voc.pth.thresholds.json"
-    run = checkpoint(tmp_path / "last.pt", {"seed": 0})
-    assert thresholds_path(run) == tmp_path / "thresholds.json"
-    assert read_thresholds(run, ["a", "b"]) is None
+    found = checkpoint(tmp_path / "last.pt", {"seed": 0})
+    assert thresholds_path(found) == tmp_path / "thresholds.json"
+    assert read_thresholds(found, ["a", "b"]) is None
 
 
 OF_TEST = '"split": "test", "dataset": "coco"}'

@@ -183,8 +183,8 @@ def test_the_csv_has_all_metrics_and_the_seconds_of_all_epochs(ok, scripts, tmp_
         ("clean", "", "2"),
         *(("bce", rate, seed) for rate in ("0.1", "0.4") for seed in "12"),
     ]
-    run = {"method": "bce", "rate": "0.1", "seed": "1", "epoch": "2", "seconds": "3.0"}
-    assert lines[2] == run | {"mAP": "86.0", "CF1": "70.0", "candidate_AP": "55.5"}
+    line = {"method": "bce", "rate": "0.1", "seed": "1", "epoch": "2", "seconds": "3.0"}
+    assert lines[2] == line | {"mAP": "86.0", "CF1": "70.0", "candidate_AP": "55.5"}
     assert lines[0]["candidate_AP"] == ""  # clean labels have no false candidates
 
 

@@ -26,10 +26,10 @@ VALUES = [
 TENSORS = [torch.zeros(0), torch.zeros(3, 5), torch.full((2,), torch.nan), torch.tensor(-5)]
 
 
-def damage(run, data):
+def damage(folder, data):
     """Change one value of one file, or its bytes."""
     name = data.draw(st.sampled_from(["config.json", "last.pt", "metrics.jsonl"]))
-    path = run / name
+    path = folder / name
     if data.draw(st.booleans()) and data.draw(st.booleans()):
         content = path.read_bytes()
         path.write_bytes(data.draw(st.sampled_from([b"", DEEP, content[: len(content) // 2]])))

@@ -19,12 +19,12 @@ FROZEN = (
 ).split()
 
 
-def last_line(run):
-    return json.loads((run / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
+def last_line(folder):
+    return json.loads((folder / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
 
 
-def weights(run):
-    return safetensors.torch.load_file(run / "model.safetensors")
+def weights(folder):
+    return safetensors.torch.load_file(folder / "model.safetensors")
 
 
 @pytest.fixture(scope="session")

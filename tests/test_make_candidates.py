@@ -59,8 +59,8 @@ def noise_flags(noise, photos, request):
     """Flags of a noise model; a run is trained only where it is needed."""
     if noise == "class":
         return f"--noise class --class_rates {photos}/rates.json"
-    run = f" --load_from {request.getfixturevalue('trained')}" if noise == "instance" else ""
-    return f"--noise {noise} --partial_rate 0.2{run}"
+    trained = f" --load_from {request.getfixturevalue('trained')}" if noise == "instance" else ""
+    return f"--noise {noise} --partial_rate 0.2{trained}"
 
 
 # What is written

@@ -346,16 +346,16 @@ def test_photos_to_verify_are_drawn_verified_and_trained_with(
         (tmp_path / "p/list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in parts))
         flags = ["--dataset", "files", "--labels", "p/list.jsonl", *SMALL, "--output_dir", "j"]
         run_script("main_real", *flags)
-    run = "r" if form == "csv" else "j"
-    out, _ = run_script(f"review --load_from {run} --verify 5")
-    path = tmp_path / run / "review" / f"verify.{form}"
+    folder = "r" if form == "csv" else "j"
+    out, _ = run_script(f"review --load_from {folder} --verify 5")
+    path = tmp_path / folder / "review" / f"verify.{form}"
     assert str(path.relative_to(tmp_path)) in out
     lines = path.read_text().splitlines()
     first = lines[1:6] if form == "csv" else lines[:5]
     assert all("no" in line for line in first)
-    run_script(f"review --load_from {run}")  # in the same folder
+    run_script(f"review --load_from {folder}")  # in the same folder
     before = path.read_text()
-    assert_refused("move it away, to keep", f"review --load_from {run} --verify 5")
+    assert_refused("move it away, to keep", f"review --load_from {folder} --verify 5")
     assert path.read_text() == before
     assert path.read_text().count("no") == 5 + 0
     path.write_text(path.read_text().replace(",no", ",yes").replace('"no"', "true"))
@@ -556,13 +556,13 @@ def test_a_list_wholly_for_training_is_trained_on_and_reviewed(
     for number, more in enumerate(
         (["--cache", "c"], ["--no-freeze", "--recipe", "paper", "--cache", "c"])
     ):
-        run = f"r{number}"
-        out, _ = run_script("main_real", *data, *SMALL, *more, "--output_dir", run)
+        folder = f"r{number}"
+        out, _ = run_script("main_real", *data, *SMALL, *more, "--output_dir", folder)
         assert "no image of the list is in test: there is no mAP" in out
-        assert read_json(run, "result.json")["mAP"] is None
-        run_script(f"main_real --resume {run} --total_epoch 3")
-        run_script(f"review --load_from {run}")
-        assert len(rows(f"{run}/review/labels.csv")) == 55
+        assert read_json(folder, "result.json")["mAP"] is None
+        run_script(f"main_real --resume {folder} --total_epoch 3")
+        run_script(f"review --load_from {folder}")
+        assert len(rows(f"{folder}/review/labels.csv")) == 55
     run_script("check_data", *data)
     run_script("val --load_from r0 --split train --candidates --output_dir v")
     assert_refused("must name images to test, but none is in test", "val --load_from r0")

@@ -65,7 +65,7 @@ def candidate_posterior(
 def run_posterior(
     logits: np.ndarray,
     candidates: np.ndarray,
-    run: TrainingOptions,
+    options: TrainingOptions,
     parts: Sequence[np.ndarray] | None = None,
     targets: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -78,7 +78,7 @@ def run_posterior(
     Args:
         logits: (N, C) float32.
         candidates: (N, C) uint8 in {0, 1}, what the run was trained on.
-        run: its options.
+        options: of the run.
         parts: rows that one classifier scored each, judged by themselves; None: all.
         targets: (N, C) float32 in [0, 1], of a run that made them before training; -1 for images
             that are left out, whose result is 0.
@@ -98,11 +98,11 @@ def run_posterior(
         return probability
     given = torch.from_numpy(candidates)
     rows = CandidateRows.from_dense(candidates)
-    rates = fit_label_sets(rows, run.noise_rate).rates
+    rates = fit_label_sets(rows, options.noise_rate).rates
     for part in parts:
         scores = torch.from_numpy(logits[part])
         probability[part] = candidate_posterior(
-            scores, given[part], rates, run.method not in PREDICT_TRUTH
+            scores, given[part], rates, options.method not in PREDICT_TRUTH
         ).numpy()
     return probability
 
@@ -110,7 +110,7 @@ def run_posterior(
 def held_out_posterior(
     logits: np.ndarray,
     found: np.ndarray,
-    run: TrainingOptions,
+    options: TrainingOptions,
     candidates: np.ndarray,
     targets: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -123,7 +123,7 @@ def held_out_posterior(
     Args:
         logits: (M, C) float32, of these images.
         found: (M, C) uint8 in {0, 1}, their labels.
-        run: its options.
+        options: of the run.
         candidates: (N, C) uint8 in {0, 1}, what it was trained on.
         targets: (N, C) float32, as in `run_posterior`.
 
@@ -137,24 +137,24 @@ def held_out_posterior(
         ranked = np.empty(len(order), np.float32)
         ranked[order] = np.quantile(known, (np.arange(len(order)) + 0.5) / max(len(order), 1))
         return spread(inside, ranked)
-    rates = fit_label_sets(CandidateRows.from_dense(candidates), run.noise_rate).rates
+    rates = fit_label_sets(CandidateRows.from_dense(candidates), options.noise_rate).rates
     parts = torch.from_numpy(logits), torch.from_numpy(found)
-    return candidate_posterior(*parts, rates, run.method not in PREDICT_TRUTH).numpy()
+    return candidate_posterior(*parts, rates, options.method not in PREDICT_TRUTH).numpy()
 
 
 def label_probability(
-    logits: np.ndarray, candidates: np.ndarray, run: TrainingOptions
+    logits: np.ndarray, candidates: np.ndarray, options: TrainingOptions
 ) -> np.ndarray:
     """How likely each label is true before it is known to be a candidate, (P, C) float32.
 
     Args:
         logits: (P, C) float32, of any images.
         candidates: (N, C) uint8 in {0, 1}, what the run was trained on.
-        run: its options.
+        options: of the run.
     """
     probability = torch.from_numpy(logits).sigmoid()
-    if run.method not in PREDICT_TRUTH:
-        rates = fit_label_sets(CandidateRows.from_dense(candidates), run.noise_rate).rates
+    if options.method not in PREDICT_TRUTH:
+        rates = fit_label_sets(CandidateRows.from_dense(candidates), options.noise_rate).rates
         probability = ((probability - rates) / (1 - rates)).clamp(0, 1)
     return probability.numpy()
 

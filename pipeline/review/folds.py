@@ -20,7 +20,7 @@ from utils.options.training import TrainingOptions
 def scan_folds(
     scan: Scan,
     data: LabelledImages,
-    run: TrainingOptions,
+    options: TrainingOptions,
     candidates: np.ndarray,
     folds: int,
     machine: MachineOptions,
@@ -33,7 +33,7 @@ def scan_folds(
     Args:
         scan: whose first images they are.
         data: the run's training images.
-        run: its options.
+        options: its own.
         candidates: (N, C) uint8, what it was trained on.
         folds: how many classifiers.
         machine: where they are trained and run.
@@ -44,8 +44,8 @@ def scan_folds(
     Raises:
         UserError: as in training, or Ctrl-C, after which the same call goes on.
     """
-    own = on_machine(run, data, machine)
-    for fold, held_out in enumerate(fold_rows(len(data), folds, run.seed), 1):
+    own = on_machine(options, data, machine)
+    for fold, held_out in enumerate(fold_rows(len(data), folds, options.seed), 1):
         print(f"fold                {fold} of {folds}", flush=True)
         part = folder.with_name(f"{folder.name}-{fold}-of-{folds}")
         trained = train_fold(own, data, candidates, held_out, part, verified, store)
@@ -53,13 +53,13 @@ def scan_folds(
 
 
 def on_machine(
-    run: TrainingOptions, data: LabelledImages, machine: MachineOptions
+    options: TrainingOptions, data: LabelledImages, machine: MachineOptions
 ) -> TrainingOptions:
-    """The options of a run that trains as `run` on another machine."""
+    """The options of a run that trains by `options` on another machine."""
     device = choose_device(machine.device)
-    amp = machine.amp or amp_of(dataclasses.asdict(run), device)
+    amp = machine.amp or amp_of(dataclasses.asdict(options), device)
     workers = count_workers(machine.workers, data.images)
-    return dataclasses.replace(run, device=str(device), amp=amp, workers=workers)
+    return dataclasses.replace(options, device=str(device), amp=amp, workers=workers)
 
 
 def fold_rows(images: int, folds: int, seed: int) -> list[np.ndarray]:

@@ -171,9 +171,9 @@ def load_run(load_from: str, moved: Mapping[str, str]) -> ReviewedRun:
     checkpoint = read_checkpoint(load_from)
     if "fingerprint" not in checkpoint.data or not checkpoint.options:
         raise no_run
-    run = dataclasses.replace(run_options(checkpoint.options, place), **moved)  # type: ignore
-    splits = load_splits(run, ["train", "test"], run.seed)
+    options = dataclasses.replace(run_options(checkpoint.options, place), **moved)  # type: ignore
+    splits = load_splits(options, ["train", "test"], options.seed)
     fingerprint, data = checkpoint.data["fingerprint"], splits["train"]
-    candidates = candidates_of_run(run, fingerprint, checkpoint.path, data, splits["test"])
+    candidates = candidates_of_run(options, fingerprint, checkpoint.path, data, splits["test"])
     key = hashlib.sha256(f"{fingerprint} {weights_sha256(checkpoint)}".encode()).hexdigest()[:32]
-    return ReviewedRun(place, run, data, splits["test"], candidates, key)
+    return ReviewedRun(place, options, data, splits["test"], candidates, key)

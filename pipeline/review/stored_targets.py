@@ -22,17 +22,17 @@ class StoredTargets(NamedTuple):
     held_out: np.ndarray | None
 
 
-def read_targets(run: Path, candidates: np.ndarray, verified: int) -> StoredTargets | None:
+def read_targets(folder: Path, candidates: np.ndarray, verified: int) -> StoredTargets | None:
     """The targets of a run; None where it has none, or none any more.
 
     Args:
-        run: its folder.
+        folder: of the run.
         candidates: (N, C) uint8, with the truth of verified images in place of theirs.
         verified: V.
     """
     shape = candidates.shape
     try:
-        method = tensor_files.load(run / CHECKPOINT, mmap=True)["method"]
+        method = tensor_files.load(folder / CHECKPOINT, mmap=True)["method"]
         values = np.zeros(shape, np.float32)
         values[candidates == 1] = method["confidence"]["values"].numpy()
         others, held_out = (

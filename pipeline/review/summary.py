@@ -147,10 +147,10 @@ def describe_verified(run: ReviewedRun, threshold: float) -> tuple[dict[str, Any
     return {"noise": noise, "held_out": check}, [*format_noise(noise), *format_check(check)]
 
 
-def read_history(run: Path) -> list[dict[str, float]]:
+def read_history(folder: Path) -> list[dict[str, float]]:
     """Read mAP and confidence in the candidates of each epoch, where there are any."""
     try:
-        lines = (run / "metrics.jsonl").read_text("utf-8").splitlines()
+        lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
         records = [dict(json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError, RecursionError):
         return []
@@ -158,9 +158,9 @@ def read_history(run: Path) -> list[dict[str, float]]:
     return [{n: r[n] for n in names if isinstance(r.get(n), (int, float))} for r in records]
 
 
-def class_correlation(run: Path, kept: np.ndarray) -> np.ndarray:
+def class_correlation(folder: Path, kept: np.ndarray) -> np.ndarray:
     """(C, C): what CoNeS learned in the run, else how often labels are kept together, by row."""
     with contextlib.suppress(Exception):  # no last.pt, a damaged one, or a method without it
-        state = tensor_files.load(run / CHECKPOINT, mmap=True)
+        state = tensor_files.load(folder / CHECKPOINT, mmap=True)
         return state["method"]["correlation"].numpy().copy()
     return scale_rows(cooccurrence(CandidateRows.from_dense(kept))).numpy()

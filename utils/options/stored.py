@@ -32,14 +32,14 @@ def to_store(options: TrainingOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in stored_names(options.script)}
 
 
-def read_config(run: str) -> dict[str, Any]:
-    """config.json of the run in the folder `run`: its options and data.
+def read_config(folder: str) -> dict[str, Any]:
+    """config.json of the run in `folder`: its options and data.
 
     Raises:
         UserError: it is no run.
         PermissionError: it may not be read.
     """
-    path = Path(run) / "config.json"
+    path = Path(folder) / "config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
         options, data = since_defaults() | dict(config["options"]), dict(config["data"])
@@ -47,7 +47,7 @@ def read_config(run: str) -> dict[str, Any]:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{run} is no run: expected a readable {path} written by a training script"
+            f"{folder} is no run: expected a readable {path} written by a training script"
         ) from error
     broken = unusable(options)
     names = data.get("classes", [])
@@ -55,7 +55,7 @@ def read_config(run: str) -> dict[str, Any]:
         broken.append("classes")
     if broken:
         raise UserError(
-            f"{run} was written by another version or changed by hand: its config.json has no "
+            f"{folder} was written by another version or changed by hand: its config.json has no "
             f"usable {', '.join(broken)}"
         )
     if options.get("ablate"):
@@ -91,13 +91,13 @@ def unusable(stored: Mapping[str, Any]) -> list[str]:
 
 
 def run_options(
-    stored: Mapping[str, Any], run: str | Path, needed: Collection[str] = TO_FIND_CANDIDATES
+    stored: Mapping[str, Any], folder: str | Path, needed: Collection[str] = TO_FIND_CANDIDATES
 ) -> TrainingOptions:
     """The options of a run, from `read_config`; those that are not needed may be lacking.
 
     Args:
         stored: its options.
-        run: its folder, as the message names it.
+        folder: of the run, as the message names it.
         needed: options that must be there.
 
     Raises:
@@ -108,7 +108,7 @@ def run_options(
     lacking += [name for name in known if stored.get(name) not in known[name] and name in stored]
     if lacking:
         raise UserError(
-            f"{run} was written by another version or changed by hand: its config.json has no "
+            f"{folder} was written by another version or changed by hand: its config.json has no "
             f"usable {', '.join(lacking)}"
         )
     names = stored_names(stored["script"])
@@ -118,13 +118,13 @@ def run_options(
 
 def resumed_options(script: str, given: Mapping[str, Any]) -> TrainingOptions:
     """The options stored in the run given["resume"], with those that may change on resume."""
-    run = given["resume"]
-    stored = read_config(run)["options"]
+    folder = given["resume"]
+    stored = read_config(folder)["options"]
     # Another script's options differ, which must not be taken for damage.
     if stored.get("script", script) != script:
-        raise UserError(f"{run} is a run of {stored['script']}.py: resume it with that")
-    options = run_options(stored, run, stored_names(script))
-    options = dataclasses.replace(options, output_dir=run, resume=run)
+        raise UserError(f"{folder} is a run of {stored['script']}.py: resume it with that")
+    options = run_options(stored, folder, stored_names(script))
+    options = dataclasses.replace(options, output_dir=folder, resume=folder)
     changes = {}
     for name, value in given.items():
         if name == "resume" or (name, value) == ("amp", "auto"):  # the run has chosen
@@ -134,7 +134,7 @@ def resumed_options(script: str, given: Mapping[str, Any]) -> TrainingOptions:
         moved = flag.on_resume == "move" and (before is not None or name == "path_images")
         if flag.on_resume != "change" and not moved and value != before:
             raise UserError(
-                f"--{name} {value} differs from the {before} of {run}: a resumed run keeps its "
+                f"--{name} {value} differs from the {before} of {folder}: a resumed run keeps its "
                 "options; leave the flag out, or start a new run"
             )
         changes[name] = value
