@@ -302,7 +302,7 @@ def write_outputs(
 def verified_panels(
     options: CompareOptions, scores: Scores
 ) -> dict[str, dict[str, list[tuple[str, float, float | None]]]]:
-    """What verified.png shows: a panel a rate, a line a row, (images, mean, deviation) a point."""
+    """Content of verified.png: a panel a rate, a line a row, (images, mean, deviation) a point."""
     counts = [0.0, *options.verified]
     first = options.verified[0]
 

@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def check_options(parser: OptionsParser, options: Options) -> None:
-    """Bad usage (exit status 2) where flags do not go together."""
+    """Refuse flags that do not go together, with exit status 2."""
     groups.check_data_options(parser, options)
     if options.class_rates is not None and options.noise != "class":
         parser.error("--class_rates belongs to --noise class")

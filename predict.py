@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def check_options(parser: OptionsParser, options: Options) -> None:
-    """Bad usage (exit status 2) where a flag is missing or would do nothing."""
+    """Refuse a missing flag or one that would do nothing, with exit status 2."""
     parser.need(options.load_from, "--load_from", "a run's folder or a weight file")
     if not options.images:
         for name in ("threshold", "output_dir", "cam"):

@@ -183,7 +183,7 @@ def decision_of(options: Options) -> dict[str, float]:
 
 
 def check_options(parser: OptionsParser, options: Options) -> None:
-    """Bad usage (exit status 2) where flags do not go together."""
+    """Refuse flags that do not go together, with exit status 2."""
     parser.need(options.load_from, "--load_from", "a run's folder")
     given = list(decision_of(options))
     if len(given) > 1:

@@ -1,4 +1,4 @@
-"""How long a command takes to answer: --help, and from the command to the first step on digits.
+"""Time until a command answers: --help, and from the command to the first step on digits.
 
 Run: python -m benchmarks.start
 """

@@ -1,4 +1,4 @@
-"""What CoNeS and `posterior` keep of 2 million images of 10,000 classes, 20 candidates each.
+"""State that CoNeS and `posterior` keep of 2 million images of 10,000 classes, 20 candidates each.
 
 Run: python -m benchmarks.state
 

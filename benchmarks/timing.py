@@ -1,4 +1,4 @@
-"""What benchmarks share: times of alternating runs, and ratios that are gathered in one table."""
+"""Timing for benchmarks: alternating runs, and ratios that are gathered in one table."""
 
 import json
 import os

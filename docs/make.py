@@ -150,7 +150,7 @@ def numbers_verified(results: Results) -> list[int]:
 
 
 def verified(results: Results) -> str:
-    """What noise costs, and the share of it recovered by number of verified images."""
+    """The cost of noise, and the share of it recovered by number of verified images."""
     counts, asked = numbers_verified(results), len(results.seeds)
     columns: dict[str, str] = {CLEAN: CLEAN, BCE: BCE}
     columns |= {str(count): verified_name(REFERENCE, count) for count in counts}
@@ -270,7 +270,7 @@ def draw_curves(results: Results, path: Path) -> None:
 
 
 def is_drawn(path: Path, source: Path) -> bool:
-    """Whether the plot is that of the CSV as it is now."""
+    """Tell whether the plot is that of the CSV as it is now."""
     from PIL import Image
 
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Which name makes which method: the recipes of CoNeS and the losses of the baselines."""
+"""The method that each name makes: the recipes of CoNeS and the losses of the baselines."""
 
 import functools
 from collections.abc import Callable

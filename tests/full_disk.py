@@ -110,7 +110,7 @@ def clean() -> None:
 
 
 def try_sizes(name: str, count: int) -> tuple[int, int]:
-    """How many disks were tried, and on how many the command failed at first.
+    """Count the disks that were tried, and those on which the command failed at first.
 
     Raises:
         AssertionError: it failed otherwise than it should, or what it left in the end differs.

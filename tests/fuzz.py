@@ -302,7 +302,7 @@ def watch(folder):
 
 
 def outcome(reader, folder):
-    """What becomes of a file: ("read" or "refused" or "failed", what was said)."""
+    """The outcome of a file: ("read" or "refused" or "failed", what was said)."""
     try:
         found = reader.read(folder)
         return ("refused", "") if found is None else ("read", "")
@@ -325,8 +325,8 @@ def outcome(reader, folder):
 
 
 def places_of(error):
-    """Where an error was raised, the innermost last; Python's own parser raises MemoryError of
-    brackets that are too deep, and is called by ast.parse."""
+    """Places where an error was raised, the innermost last; Python's own parser raises MemoryError
+    of brackets that are too deep, and is called by ast.parse."""
     return traceback.extract_tb(error.__traceback__)
 
 
@@ -375,7 +375,7 @@ def work(reader, folder, first, last, seed, results):
 
 
 class Tally:
-    """What became of a reader's inputs."""
+    """The outcomes of a reader's inputs."""
 
     def __init__(self):
         self.kinds, self.slowest, self.memory, self.failures = Counter(), 0.0, 0, []

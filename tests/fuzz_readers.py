@@ -53,7 +53,7 @@ def images(targets=FOUND):
 
 
 def saved(write, *arguments, **options):
-    """What write(*arguments, file) writes."""
+    """The bytes that write(*arguments, file) writes."""
     file = io.BytesIO()
     write(*arguments, file, **options)
     return file.getvalue()
@@ -270,7 +270,7 @@ NUSWIDE = (
 
 
 def candidate_reader(file):
-    """Reads candidates.npy and the JSON beside it."""
+    """A reader of candidates.npy and the JSON beside it."""
 
     def prepare(folder):
         path = folder / "candidates.npy"

@@ -1,4 +1,4 @@
-"""What several test files share, by subject."""
+"""Helpers that several test files share, by subject."""
 
 import contextlib
 import importlib
@@ -75,7 +75,7 @@ def small_page(**changes):
 
 
 def small_maps():
-    """All lie in the first corner, but that of image 2's first class in the middle."""
+    """Maps in the first corner, but that of image 2's first class in the middle."""
     middle = PAGE_CANDIDATES.index((2, 0, 0.8))
     maps = np.zeros((len(PAGE_CANDIDATES), MAP_SIDE, MAP_SIDE), np.uint8)
     maps[:, :4, :4] = 255
@@ -171,7 +171,7 @@ def is_kept(tab, image, column):
 
 
 def progress(tab):
-    """Such as '1 of 12 photos verified · 3 labels decided · 2 photos without a label'."""
+    """Progress such as '1 of 12 photos verified · 3 labels decided · 2 photos without a label'."""
     return tab.locator("#progress-text").inner_text()
 
 
@@ -183,7 +183,7 @@ def give_name(tab, name):
 
 
 def downloads(tab, name="Ann"):
-    """What Export saves, by the file's name."""
+    """The contents of the files that Export saves, by name."""
     arrived = []
     tab.on("download", lambda download: arrived.append(download))
     tab.get_by_role("button", name="Export").click()
@@ -207,7 +207,7 @@ def fuzz(examples):
 
 @contextlib.contextmanager
 def refused(match):
-    """What is within must raise a UserError of one line."""
+    """Expect a UserError of one line from what is within."""
     with pytest.raises(UserError, match=match) as caught:
         yield
     assert len(str(caught.value).splitlines()) == 1
@@ -230,7 +230,7 @@ def assert_consistent(data):
 
 
 def load_or_refuse(load, *arguments, **options):
-    """What is loaded, or None where that is refused, in one line."""
+    """Load, or return None where that is refused, in one line."""
     try:
         return load(*arguments, **options)
     except UserError as error:
@@ -240,7 +240,7 @@ def load_or_refuse(load, *arguments, **options):
 
 
 def assert_loads_or_refuses(load, root, **options):
-    """Whatever is in the files of a data set: each split is refused, or consistent."""
+    """Assert that each split is refused or consistent, whatever its files hold."""
     for split in ("train", "test"):
         data = load_or_refuse(load, root, split, **options)
         if data is not None:
@@ -281,7 +281,7 @@ def remove(*parts):
 
 
 class Call:
-    """Pickles as a call of any function."""
+    """An object that pickles as a call of any function."""
 
     def __init__(self, function, *arguments):
         self.function, self.arguments = function, arguments
@@ -291,7 +291,7 @@ class Call:
 
 
 def with_peak(function, *arguments, **options):
-    """What a function returns, and the most bytes that numpy and Python took meanwhile."""
+    """The result of a function, and the most bytes that numpy and Python took meanwhile."""
     tracemalloc.start()
     try:
         return function(*arguments, **options), tracemalloc.get_traced_memory()[1]
@@ -381,7 +381,7 @@ class ForkedScript:
                 os._exit(status)
 
     def wait_for(self, done):
-        """Until done(what it has printed); it must not end before."""
+        """Wait until done(what it has printed); it must not end before."""
         while not done(Path(self.printed.name).read_text()):
             ended, _ = os.waitpid(self.pid, os.WNOHANG)
             assert not ended, Path(self.printed.name).read_text()
@@ -402,7 +402,7 @@ def last_line(text):
 
 
 def released_form(classifier, prefix=""):
-    """As the method's authors store their network, with selectors of each class."""
+    """The state as the method's authors store their network, with selectors of each class."""
     state = {k.removeprefix("trunk.model."): v for k, v in classifier.state_dict().items()}
     state["fc_all.weight"] = state.pop("head.linear.weight")
     state["fc_all.bias"] = state.pop("head.linear.bias")
@@ -413,7 +413,7 @@ def released_form(classifier, prefix=""):
 
 
 def csra_form(classifier, prefix=""):
-    """As CSRA's authors store theirs."""
+    """The state as CSRA's authors store theirs."""
     state = {k.removeprefix("trunk.model."): v for k, v in classifier.state_dict().items()}
     for k, weight in enumerate(state.pop("head.weight")):
         state[f"classifier.multi_head.{k}.head.weight"] = weight[:, :, None, None].clone()

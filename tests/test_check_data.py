@@ -73,7 +73,7 @@ TABLE = [
 
 
 def found_in(out):
-    """What stands between the line on the list and the table, without what this set always has."""
+    """The lines between that on the list and the table, without those this set always has."""
     assert out[0] == LIST
     found = out[1 : out.index(TABLE[0])]
     assert [line for line in found if line in EVERY + FEW] == EVERY + FEW

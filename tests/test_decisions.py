@@ -1,4 +1,4 @@
-"""What people decided: read, merged, carried over."""
+"""Decisions of people: read, merged, carried over."""
 
 import json
 

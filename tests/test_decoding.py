@@ -28,7 +28,7 @@ def channels(tensor):
 
 @pytest.fixture(params=["simplejpeg", "PIL"])
 def decoder(request, monkeypatch):
-    """Photos must come out alike whichever of the two decodes them."""
+    """Each of the two decoders: photos must come out alike."""
     if request.param == "PIL":
         refuse(monkeypatch)
 

@@ -16,7 +16,7 @@ def splits():
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Collects, for each scene drawn, the stacks of digits to draw one of each from."""
+    """Collect, for each scene drawn, the stacks of digits to draw one of each from."""
     scenes = []
 
     def record(stacks, generator):

@@ -35,7 +35,7 @@ def torchrun(processes, script, *flags):
 
 
 def forked_torchrun(processes, script, *flags):
-    """What `torchrun` gives, of copies of this process."""
+    """Launch as `torchrun` does, with copies of this process."""
     meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
     config = LaunchConfig(1, 1, processes, **meeting, max_restarts=0, start_method="fork")
 

@@ -57,7 +57,7 @@ def anchors(page):
 
 
 def commands(page):
-    """What follows `python`, or `torchrun` and its flags, in code blocks and in inline code."""
+    """The rest after `python`, or `torchrun` and its flags, in code blocks and in inline code."""
     code, rest = fences(page.read_text("utf-8"))
     start = r"(?:(?:\.venv/bin/)?python|torchrun(?: --\S+)*) "
     lines = re.findall(rf"^ *{start}(.*)$", code, re.M)
@@ -68,7 +68,7 @@ ALL_COMMANDS = [(name_of(page), line) for page in LINKED for line in commands(pa
 
 
 class Parsed(Exception):
-    """Raised in place of what a script does once its flags are parsed."""
+    """An end in place of what a script does once its flags are parsed."""
 
 
 @pytest.fixture

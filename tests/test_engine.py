@@ -90,7 +90,7 @@ def run_to(epochs, folder, stop_at=None, resume=False, **kwargs):
 
 
 def assert_same(first, second):
-    """Of two trainings with their runs: weights, the method's state and what was recorded."""
+    """Compare two trainings with their runs: weights, the method's state and what was recorded."""
     (first, whole), (second, rest) = first, second
     for a, b in zip(
         first.classifier.state_dict().values(), second.classifier.state_dict().values()

@@ -85,7 +85,7 @@ def test_label_studio_gets_tasks_with_a_prediction_each(tmp_path):
 
 
 def annotation(*choices, **more):
-    """As Label Studio exports one; without a choice there is no result."""
+    """An annotation as Label Studio exports it; without a choice there is no result."""
     result = {"from_name": "labels", "to_name": "image", "type": "choices", "id": "x"}
     head = {"id": 1, "was_cancelled": False, "ground_truth": False, "completed_by": 7}
     times = dict.fromkeys(("created_at", "updated_at"), "2026-11-29T01:02:03.123456Z")

@@ -12,7 +12,7 @@ EXPECTED = json.loads((make.HERE / "expected.json").read_text("utf-8"))
 
 
 def close_to(value: Any) -> Any:
-    """Equal but for the last digits, in which machines differ."""
+    """A value equal but for the last digits, in which machines differ."""
     if isinstance(value, dict):
         return {key: close_to(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -83,7 +83,7 @@ def in_form(suffix, rows, classes):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a label file, and an empty image for each path of ROWS beside it."""
+    """Write a label file, and an empty image for each path of ROWS beside it."""
     for path, *_ in ROWS:
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
@@ -527,7 +527,7 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 
 def load_or_refuse(path, **options):
-    """Whatever is in the file: one line, or splits that are consistent."""
+    """Load whatever is in the file: one line, or splits that are consistent."""
     splits = helpers.load_or_refuse(label_file.load, path, allow_missing=True, **options) or {}
     for data in splits.values():
         helpers.assert_consistent(data)
@@ -657,7 +657,7 @@ def test_what_is_written_is_read_row_by_row(tmp_path, rows, fields, line_end, qu
 
 
 def write_rows(path, rows):
-    """Of three labels of eighty each, two of them true."""
+    """Write rows of three labels of eighty, two of them true."""
     generator = random.Random(0)
     classes = [f"class {number}" for number in range(80)]
     with path.open("w") as file:

@@ -125,7 +125,7 @@ def test_a_labels_own_candidate_does_not_enter_its_probability(monkeypatch):
 
 
 def dense_fit(candidates, sets=10, iterations=150, starts=2):
-    """What `fit_label_sets` says it does, with every matrix whole and in float64."""
+    """Do what `fit_label_sets` says it does, with every matrix whole and in float64."""
     observed = candidates.double()
     images, classes = observed.shape
     labelled = observed.any(dim=1).sum()

@@ -35,7 +35,7 @@ def bce(logits, candidates):
 
 
 def gradient(function, logits, *arguments, **keywords):
-    """Of the sum over entries: a mean's, times their number."""
+    """Gradient of the sum over entries: a mean's, times their number."""
     logits = logits.clone().requires_grad_()
     (function(logits, *arguments, **keywords) * logits.numel()).backward()
     return logits.grad
@@ -350,7 +350,7 @@ def test_splc_leaves_positives_and_doubted_negatives_alone(epoch):
 
 
 def left_out(logits, candidates, epoch, percent):
-    """Where LL-R passes no gradient on."""
+    """Entries where LL-R passes no gradient on."""
     return gradient(large_loss, logits, candidates, epoch, False, percent) == 0
 
 

@@ -39,7 +39,7 @@ def random_labels(seed=0, images=200, classes=7, unjudged=0.2):
 
 
 def sklearn_average_precision(scores, targets):
-    """By class, from its judged images alone."""
+    """Average precision by class, from its judged images alone."""
     result = np.full(scores.shape[1], np.nan)
     for c in range(scores.shape[1]):
         judged = targets[:, c] >= 0

@@ -17,7 +17,7 @@ def parse(*argv, script="main_CoNeS"):
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """What the flags of these tests name, in the working folder."""
+    """Make what the flags of these tests name, in the working folder."""
     (tmp_path / "Dataset" / "VOCdevkit").mkdir(parents=True)
     for name in ("a.csv", "x.pth", "n.npy"):
         (tmp_path / name).touch()

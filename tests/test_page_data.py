@@ -1,4 +1,4 @@
-"""What the page's writer puts into files; no browser is needed."""
+"""The files of the page's writer; no browser is needed."""
 
 import base64
 import json

@@ -19,7 +19,7 @@ from tests.helpers import (
 
 
 def decisions(tab):
-    """Whether each candidate is kept, in the order of PAGE_CANDIDATES."""
+    """Tell whether each candidate is kept, in the order of PAGE_CANDIDATES."""
     return tab.evaluate("""() => [...document.querySelectorAll('#grid .chip')]
         .sort((a, b) => a.dataset.entry - b.dataset.entry)
         .map((chip) => chip.getAttribute('aria-pressed') === 'true')""")
@@ -31,7 +31,7 @@ def decisions_but(*flipped):
 
 
 def done(tab):
-    """How much is decided, such as '1 verified, 3 decided'."""
+    """The count of what is decided, such as '1 verified, 3 decided'."""
     photos, labels, *_ = progress(tab).split(" · ")
     return f"{photos.split()[0]} verified, {labels.split()[0]} decided"
 

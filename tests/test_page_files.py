@@ -241,7 +241,7 @@ def test_a_dispute_ends_where_one_person_settles_it(open_page, tmp_path):
 
 
 def change_name(tab, name, same=False):
-    """By keys alone."""
+    """Change the name by keys alone."""
     tab.locator("#me").focus()
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#name-dialog[open]")

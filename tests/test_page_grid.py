@@ -28,7 +28,7 @@ def scroll(tab, top):
 
 
 def scroll_top(tab):
-    """Where the grid is scrolled to, once a change of size is dealt with."""
+    """The place that the grid is scrolled to, once a change of size is dealt with."""
     return tab.evaluate("""async () => {
         for (let i = 0; i < 5; i++) await new Promise(requestAnimationFrame);
         return document.getElementById('scroller').scrollTop;

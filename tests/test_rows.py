@@ -103,7 +103,7 @@ def test_state_takes_bytes_by_the_candidate():
 
 
 def is_mapped(values):
-    """Whether the memory of `values` is that of a file, as the system sees it."""
+    """Tell whether the memory of `values` is that of a file, as the system sees it."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         begin, end = (int(address, 16) for address in line.split()[0].split("-"))
         if begin <= values.data_ptr() < end:

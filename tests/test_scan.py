@@ -23,7 +23,7 @@ def test_entries_come_image_by_image():
 
 
 class Echo(torch.nn.Module):
-    """Logits say the image's first pixel and the class; class c's map peaks in its corner c."""
+    """Logits of the image's first pixel and the class; class c's map peaks in its corner c."""
 
     def forward(self, images):
         logits = images[:, 0, 0, 0, None].float() + torch.tensor([0.0, 0.25, 0.5])

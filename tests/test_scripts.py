@@ -66,7 +66,7 @@ def test_a_command_leaves_a_complete_run(script, flags, run_script, devkit):
 
 
 def assert_same_weights(first, second):
-    """Bit for bit, of two runs."""
+    """Compare the weights of two runs bit for bit."""
     first, second = (Path(name, "model.safetensors") for name in (first, second))
     assert first.read_bytes() == second.read_bytes()
 
@@ -103,7 +103,7 @@ def test_a_run_broken_in_its_first_epoch_starts_from_its_weights_again(
     run_script("main_BCE", *flags, "whole")
 
     class PowerCut(BaseException):
-        """Nothing is tidied up after it."""
+        """An end after which nothing is tidied up."""
 
     def power_cut(self, training):
         raise PowerCut

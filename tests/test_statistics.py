@@ -1,4 +1,4 @@
-"""What is worked out from scores, against values worked by hand."""
+"""Statistics of scores, against values worked by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a run keeps of its options, and what may change when it goes on."""
+"""The options that a run keeps, and those that may change when it goes on."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a few verified photos say of the others."""
+"""The word of a few verified photos on the others."""
 
 import numpy as np
 import pytest

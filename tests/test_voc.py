@@ -49,7 +49,7 @@ def annotation(objects):
 
 
 def mark(objects, class_name):
-    """As VOC's lists: 1 there, 0 only difficult ones, -1 absent."""
+    """The mark in VOC's lists: 1 there, 0 only difficult ones, -1 absent."""
     difficult = [flag for name, flag in objects if name == class_name]
     return -1 if not difficult else int(not all(difficult))
 

@@ -33,7 +33,7 @@ def resnet():
 
 
 def save(state, path):
-    """As torch or, by the path's suffix, safetensors do."""
+    """Save as torch or, by the path's suffix, safetensors do."""
     (safetensors.torch.save_file if path.suffix == ".safetensors" else torch.save)(state, path)
     return path
 
@@ -48,7 +48,7 @@ def prefixed(prefix, state):
 
 
 def averaged(state):
-    """As torch's AveragedModel stores it."""
+    """The state as torch's AveragedModel stores it."""
     return {"n_averaged": torch.tensor(7)} | state
 
 

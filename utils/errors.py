@@ -27,11 +27,11 @@ class UserError(Exception):
 
 
 class LostProcess(UserError):
-    """Another process of the run has ended."""
+    """The end of another process of the run."""
 
 
 def of_system(error: OSError) -> str:
-    """What the system says of a file, in one line."""
+    """The system's word on a file, in one line."""
     if error.errno == errno.ENOSPC:
         return f"no space left on the disk of {error.filename}: free some and repeat"
     return f"{error.strerror}: {error.filename}"

@@ -1,4 +1,4 @@
-"""Where and in which precision to run."""
+"""The device and the precision to run in."""
 
 import contextlib
 from collections.abc import Iterator

@@ -211,7 +211,7 @@ def check_record(record: Any) -> dict[str, Any]:
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """What stays the same of a folder until it is moved or removed; None where there is none."""
+    """The identity of a folder until it is moved or removed; None where there is none."""
     try:
         found = folder.stat()
     except OSError:

@@ -17,7 +17,7 @@ DIGEST = "sha256"  # in the metadata of a .safetensors file, of what `digest` co
 
 
 def load(path: Path, mmap: bool = False) -> Any:
-    """What the file holds, on the CPU.
+    """Load what the file holds, on the CPU.
 
     Args:
         path: of a .safetensors file, or of one that torch.save wrote.

@@ -211,7 +211,7 @@ def large_loss(
 
 
 class WithoutState:
-    """What a method does that is the same in every epoch."""
+    """The part of a method that is the same in every epoch."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Do nothing."""

@@ -27,7 +27,7 @@ NETWORK = Path(__file__).with_name("pml_cd_network.json")
 
 
 class CurveNetwork(nn.Module):
-    """Tells by a histogram of scores how likely a candidate in each bin is true."""
+    """A network from a histogram of scores to how likely a candidate in each bin is true."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def bin_of(scores: Tensor) -> Tensor:
 
 
 def count_bins(scores: Tensor, rows: CandidateRows) -> Tensor:
-    """How many of each class's candidates have their score in each bin, (C, 20) float32.
+    """Count each class's candidates by the bin of their score, (C, 20) float32.
 
     Args:
         scores: (entries,) float in [0, 1].
@@ -101,7 +101,7 @@ class PMLCD:
         self.curves = torch.ones(len(SCORERS), rows.classes, BINS, device=rows.device)
 
     def begin_epoch(self, epoch: int) -> None:
-        """After the warm-up, read the curves off the scores (epochs count from 1)."""
+        """Read the curves off the scores after the warm-up (epochs count from 1)."""
         if epoch > self.warm_up:
             counts = [count_bins(table[:-1], self.rows) for table in self.scores]
             self.curves = self.network(torch.stack(counts))

@@ -55,7 +55,7 @@ class VerifiedBCE(WithoutState):
 
 
 def candidate_rates(candidates: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How often true and false labels are candidates, by class, in verified images.
+    """Share of true and of false labels that are candidates, by class, in verified images.
 
     A class's rate is drawn to that of all classes, which counts as two labels beside its own.
 
@@ -113,7 +113,7 @@ class GoldCorrection(WithoutState):
 
 
 def mark(verified: Verified, images: int, device: torch.device) -> Tensor:
-    """Which of N images are verified, (N,) bool."""
+    """Mark which of N images are verified, (N,) bool."""
     result = torch.zeros(images, dtype=torch.bool, device=device)
     result[torch.from_numpy(verified.rows).to(device)] = True
     return result

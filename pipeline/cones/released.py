@@ -66,7 +66,7 @@ def update_correlation(
 
 
 def select_pseudo_labels(confidence: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-    """Strictly above uniform, so that a lone candidate counts as false.
+    """Select strictly above uniform, so that a lone candidate counts as false.
 
     Arguments and result as in `loss.select_pseudo_labels`.
     """

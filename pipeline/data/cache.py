@@ -56,7 +56,7 @@ class CachedImages(Sequence):
 
 
 class Index(NamedTuple):
-    """What is in a file of pixels: shapes (N, 2) int64 of its images, and checksums (N,) int64.
+    """The content of a file of pixels: shapes (N, 2) int64 of its images, and checksums (N,) int64.
 
     A checksum is the CRC-32 of an image's pixels.
     """
@@ -123,7 +123,7 @@ def fingerprint(paths: list[str]) -> str:
 
 
 def read_index(index: Path, file: Path, sources: str) -> Index | None:
-    """What `file` holds; None where it has to be built."""
+    """Read what `file` holds; None where it has to be built."""
     try:
         content = json.loads(index.read_text("utf-8"))
         found = Index(*(np.array(content[name], np.int64) for name in Index._fields))

@@ -1,4 +1,4 @@
-"""What to know about images and labels before training on them."""
+"""Checks of images and labels before training on them."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What an image file holds, as (3, H, W) uint8 RGB, whatever its format, depth and size."""
+"""The pixels of an image file, as (3, H, W) uint8 RGB, whatever its format, depth and size."""
 
 import contextlib
 import io

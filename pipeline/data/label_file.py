@@ -131,7 +131,7 @@ def image_folder(labels: Path, root: str | Path | None) -> str | Path:
 
 
 def reading_of(options: DataOptions) -> Reading:
-    """What the user says of the list."""
+    """The user's word on the list."""
     columns = dict(text.split("=", 1) for text in options.columns or ())
     if options.separator == "":
         raise UserError("--separator: expected a sign or a word for one, but found nothing")
@@ -160,7 +160,7 @@ def check_parts(
 
 
 def describe(understood: Understood, names: Sequence[str], files: Sequence[str]) -> str:
-    """What was understood of a list, and that `files` are called otherwise than `names` there."""
+    """Say what was understood of a list, and that it calls `files` otherwise, by `names`."""
     moved = [(listed, file) for listed, file in zip(names, files) if listed != file]
     if moved:
         first = f"{short(moved[0][0])} is {short(moved[0][1])}"

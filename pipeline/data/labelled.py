@@ -1,4 +1,4 @@
-"""What every data set yields: one split of images with their labels, in arrays.
+"""The yield of every data set: one split of images with their labels, in arrays.
 
 Arrays, not lists of Python objects: forked loader workers share them, while touching a list
 copies it page by page into each worker.

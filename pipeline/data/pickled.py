@@ -55,7 +55,7 @@ def _refuse_bombs(content: bytes) -> None:
 
 
 class _PickledType:
-    """Stands for numpy.dtype: keeps its code and byte order."""
+    """A stand-in for numpy.dtype: keeps its code and byte order."""
 
     def __init__(self, code: str, *flags: object) -> None:
         self.code, self.byte_order = code, "|"
@@ -71,7 +71,7 @@ class _PickledType:
 
 
 class _PickledArray:
-    """Stands for numpy.ndarray and for the function that makes an empty one, to be filled."""
+    """A stand-in for numpy.ndarray and for the function that makes an empty one, to be filled."""
 
     def __init__(self, *empty: object) -> None:
         self.content: Any = None
@@ -81,7 +81,7 @@ class _PickledArray:
 
 
 class _PickledBuffer(_PickledArray):
-    """Stands for the function that protocol 5 makes arrays with."""
+    """A stand-in for the function that protocol 5 makes arrays with."""
 
     def __init__(
         self, content: bytes, kind: _PickledType, shape: tuple, order: str, *axes: object
@@ -90,7 +90,7 @@ class _PickledBuffer(_PickledArray):
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands for codecs.encode, by which protocols below 3 write bytes, always as latin1."""
+    """Stand in for codecs.encode, by which protocols below 3 write bytes, always as latin1."""
     return text.encode("latin1")
 
 
@@ -104,7 +104,7 @@ STAND_INS = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Admits numpy arrays, as recorders, and nothing else."""
+    """An unpickler of numpy arrays, as recorders, and of nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         # numpy 2 renamed numpy.core to numpy._core.

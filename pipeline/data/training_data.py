@@ -1,4 +1,4 @@
-"""What a run was trained on: its candidates, their truth, and a fingerprint of both."""
+"""The labels a run was trained on: its candidates, their truth, and a fingerprint of both."""
 
 import hashlib
 from pathlib import Path

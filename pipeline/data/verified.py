@@ -57,7 +57,7 @@ def shown(candidates: np.ndarray, verified: Verified | None) -> np.ndarray:
 def describe_noise(
     candidates: np.ndarray, verified: Verified, classes: list[str]
 ) -> dict[str, Any]:
-    """What verified images say of the noise, in all and by class.
+    """The noise as verified images show it, in all and by class.
 
     Args:
         candidates: (N, C) in {0, 1}, as found.
@@ -83,7 +83,7 @@ def describe_noise(
 
 
 def check_thresholds(probability: np.ndarray, true: np.ndarray, own: float) -> list[dict[str, Any]]:
-    """What dropping would do to candidates of verified images, judged without knowing them.
+    """The effect of dropping on candidates of verified images, judged without knowing them.
 
     Args:
         probability: (M,) float in [0, 1], of being true, from the other verified images.
@@ -124,7 +124,7 @@ def format_check(check: list[dict[str, Any]]) -> list[str]:
 
 
 def percent(found: list[float] | None) -> str:
-    """What `share_of` found, in percent."""
+    """The result of `share_of`, in percent."""
     if found is None:
         return "-"
     share, low, high, whole = found

@@ -81,7 +81,7 @@ class FrozenClassifier(nn.Module):
 
 
 def classify(head: nn.Module, features: torch.Tensor) -> Output:
-    """What the head makes of features; in single precision, for scores of a lower one tie."""
+    """Apply the head to features; in single precision, for scores of a lower one tie."""
     with torch.autocast(features.device.type, enabled=False):
         logits, cams, *similarities = head(features.float())
     return Output(logits, features, cams, *similarities)

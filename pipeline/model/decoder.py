@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def class_maps(self, positions: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """What each position adds to each class's linear score, times their number.
+        """The part of each position in each class's linear score, times their number.
 
         It is what attention brings to the score, before norms and feed-forward: the values at a
         position as the class's weights see them, by the share of attention that it gets.

@@ -1,4 +1,4 @@
-"""What the candidates alone tell: the noise rate, and which candidates go together.
+"""Estimates from the candidates alone: the noise rate, and which candidates go together.
 
 True labels come in sets that repeat, sea with sand and sky; false candidates come by chance. A
 mixture of label sets, a latent class model, seen through that noise tells the two apart before any

@@ -1,4 +1,4 @@
-"""What photos that look alike say of each other's labels.
+"""Votes of photos that look alike on each other's labels.
 
 Photos near each other in the features of a good trunk vote with their candidates. A vote does not
 contain the photo's own candidates, and so neither its own noise. docs/method.md derives the rest.
@@ -30,7 +30,7 @@ class Neighbours(NamedTuple):
 
 
 def number_of_neighbours(images: int) -> int:
-    """How many of so many images vote on one: of few, the fortieth is no longer alike.
+    """The number of images, of so many, that vote on one: of few, the fortieth is no longer alike.
 
     >>> [number_of_neighbours(images) for images in (50, 200, 5000)]
     [5, 8, 40]
@@ -74,7 +74,7 @@ def search_all(unit: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def search_index(unit: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """As `search_all`, nearly, by an inverted file of faiss (Johnson et al. 2017).
+    """Search as `search_all` does, nearly, by an inverted file of faiss (Johnson et al. 2017).
 
     Raises:
         UserError: faiss is not installed.
@@ -114,7 +114,7 @@ def vote(neighbours: Neighbours, labels: Tensor) -> Tensor:
 
 
 def vote_rates(votes: Tensor) -> Tensor:
-    """How often a false label becomes a candidate, (C,), from votes (N, C) of candidates.
+    """Rates (C,) at which false labels become candidates, from votes (N, C) of candidates.
 
     Most labels are false for most images: the median vote of a class is the share of candidates
     among images that lack it. It is not, for a class that most images have, whose median is cut to
@@ -126,7 +126,7 @@ def vote_rates(votes: Tensor) -> Tensor:
 
 
 def vote_probability(votes: Tensor, rates: Tensor) -> Tensor:
-    """How likely a label is true before it is known to be a candidate, from votes (N, C).
+    """Probability that a label is true before it is known to be a candidate, from votes (N, C).
 
     A vote v of which the rate rho is noise leaves (v - rho) / (1 - rho). `EXPECTED` more votes
     go to each class by its mean over `votes`: no true label of an unusual photo is ruled out.

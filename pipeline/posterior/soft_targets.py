@@ -26,7 +26,7 @@ PRIOR_WEIGHT = 0.5  # of another source's log-odds beside the votes', where noth
 
 
 class Evidence(NamedTuple):
-    """What is known of N training images before training.
+    """All that is known of N training images before training.
 
     candidates: (N, C) uint8 in {0, 1}, as found. features: (N, D) float32, of the starting trunk,
     means over its maps; None where nobody looked. verified: the verified images; None where there
@@ -40,7 +40,7 @@ class Evidence(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """How likely each label of each image is true, and the noise rates.
+    """The probability of each label of each image, and the noise rates.
 
     values: (N, C) float16 in [0, 1]. rates: (C,) float32. held_out: (V, C) float16 in [0, 1], what
     the values of the verified images' candidates would be if they were not; None of a few.
@@ -54,7 +54,7 @@ class Targets(NamedTuple):
 def make_targets(
     evidence: Evidence, rate: float | None = None, nonempty: bool = True, seed: int = 0
 ) -> Targets:
-    """How likely each label of each image is true.
+    """Estimate how likely each label of each image is true.
 
     Args:
         evidence: of the images, with features.
@@ -126,7 +126,7 @@ class SoftTargets:
         self.of_others = others if others.any() else None
 
     def begin_epoch(self, epoch: int) -> None:
-        """Nothing changes."""
+        """Change nothing."""
 
     def loss(self, output: Output, candidates: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Losses of a batch.

@@ -1,4 +1,4 @@
-"""What a few verified photos say of all the others.
+"""The word of a few verified photos on all the others.
 
 Of a verified photo it is known of every label whether it is true. A logistic regression that all
 classes share learns from their candidates how likely a candidate is true, and another from their
@@ -26,7 +26,7 @@ SHARPNESS = 20  # of the verified photos' votes: exp(20 cosine)
 
 
 class Inputs:
-    """What the regressions see of a label of an image, from all that is known of the images.
+    """The inputs of the regressions for a label of an image, from all that is known of the images.
 
     Args:
         candidates: (N, C) uint8.
@@ -97,7 +97,7 @@ def verified_targets(
     prior: Tensor | None = None,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
-    """How likely each label of each image is true; verified ones are as they are.
+    """Estimate how likely each label of each image is true; verified ones are as they are.
 
     Labels that are no candidates have 0, unless one is missing from a verified photo.
 

@@ -1,4 +1,4 @@
-"""From what people decided to labels to train on."""
+"""The way from what people decided to labels to train on."""
 
 import json
 from collections.abc import Sequence
@@ -135,7 +135,7 @@ def dropped_before(run: ReviewedRun) -> set[tuple[str, str]]:
 
 
 def listed(run: ReviewedRun, photos: Photos, carried: Carried) -> Content:
-    """What people decided, and where none of them has verified it, what the run's list says.
+    """Decisions of people, and where none of them has verified a photo, of the run's list.
 
     The page shows both. The list is no person: `without_list` leaves its word out again.
     """
@@ -155,7 +155,7 @@ def listed(run: ReviewedRun, photos: Photos, carried: Carried) -> Content:
 
 
 def without_list(content: Content) -> Content:
-    """What people decided, without what `listed` has added."""
+    """Decisions of people, without what `listed` has added."""
     verified = [r for r in content["verified"] if {"by": r["by"], "at": r["at"]} != LIST]
     return content | {"verified": verified}
 
@@ -176,7 +176,7 @@ def write_decisions(folder: Path, content: Content, carried: Carried) -> None:
 
 
 def dropped_by_program(run: ReviewedRun, photos: Photos, folder: Path) -> np.ndarray:
-    """Which labels (P, C) bool the review in `folder` dropped; none of test photos.
+    """The labels (P, C) bool that the review in `folder` dropped; none of test photos.
 
     Raises:
         UserError: there is no review of the run as it is now.

@@ -1,4 +1,4 @@
-"""How likely each candidate is true, and which candidates to drop."""
+"""The probability that each candidate is true, and the choice of those to drop."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -69,7 +69,7 @@ def run_posterior(
     parts: Sequence[np.ndarray] | None = None,
     targets: np.ndarray | None = None,
 ) -> np.ndarray:
-    """How likely each candidate of a run is true.
+    """Estimate how likely each candidate of a run is true.
 
     It is `candidate_posterior` with the run's noise rates, as given or estimated from its
     candidates. Of a run whose targets were made before training, these tell how many candidates
@@ -114,7 +114,7 @@ def held_out_posterior(
     candidates: np.ndarray,
     targets: np.ndarray | None = None,
 ) -> np.ndarray:
-    """How likely each label as found is true, of images that a run was not trained on.
+    """Estimate how likely each label as found is true, of images that a run was not trained on.
 
     Their noise is taken to be that of its training images. Where these have targets that were made
     before training, as large a share of the labels gets each probability as there, and the
@@ -145,7 +145,7 @@ def held_out_posterior(
 def label_probability(
     logits: np.ndarray, candidates: np.ndarray, options: TrainingOptions
 ) -> np.ndarray:
-    """How likely each label is true before it is known to be a candidate, (P, C) float32.
+    """The probability of each label before it is known to be a candidate, (P, C) float32.
 
     Args:
         logits: (P, C) float32, of any images.
@@ -196,7 +196,7 @@ def spread(inside: np.ndarray, values: np.ndarray) -> np.ndarray:
 def judge(
     run: ReviewedRun, photos: Photos, logits: np.ndarray, parts: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How likely each label of a run's photos is true: of its candidates, and of the others.
+    """Judge how likely each label of a run's photos is true: of its candidates, and of the others.
 
     Of verified images the run's truth stands.
 

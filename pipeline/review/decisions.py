@@ -1,4 +1,4 @@
-"""What people decided in reviews: read, merged, and carried over to the photos of a run.
+"""Decisions of people in reviews: read, merged, and carried over to the photos of a run.
 
 A review.json of the format review-2 holds records of two kinds: one of "verified" says of a photo
 which of all labels are true, one of "decisions" says it of a single label. Each names the photo by
@@ -57,7 +57,7 @@ def malformed(path: str, found: object) -> UserError:
 def read_kept(
     content: Any, path: str, key: str, expected: Sequence[tuple[str, str]], trained: int
 ) -> np.ndarray:
-    """Which candidates are kept, from a review.json of the format review-1.
+    """Read which candidates are kept, from a review.json of the format review-1.
 
     Args:
         content: of the file.
@@ -207,7 +207,7 @@ def rank(record: Record) -> tuple[str, str]:
 
 
 class Opinion(NamedTuple):
-    """What people say of a photo.
+    """People's opinion on a photo.
 
     whole: somebody has said it of every label; those that are not named are false. answers: label
     to whether it is true. disputed: label to the names of those who differ.
@@ -228,7 +228,7 @@ class Vote(NamedTuple):
 
 
 def opinions(content: Content) -> dict[Place, Opinion]:
-    """What a merged content says of each photo."""
+    """The opinion on each photo in a merged content."""
     of_photo: dict[Place, list[Record]] = defaultdict(list)
     for kind in KINDS:
         for record in content[kind]:
@@ -237,7 +237,7 @@ def opinions(content: Content) -> dict[Place, Opinion]:
 
 
 def opinion(records: list[Record]) -> Opinion:
-    """What the records of one photo say."""
+    """The opinion in the records of one photo."""
     whole = [record for record in records if "true_labels" in record]
     single: dict[str, dict[tuple, Record]] = defaultdict(dict)
     for record in records:
@@ -390,7 +390,7 @@ LISTED = 5  # of what is lost, on the terminal; decisions.json has all
 
 
 def describe(carried: Carried) -> dict[str, Any]:
-    """What was taken over and what was not, JSON-ready."""
+    """Summarise what was taken over and what was not, JSON-ready."""
     single = (carried.decided >= 0) & ~carried.verified[:, None]
     return {
         "verified": int(carried.verified.sum()),

@@ -32,7 +32,7 @@ FIELD = "fiftyone.core.fields."
 
 
 class Judged(NamedTuple):
-    """What a review says of P photos and C classes.
+    """The result of a review of P photos and C classes.
 
     photos: that were reviewed. hashes: P texts, the first 16 hex digits of the SHA-256 of each
     photo's bytes. key: names the review. probability: (P, C) float in [0, 1], that a candidate is
@@ -171,7 +171,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def as_content(found: Any, path: str, photos: Photos, hashes: Sequence[str]) -> Content:
-    """What people decided, from a review.json or a file of one of these tools.
+    """Decisions of people, from a review.json or a file of one of these tools.
 
     Args:
         found: content of the file.
@@ -239,7 +239,7 @@ def in_utc(time: str) -> str:
 
 
 def of_fiftyone(samples: list[Any], head: Record) -> Iterator[Record]:
-    """What tags say: of labels "true" and "false", of samples "verified".
+    """Read what tags say: of labels "true" and "false", of samples "verified".
 
     The labels of a verified sample are true, but for those with the tag "false".
     """

@@ -1,4 +1,4 @@
-"""What a review leaves in files: every candidate with its probability, and the labels kept."""
+"""The files that a review leaves: every candidate with its probability, and the labels kept."""
 
 import csv
 import itertools

@@ -64,7 +64,7 @@ class ReviewedRun:
 
     @functools.cached_property
     def targets(self) -> StoredTargets | None:
-        """What it trained on, where it made that from neighbours before training."""
+        """The targets it trained on, where it made them from neighbours before training."""
         if not self.options.needs_features:
             return None
         number = 0 if self.verified is None else len(self.verified.rows)

@@ -10,7 +10,7 @@ from utils.run_folder import CHECKPOINT
 
 
 class StoredTargets(NamedTuple):
-    """How likely each label of N training images was to the run, before it trained.
+    """The probability of each label of N training images to the run, before it trained.
 
     values: (N, C) float32, of the candidates; 0 elsewhere. of_others: (N, C) float32, of the other
     labels; None where none is missing. held_out: (V, C) float32, of the candidates of verified

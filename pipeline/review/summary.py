@@ -81,7 +81,7 @@ def summarise_photos(
     kept: np.ndarray,
     decisions: Decisions,
 ) -> dict[str, Any]:
-    """What `summarise` says of a run's training photos, and under "test" of test photos.
+    """Summarise a run's training photos, and under "test" its test photos.
 
     Where there are only the latter, it is of these.
 
@@ -132,7 +132,7 @@ def headlines(summary: dict[str, Any]) -> dict[str, str]:
 
 
 def describe_verified(run: ReviewedRun, threshold: float) -> tuple[dict[str, Any], list[str]]:
-    """What the images that the run knew say of its noise, and of its targets at `threshold`.
+    """Tell what the images that the run knew say of its noise, and of its targets at `threshold`.
 
     Returns:
         parts of the summary, and lines that say them; nothing where it knew none.

@@ -86,7 +86,7 @@ def read_json(path: str) -> Any:
 
 
 def outcome(name: str) -> dict[str, Any]:
-    """What becomes of the kept run `name` in this folder: evaluated, reviewed, resumed.
+    """The outcome of the kept run `name` in this folder: evaluated, reviewed, resumed.
 
     The order matters: resuming changes the run.
     """

@@ -14,7 +14,7 @@ from utils.errors import signals
 
 
 class ChildProcesses:
-    """Runs commands, from any thread, until Ctrl-C or SIGTERM.
+    """Commands run from any thread, until Ctrl-C or SIGTERM.
 
     Each has a session of its own: no signal reaches it but what is passed on from here, whether
     a terminal sends it or a scheduler, to this process alone.

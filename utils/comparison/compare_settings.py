@@ -1,4 +1,4 @@
-"""What the runs of a comparison have in common, kept in compare.json so that none are mixed."""
+"""Settings that the runs of a comparison share, kept in compare.json so that none are mixed."""
 
 import json
 import shlex

@@ -61,7 +61,7 @@ class Grid:
     missing: float = 0.0
 
     def runs(self, methods: list[str], rates: list[float], seeds: list[int]) -> list[Run]:
-        """Each once, seed by seed and rate by rate: what is cut short has whole columns."""
+        """All runs once, seed by seed and rate by rate: what is cut short has whole columns."""
         cells = ((method, rate, seed) for seed in seeds for rate in rates for method in methods)
         runs = (Run(m, rate if self.has_rate(m) else None, seed) for m, rate, seed in cells)
         return list(dict.fromkeys(runs))

@@ -1,4 +1,4 @@
-"""What runs of several methods, noise rates and seeds say together: pure functions of scores."""
+"""Statistics of runs of several methods, noise rates and seeds: pure functions of scores."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ def score_of(scores: Scores, method: str, rate: float, seed: int) -> float | Non
 
 
 def spread(scores: Scores, method: str, rate: float, seeds: Sequence[int]) -> Spread | None:
-    """Over the seeds that have a score; None where none has.
+    """Spread over the seeds that have a score; None where none has.
 
     >>> scores = {Run("bce", 0.1, 0): 80.0, Run("bce", 0.1, 1): 82.0}
     >>> spread(scores, "bce", 0.1, [0, 1, 2])

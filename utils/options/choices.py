@@ -1,4 +1,4 @@
-"""What can be asked for by name."""
+"""Names of what can be asked for."""
 
 # What main_BCE.py trains with; pipeline/baselines has the formulas and papers.
 LOSSES = {

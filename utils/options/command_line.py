@@ -161,7 +161,7 @@ def fit_to_machine(options: TrainingOptions, given: dict[str, Any]) -> TrainingO
 
 
 def check_noise(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
-    """Bad usage where CoNeS is to add noise to a user's own labels, and nothing says how much."""
+    """Refuse to let CoNeS add noise to a user's own labels where nothing says how much."""
     traits = SCRIPTS[options.script].traits
     if (
         {RECIPE, ADDS_NOISE} <= traits
@@ -176,7 +176,7 @@ def check_noise(parser: OptionsParser, options: TrainingOptions, given: dict[str
 
 
 def check_method(parser: OptionsParser, options: TrainingOptions, given: dict[str, Any]) -> None:
-    """Bad usage (exit status 2) where a flag would do nothing in the recipe or loss."""
+    """Refuse a flag that would do nothing in the recipe or loss, with exit status 2."""
     traits = SCRIPTS[options.script].traits
     kind, names = ("recipe", RECIPES) if RECIPE in traits else ("loss", tuple(LOSSES))
     for name, (_, flag) in flags_of(TrainingOptions).items():

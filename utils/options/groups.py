@@ -87,7 +87,7 @@ class DataOptions:
 
 
 def check_data_options(parser: OptionsParser, options: DataOptions) -> None:
-    """Bad usage (exit status 2) where a needed flag is missing or one would do nothing."""
+    """Refuse a missing flag or one that would do nothing, with exit status 2."""
     parser.need(
         options.dataset, "--dataset", "the name of a data set, or files for your own images"
     )
@@ -187,7 +187,7 @@ class NoiseOptions:
 
 
 def check_noise_options(parser: OptionsParser, options: NoiseOptions, highest_rate: float) -> None:
-    """Bad usage where these do not go together, or not with a rate of at most `highest_rate`."""
+    """Refuse these where they do not go together, or not with rates up to `highest_rate`."""
     if options.noise == "class" and highest_rate > 0.5:
         parser.error("--noise class needs rates of at most 0.5: those of classes go up to twice it")
     if (options.noise == "instance") != (options.load_from is not None):

@@ -56,7 +56,7 @@ class Number:
 
 
 class CountOrShare:
-    """How many of some images: a whole number of them, or a share above 0 and below 1."""
+    """A number of some images: a whole number of them, or a share above 0 and below 1."""
 
     def parse(self, text: str) -> int | float:
         try:
@@ -107,7 +107,7 @@ class Names:
 
 
 class ColumnOf:
-    """What a column of a list holds, and its name: such as path=photo."""
+    """The content of a column of a list, and its name: such as path=photo."""
 
     HELD = ("path", "labels", "split", "true_labels", "verified")
 
@@ -136,7 +136,7 @@ class Text:
 
 
 class Switch:
-    """True where its flag is given, which takes no value."""
+    """A flag without a value, true where it is given."""
 
     def parse(self, text: str) -> bool:
         raise argparse.ArgumentTypeError(f"expected no value, but got {text!r}")
@@ -146,7 +146,7 @@ class Switch:
 
 
 class OnOff(Switch):
-    """True where its flag is given, false where that with no- before its name is."""
+    """A flag that is true where given, and false with no- before its name."""
 
 
 TEXT, SWITCH, ON_OFF, COLUMN = Text(), Switch(), OnOff(), ColumnOf()

@@ -119,7 +119,7 @@ class OptionsParser(argparse.ArgumentParser):
         self.exit(2, one_line(f"error: {words}; {self.prog} --help lists all flags") + "\n")
 
     def need(self, value: Any, flag: str, expected: str) -> None:
-        """Bad usage where a flag is missing; `required` would say so before misspelt ones."""
+        """Refuse a missing flag; `required` would say so before misspelt ones."""
         if value is None:
             self.error(f"{flag} is needed: {expected}")
 

@@ -332,12 +332,12 @@ class TrainingOptions(DataOptions):
 
     @property
     def needs_features(self) -> bool:
-        """True where the method looks at the images' features before training."""
+        """Tell whether the method looks at the images' features before training."""
         return self.method == "posterior" and self.targets == "neighbours"
 
     @property
     def adds_noise(self) -> bool:
-        """True where noise is added to its labels; otherwise they are taken as found."""
+        """Tell whether noise is added to its labels; otherwise they are taken as found."""
         return ADDS_NOISE in SCRIPTS[self.script].traits
 
 

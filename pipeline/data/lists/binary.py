@@ -163,7 +163,7 @@ def image_column(file: Any) -> str | None:
 
 
 def features_of(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """What Hugging Face's datasets says of the columns of its Parquet files."""
+    """Read what Hugging Face's datasets says of the columns of its Parquet files."""
     with contextlib.suppress(ValueError, LookupError, TypeError):
         return dict(json.loads(metadata[b"huggingface"])["info"]["features"])
     return {}
@@ -202,7 +202,7 @@ def image_names(file: Any, image: str) -> Iterator[str]:
 
 
 def contents_of(file: Any, image: str, rows: int = 64) -> Iterator[bytes]:
-    """What a column of images holds, row by row."""
+    """The contents of a column of images, row by row."""
     for batch in file.iter_batches(rows, columns=[image]):
         for value in batch.column(0).to_pylist():
             content = value.get("bytes") if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""Which column of a list holds what: by their usual names, or as --columns says."""
+"""The content of each column of a list: by its usual name, or as --columns says."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -84,7 +84,7 @@ def several(given: Mapping[str, str]) -> list[str]:
 def classes_of(
     path: str, columns: Columns, rows: Iterator[Sequence[Any]], given: Mapping[str, str]
 ) -> Columns:
-    """Of the columns that may be of a class those that hold 0 and 1 alone.
+    """Keep those columns that may be of a class and hold 0 and 1 alone.
 
     Raises:
         UserError: none does, or they hold -1 too, which some write for false and others for

@@ -117,7 +117,7 @@ def photo_folder(file: Path) -> Path:
 
 
 def names_in(folder: Path) -> list[str]:
-    """What lies in a folder, without what systems hide there."""
+    """List what lies in a folder, without what systems hide there."""
     hidden = (".", "__MACOSX")
     return sorted(name for name in os.listdir(folder) if not name.startswith(hidden))
 

@@ -97,7 +97,7 @@ def fit(folder: str, parts: Sequence[str], listings: dict[str, list[Names]]) -> 
 
 
 def list_by_ways(folder: str) -> list[Names]:
-    """What lies in a folder, by each way to compare names; nothing where it cannot be read."""
+    """List what lies in a folder, by each way to compare names; nothing where it cannot be read."""
     names: set[str] = set()
     with contextlib.suppress(OSError, ValueError):
         names = list_files(folder)

@@ -1,4 +1,4 @@
-"""From a list in any form to its rows, and to a line that says what was understood."""
+"""The way from a list in any form to its rows, and to a line that says what was understood."""
 
 import functools
 import reprlib
@@ -27,7 +27,7 @@ EXPECTED = {
 
 
 class Reading(NamedTuple):
-    """What a user says of a list: see --columns, --separator and --rename.
+    """A user's word on a list: see --columns, --separator and --rename.
 
     columns: names of columns by what they hold. separator: of labels; None: to be found. rename:
     of classes.
@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
 
 class Understood(NamedTuple):
-    """How a list was read.
+    """The way a list was read.
 
     form: in words. columns: names of those that hold one thing, by what they hold. separator: of
     labels; None where none is needed. classes: columns that hold one class each. others: names of
@@ -54,7 +54,7 @@ class Understood(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """What was understood, in one line of a few hundred characters at most."""
+        """Say what was understood, in one line of a few hundred characters at most."""
         parts = [self.form]
         parts += [
             f"{what} from {short(name)}" for what, name in self.columns.items() if what != name
@@ -159,7 +159,7 @@ def refuse_pipes(path: Path, records: Records, columns: Columns, separator: str)
 
 
 def count_cells(records: Records, columns: Columns) -> tuple[Counter[str], bool]:
-    """How often each text in the columns of labels occurs, parted at |, and whether there was |."""
+    """Count the texts in the columns of labels, parted at |, and tell whether there was |."""
     cells: Counter[str] = Counter()
     piped = False
     for cell in texts_of_labels(records, columns):

@@ -1,4 +1,4 @@
-"""What joins the labels of a cell, told from all cells of a list.
+"""The sign that joins the labels of a cell, told from all cells of a list.
 
 A list that joins by | anywhere joins by nothing else. Where there is no |, another sign is taken
 for a separator only where it is certain, and for a part of names only where that is certain. All
@@ -182,7 +182,7 @@ def parts_of(cell: str, sign: str) -> list[str]:
 
 
 def count_parts(cells: Counter[str], sign: str) -> Counter[str]:
-    """How often each part of the cells occurs."""
+    """Count each part of the cells."""
     parts: Counter[str] = Counter()
     for cell, count in cells.items():
         for part in parts_of(cell, sign):
