@@ -10,14 +10,14 @@ from pipeline.review.summary import class_correlation, read_history, summarise
 
 CANDIDATES = np.array([[1, 1, 0], [1, 1, 1]], np.uint8)
 TRUTH = np.array([[1, 0, 0], [0, 1, -1]], np.int8)
-BELIEVED = np.array([[0.9, 0.2, 0], [0.4, 0.8, 0.1]])
+PROBABILITY = np.array([[0.9, 0.2, 0], [0.4, 0.8, 0.1]])
 KEPT = np.array([[1, 0, 0], [1, 1, 0]], np.uint8)
 DATA = LabelledImages([None, None], ["a", "b", "c"], TRUTH, ["x", "y"])
 
 
 def summary(truth):
     decision = Decision(KEPT[CANDIDATES == 1] == 1, 0.3, 0.85)
-    return summarise(DATA, truth, CANDIDATES, BELIEVED, KEPT, decision)
+    return summarise(DATA, truth, CANDIDATES, PROBABILITY, KEPT, decision)
 
 
 def test_counts_and_rates_of_classes():

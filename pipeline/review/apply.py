@@ -134,7 +134,7 @@ def dropped_before(run: ReviewedRun) -> set[tuple[str, str]]:
     }
 
 
-def listed(run: ReviewedRun, photos: Photos, carried: Carried) -> Content:
+def with_list(run: ReviewedRun, photos: Photos, carried: Carried) -> Content:
     """Decisions of people, and where none of them has verified a photo, of the run's list.
 
     The page shows both. The list is no person: `without_list` leaves its word out again.
@@ -155,7 +155,7 @@ def listed(run: ReviewedRun, photos: Photos, carried: Carried) -> Content:
 
 
 def without_list(content: Content) -> Content:
-    """Decisions of people, without what `listed` has added."""
+    """Decisions of people, without what `with_list` has added."""
     verified = [r for r in content["verified"] if {"by": r["by"], "at": r["at"]} != LIST]
     return content | {"verified": verified}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.images import ImageFiles
-from pipeline.review.apply import listed
+from pipeline.review.apply import with_list
 from pipeline.review.candidate_posterior import likely_labels
 from pipeline.review.decisions import Carried
 from pipeline.review.page import CHUNK, Page, write_maps, write_page
@@ -45,7 +45,7 @@ def write_page_files(
         known[run.verified.rows] = True
     likely, probability = likely_labels(of_others, photos.found, known)
     kept = entries.matrix(fields["kept"], photos.found.shape)
-    content = listed(run, photos, carried)
+    content = with_list(run, photos, carried)
     page = Page(
         title=str(run.path),
         key=run.key,
