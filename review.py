@@ -382,9 +382,16 @@ def scan_images(
         from pipeline.features import feature_folder
         from pipeline.review.folds import scan_folds  # trains, as `again` does
 
-        store, count = feature_folder(run.options.cache, run.path), options.folds
         scan_folds(
-            scan, run.train, run.options, run.candidates, count, options, folds, run.verified, store
+            scan,
+            run.train,
+            options=run.options,
+            candidates=run.candidates,
+            folds=options.folds,
+            machine=options,
+            folder=folds,
+            verified=run.verified,
+            store=feature_folder(run.options.cache, run.path),
         )
         training = training[:0]
     if not len(training) + len(test):

@@ -106,7 +106,15 @@ def main() -> None:
     if trained_with is not None and candidates is not None:
         evaluation |= judge_candidates_of(trained_with, images, scores, candidates)
     print_thresholds(options, trained, thresholds)
-    write_outputs(options, folder, trained, images, scores, targets, evaluation)
+    write_outputs(
+        options,
+        folder,
+        trained,
+        images=images,
+        scores=scores,
+        targets=targets,
+        evaluation=evaluation,
+    )
 
 
 def check_options(parser: OptionsParser, options: Options) -> None:
@@ -241,6 +249,7 @@ def write_outputs(
     options: Options,
     folder: Path,
     trained: "Trained",
+    *,
     images: "LabelledImages",
     scores: "np.ndarray",
     targets: "np.ndarray",

@@ -121,7 +121,13 @@ def train_on(
         )
     store = store or feature_folder(options.cache, Path(options.output_dir or "runs/run"))
     options, training, features = make_training(
-        options, train_data, test_data, candidates, verified, images, store
+        options,
+        train_data,
+        test_data,
+        candidates=candidates,
+        verified=verified,
+        images=images,
+        store=store,
     )
     data = training_data.describe_data(train_data, test_data, candidates, verified)
     with opened_run(options, training, data) as run:
@@ -163,6 +169,7 @@ def make_training(
     options: TrainingOptions,
     train_data: LabelledImages,
     test_data: LabelledImages,
+    *,
     candidates: np.ndarray,
     verified: Verified | None,
     images: int,

@@ -51,6 +51,7 @@ def load(
     labels: str | Path,
     root: str | Path | None = None,
     classes: str | Path | None = None,
+    *,
     seed: int = 0,
     allow_missing: bool = False,
     wanted: Sequence[Split] = ("train", "test"),

@@ -48,11 +48,11 @@ def load_splits(
             named(options.labels, "labels"),
             place,
             options.classes,
-            seed,
-            missing,
-            wanted,
-            label_file.reading_of(options),
-            say,
+            seed=seed,
+            allow_missing=missing,
+            wanted=wanted,
+            reading=label_file.reading_of(options),
+            say=say,
         )
     else:
         load = LOADERS[options.dataset]

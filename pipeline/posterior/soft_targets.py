@@ -82,7 +82,14 @@ def make_targets(
     if evidence.verified is None:
         return Targets(targets, rates)
     targets, held_out = verified_targets(
-        candidates, targets, votes, neighbours, features, evidence.verified, prior, seed
+        candidates,
+        targets,
+        votes=votes,
+        neighbours=neighbours,
+        features=features,
+        verified=evidence.verified,
+        prior=prior,
+        seed=seed,
     )
     return Targets(targets, rates, held_out)
 

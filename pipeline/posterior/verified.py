@@ -90,6 +90,7 @@ def logit(probability: Tensor) -> Tensor:
 def verified_targets(
     candidates: Tensor,
     start: Tensor,
+    *,
     votes: Tensor,
     neighbours: Neighbours,
     features: Tensor,

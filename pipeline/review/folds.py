@@ -20,6 +20,7 @@ from utils.options.training import TrainingOptions
 def scan_folds(
     scan: Scan,
     data: LabelledImages,
+    *,
     options: TrainingOptions,
     candidates: np.ndarray,
     folds: int,
