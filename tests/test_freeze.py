@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 
+from pipeline.data import digits
 from pipeline.model import decoder
 from tests.helpers import ForkedScript, call_in
 from utils.options.choices import LOSSES, NEED_VERIFIED, RECIPES
@@ -27,8 +28,16 @@ def weights(folder):
     return safetensors.torch.load_file(folder / "model.safetensors")
 
 
-@pytest.fixture(scope="session")
-def frozen_run(tmp_path_factory):
+@pytest.fixture(scope="module", autouse=True)
+def few_scenes():
+    """Digits as always, but few of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "SCENES", {"train": 400, "test": 200})
+        yield
+
+
+@pytest.fixture(scope="module")
+def frozen_run(tmp_path_factory, few_scenes):
     """A folder with a run of recipe posterior, and the features it has stored."""
     folder = tmp_path_factory.mktemp("frozen")
     flags = "--recipe posterior --targets neighbours --partial_rate 0.3 --verified 20 "
