@@ -50,7 +50,10 @@ def test_the_correlation_is_the_run_s_or_that_of_the_labels_kept(tmp_path):
 
 def test_history_takes_what_there_is(tmp_path):
     assert read_history(tmp_path) == []
-    lines = [{"epoch": 1, "mAP": None, "lr": 0.1}, {"epoch": 2, "mAP": 50.0, "confidence": 0.4}]
+    lines = [
+        {"epoch": 1, "mAP": None, "confidence": 10**400},
+        {"epoch": 2, "mAP": 50.0, "confidence": 0.4},
+    ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert read_history(tmp_path) == [{"epoch": 1}, lines[1]]
     (tmp_path / "metrics.jsonl").write_text("[1]")

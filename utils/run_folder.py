@@ -205,9 +205,14 @@ def check_record(record: Any) -> dict[str, Any]:
         raise ValueError("a record without epoch, loss, mAP and learning rate")
     if None in (record["train_loss"], record["lr"]):  # what was not measured is None
         raise ValueError("a record without loss or learning rate")
-    if any(type(value) not in (int, float) or abs(value) > 1e300 for value in values.values()):
+    if not all(map(is_number, values.values())):
         raise ValueError("a record of something else than numbers")
     return record
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value that JSON gave is a number, and no larger than floats are."""
+    return type(value) in (int, float) and not abs(value) > 1e300
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

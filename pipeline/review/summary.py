@@ -16,7 +16,7 @@ from pipeline.review.candidate_posterior import Decision, Decisions
 from pipeline.review.reviewed_run import Photos, ReviewedRun
 from utils import tensor_files
 from utils.metrics import average_precision
-from utils.run_folder import CHECKPOINT
+from utils.run_folder import CHECKPOINT, is_number
 
 
 def summarise(
@@ -155,7 +155,7 @@ def read_history(folder: Path) -> list[dict[str, float]]:
     except (OSError, ValueError, TypeError, RecursionError):
         return []
     names = ("epoch", "confidence", "mAP")
-    return [{n: r[n] for n in names if isinstance(r.get(n), (int, float))} for r in records]
+    return [{n: r[n] for n in names if is_number(r.get(n))} for r in records]
 
 
 def class_correlation(folder: Path, kept: np.ndarray) -> np.ndarray:
