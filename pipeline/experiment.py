@@ -442,7 +442,14 @@ def restore(
         return
     try:
         training.load_state_dict(state)
-    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (
+        LookupError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         raise UserError(
             f"{run.path / CHECKPOINT} is not of this run: expected the weights and method "
             f"state of its config.json, but found {str(error).splitlines()[0]}"

@@ -191,5 +191,5 @@ def test_confidence_of_every_candidate_is_stored():
 def test_a_state_of_all_labels_is_refused():
     """As older versions stored it; `experiment.restore` says which checkpoint it is of."""
     method = Posterior(ROWS)
-    with pytest.raises(RuntimeError, match="size"):
+    with pytest.raises(ValueError, match="something else than a tensor of"):
         method.load_state_dict(method.state_dict() | {"company": torch.zeros(CANDIDATES.shape)})

@@ -70,3 +70,16 @@ def test_a_pickle_that_asks_for_memory_is_refused_before_it_gets_any(tmp_path):
             tensor_files.load(tmp_path / "last.pt")
 
     assert with_peak(refused)[1] < 2**24
+
+
+def test_what_a_checkpoint_holds_is_taken_up_where_it_fits():
+    table = torch.zeros(2, 3)
+    tensor_files.copy_stored(table, torch.ones(2, 3, dtype=torch.float64))
+    assert table.sum() == 6
+    for stored in (torch.ones(1, 3), torch.tensor(5.0), 0.5, None, 10**400):
+        with pytest.raises(ValueError, match=r"else than a tensor of \(2, 3\)"):
+            tensor_files.copy_stored(table, stored)
+    assert tensor_files.stored_count(3) == 3
+    for stored in (None, True, -1, 0.5, 10**400, torch.tensor(3)):
+        with pytest.raises(ValueError, match="instead of a count"):
+            tensor_files.stored_count(stored)

@@ -40,6 +40,24 @@ def load(path: Path, mmap: bool = False) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
+def copy_stored(tensor: torch.Tensor, stored: Any) -> None:
+    """Copy what a checkpoint holds into the tensor that it was stored from, on any device.
+
+    Raises:
+        ValueError: it is no tensor of that shape, of which torch would copy some all over it.
+    """
+    if not isinstance(stored, torch.Tensor) or stored.shape != tensor.shape:
+        raise ValueError(f"something else than a tensor of {tuple(tensor.shape)}")
+    tensor.copy_(stored)
+
+
+def stored_count(value: Any) -> int:
+    """Return a count that a checkpoint holds; raises ValueError for anything else."""
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{str(value)[:20]!r} instead of a count")
+    return value
+
+
 def safetensors_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """The content of a .safetensors file that tells whether it has changed."""
     content = {key: value.contiguous() for key, value in tensors.items()}

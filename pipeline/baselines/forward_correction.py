@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
+from utils.tensor_files import copy_stored
 
 Tensor = torch.Tensor
 MAX_NOISE_RATE = 0.99  # at 1 a candidate would tell nothing, and -log(1 - rate) be infinite
@@ -106,5 +107,5 @@ class ForwardBCE:
         return {"rate": self.rate, "counts": self.counts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rate = state["rate"].to(self.rate.device)
-        self.counts = state["counts"].to(self.counts.device)
+        copy_stored(self.rate, state["rate"])
+        copy_stored(self.counts, state["counts"])

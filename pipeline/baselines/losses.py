@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from pipeline.model.classifier import Output
+from utils.tensor_files import stored_count
 
 Tensor = torch.Tensor
 
@@ -253,4 +254,4 @@ class Scheduled:
         return {"epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch = state["epoch"]
+        self.epoch = stored_count(state["epoch"])

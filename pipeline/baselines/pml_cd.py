@@ -19,6 +19,7 @@ from torch import nn
 
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
+from utils.tensor_files import copy_stored, stored_count
 
 Tensor = torch.Tensor
 BINS = 20
@@ -143,6 +144,6 @@ class PMLCD:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for table, stored in zip(self.scores, state["scores"], strict=True):
-            table.copy_(stored)
-        self.curves.copy_(state["curves"])
-        self.warm_up = int(state["warm_up"])
+            copy_stored(table, stored)
+        copy_stored(self.curves, state["curves"])
+        self.warm_up = stored_count(state["warm_up"])

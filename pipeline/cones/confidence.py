@@ -3,6 +3,7 @@
 import torch
 
 from pipeline.data.rows import Batch, CandidateRows
+from utils.tensor_files import copy_stored
 
 
 def disambiguate(
@@ -53,4 +54,4 @@ class ConfidenceTable:
         return {"values": self.values[:-1]}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.values[:-1].copy_(state["values"])
+        copy_stored(self.values[:-1], state["values"])

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from pipeline.cones import confidence, correlation, loss, prototypes, screening
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
+from utils.tensor_files import copy_stored
 
 
 class Steps(NamedTuple):
@@ -120,6 +121,6 @@ class CoNeS:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.correlation = state["correlation"].to(self.correlation.device)
+        copy_stored(self.correlation, state["correlation"])
         self.confidence.load_state_dict(state["confidence"])
         self.memory.load_state_dict(state["memory"])

@@ -2,6 +2,8 @@
 
 import torch
 
+from utils.tensor_files import copy_stored
+
 MEMORY_BYTES = 2**30  # that all classes' prototypes may take
 
 
@@ -89,5 +91,5 @@ class PrototypeMemory:
         return {"rows": self.rows, "count": self.count}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.rows.copy_(state["rows"])
-        self.count.copy_(state["count"])
+        copy_stored(self.rows, state["rows"])
+        copy_stored(self.count, state["count"])

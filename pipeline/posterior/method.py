@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pipeline.data.rows import CandidateRows
 from pipeline.model.classifier import Output
 from pipeline.posterior.label_sets import fit_label_sets, posterior, posterior_of_rows
+from utils.tensor_files import copy_stored, stored_count
 
 Tensor = torch.Tensor
 OFFSET_EPOCHS = 3  # in which the classes' offsets fade
@@ -132,8 +133,8 @@ class Posterior:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for key, name in STATE.items():
-            getattr(self, name).copy_(state[key])
-        self.epoch, self.seen = state["epoch"], state["seen"]
+            copy_stored(getattr(self, name), state[key])
+        self.epoch, self.seen = stored_count(state["epoch"]), stored_count(state["seen"])
 
 
 def variance_weights(targets: Tensor, rows: CandidateRows, highest: float = 5.0) -> Tensor:

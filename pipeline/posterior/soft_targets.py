@@ -20,6 +20,7 @@ from pipeline.posterior.neighbours import (
     vote_rates,
 )
 from pipeline.posterior.verified import verified_targets
+from utils.tensor_files import copy_stored
 
 Tensor = torch.Tensor
 PRIOR_WEIGHT = 0.5  # of another source's log-odds beside the votes', where nothing is verified
@@ -159,7 +160,7 @@ class SoftTargets:
         return {"confidence": confidence, "of_others": self.of_others, "held_out": self.held_out}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.of_candidates[:-1].copy_(state["confidence"]["values"])
+        copy_stored(self.of_candidates[:-1], state["confidence"]["values"])
         self.held_out = state.get("held_out")  # since there are such
         others = state["of_others"]
         self.of_others = None if others is None else others.to(self.rows.device)
