@@ -159,7 +159,7 @@ def test_cleanlab_takes_labels_and_probabilities_and_its_corrections_are_decisio
     assert issues.shape == found.shape
     assert issues.sum() > 20
     assert (found != truth)[issues].mean() > 0.9
-    doubtful = filters.find_label_issues(labels, scores)
+    doubtful = filters.find_label_issues(labels, scores, n_jobs=1)
     assert (found != truth)[doubtful].any(axis=1).mean() > 0.9
     one_hot = own.int2onehot(labels, K=3)
     assert (one_hot == found).all()
