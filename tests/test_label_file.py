@@ -442,7 +442,7 @@ SURROGATE = "\\ud800"
         (
             "a.csv",
             "path,colour\n1.jpg,red\n",
-            "or one of 0 and 1 for each class, but found neither",
+            "or one of 0 and 1 for each class, but 'colour' holds 'red'",
         ),
         ("a.csv", "path,labels,path\n", "begins with 'path,labels,path'"),
         ("a.csv", '"path\nx",labels\n', r"begins with 'path\\nx,labels'"),
@@ -488,6 +488,7 @@ SURROGATE = "\\ud800"
         ("a.jsonl", GOOD.replace("sea", SURROGATE), r"line 1: expected .* found '\\ud800'"),
         ("a.jsonl", b'{"path": "\xff"}', "a.jsonl cannot be read: 'utf-8' .*; save it as UTF-8"),
         ("a.json", "", "COCO instances, .* but found: Expecting value.*; correct it"),
+        ("a.json", "[]", "but found: no JSON object; write a list as .jsonl, with an object on"),
         ("a.json", b"\xff", "a.json must be COCO instances"),
         ("a.txt", GOOD, "a.txt is of an unknown form: expected .csv, .tsv"),
     ],

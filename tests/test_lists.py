@@ -130,10 +130,10 @@ def test_lists_that_join_in_two_ways_are_refused(tmp_path):
     rows = many_rows()
     for other in (",", ";"):
         path = write(tmp_path / "a.csv", rows, lambda n, o=other: ("|", o)[len(n) > 2].join(n))
-        with refused("though other cells join labels by|which may be one label"):
+        with refused("joined by . alone, since some are.*: write .* as ., and no . in|which may"):
             read(path)
     path = write(tmp_path / "a.csv", rows, lambda names: str(names) if len(names) > 1 else names[0])
-    with refused("or every cell a list of quoted texts, but found .* and other cells: write all"):
+    with refused("or every cell a list of quoted texts, but found .*: write all in one of"):
         read(path)
 
 
@@ -256,8 +256,57 @@ def test_columns_of_0_and_1_are_classes(tmp_path):
         (tmp_path / "c.csv").write_text(text.replace(",0\n", ",-1\n"))
         label_file.read_table(tmp_path / "c.csv")
     assert read(tmp_path / "a.csv", columns={"labels": "sea,dog"})["b.jpg"] == {"sea"}
-    with refused("--columns names sea,width, but not all hold 0 and 1"):
+    with refused("or one of 0 and 1 for each class, but 'width' holds '64': correct it$"):
         read(tmp_path / "a.csv", columns={"labels": "sea,width"})
+
+
+def test_the_column_that_keeps_a_list_from_being_read_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("file,TagsList,n\na.jpg,sea/sky,2\nb.jpg,,3\n")
+    with refused("'TagsList' holds 'sea/sky': correct it, or give --columns labels=NAME"):
+        read(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv", columns={"labels": "TagsList"}) == {
+        "a.jpg": {"sea/sky"},
+        "b.jpg": set(),
+    }
+
+
+def test_a_list_in_which_no_image_has_a_label_is_refused(tmp_path):
+    for text in ("path,regions\na.jpg,0\nb.jpg,0\n", "path,labels\na.jpg,\nb.jpg,|\n"):
+        (tmp_path / "a.csv").write_text(text)
+        with refused("a.csv must name images and their labels, but names no label"):
+            read(tmp_path / "a.csv")
+
+
+def test_the_separator_to_give_where_a_sign_is_a_part_of_names_is_the_one_that_joins(tmp_path):
+    blue = {"sky": "sky, blue"}
+    rows = {name: [blue.get(n, n) for n in found] for name, found in many_rows().items()}
+    path = write(tmp_path / "a.csv", rows, "; ".join)
+    with refused("--separator comma if that joins labels, or --separator semicolon if it belongs"):
+        read(path)
+    assert read(path, separator=";") == sets(rows)
+
+
+def test_a_flag_that_a_message_names_is_not_refused_in_the_next(tmp_path):
+    """Lightroom's keywords, each with the ones above it, joined by |."""
+    rows = {name: [f"things|{each}" for each in found] for name, found in many_rows().items()}
+    path = write(tmp_path / "a.csv", rows, ", ".join)
+    with refused("found '.*, things': write comma between labels as ., and no . in names"):
+        read(path)
+    with refused("leave --separator out, or write names without |"):
+        read(path, separator=",")
+    path.write_text(path.read_text().replace("|", "/"))
+    assert read(path)["000.jpg"] == {n.replace("|", "/") for n in rows["000.jpg"]}
+
+
+def test_objects_in_cells_are_refused(tmp_path):
+    """Label Studio's CSV export."""
+    rows = many_rows()
+    for write_one in (str, json.dumps):
+        path = write(
+            tmp_path / "a.csv", rows, lambda n, w=write_one: w({"choices": n}) if n[1:] else n[0]
+        )
+        with refused("every cell a list of quoted texts, but found .{.*choices.*: write all in"):
+            read(path)
 
 
 def test_is_valid_says_the_split(tmp_path):
@@ -321,7 +370,8 @@ def test_a_folder_for_each_class_is_a_list(tmp_path):
     assert read(tmp_path) == {"sea/1.jpg": {"sea"}, "sea/deep/2.PNG": {"sea"}, "sky/1.jpg": {"sky"}}
     understood = label_file.read_list(tmp_path, Reading(), ()).understood
     assert understood.describe() == (
-        "a folder for each of 2 classes; 1 images in no class's folder passed over"
+        "a folder for each of 2 classes; 1 images in no class's folder passed over; 1 images lie "
+        "deeper, and get the first folder's label (sea/deep/2.PNG)"
     )
     assert read(tmp_path, rename=Rename({"sky": "air"}))["sky/1.jpg"] == {"air"}
     with refused("--columns and --separator are for tables"):

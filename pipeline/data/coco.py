@@ -106,10 +106,13 @@ def read_instances(path: Path, every_image: bool = False) -> Instances:
             f"{'check --labels' if every_image else place}"
         ) from error
     except MALFORMED as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        remedy = "correct it" if every_image else "download it again"
+        if every_image and isinstance(error, AssertionError):  # the file is a list
+            reason, remedy = "no JSON object", "write a list as .jsonl, with an object on each line"
         raise UserError(
             f"{path} must be COCO instances, with images, annotations and categories, but found: "
-            f"{reason}; {'correct it' if every_image else 'download it again'}"
+            f"{reason}; {remedy}"
         ) from error
 
 

@@ -82,7 +82,11 @@ def several(given: Mapping[str, str]) -> list[str]:
 
 
 def classes_of(
-    path: str, columns: Columns, rows: Iterator[Sequence[Any]], given: Mapping[str, str]
+    path: str,
+    names: Sequence[str],
+    columns: Columns,
+    rows: Iterator[Sequence[Any]],
+    given: Mapping[str, str],
 ) -> Columns:
     """Keep those columns that may be of a class and hold 0 and 1 alone.
 
@@ -98,13 +102,19 @@ def classes_of(
     known = TRUE | FALSE | MINUS | {""}
     classes = [place for place, found in tokens.items() if found <= known and found - {""}]
     minus = any(tokens[place] & MINUS for place in classes)
-    if not classes or (minus and any(tokens[place] & FALSE for place in classes)):
+    if minus and any(tokens[place] & FALSE for place in classes):
         raise UserError(
             f"{path}: expected columns path and labels, or one of 0 and 1 for each class, but "
-            f"found {'-1, 0 and 1' if classes else 'neither'}; correct it, or give --columns"
+            "found -1, 0 and 1; correct it, or give --columns"
         )
-    if "labels" in given and len(classes) < len(columns.classes):
-        raise UserError(f"{path}: --columns names {given['labels'][:80]}, but not all hold 0 and 1")
+    if not classes or ("labels" in given and len(classes) < len(columns.classes)):
+        place = next(place for place in columns.classes if place not in classes)
+        value = min(tokens[place] - known, default="")
+        remedy = "" if "labels" in given else ", or give --columns labels=NAME"
+        raise UserError(
+            f"{path}: expected a column called labels, or one of 0 and 1 for each class, but "
+            f"{names[place][:40]!r} holds {value!r}: correct it{remedy}"
+        )
     others = {*columns.others, *columns.classes} - set(classes)
     return columns._replace(classes=tuple(classes), others=tuple(sorted(others)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.data.decoding import SUFFIXES
 from pipeline.data.lists import binary
 from pipeline.data.lists.names import clean_names
-from pipeline.data.lists.reading import Listing, Reading, Understood
+from pipeline.data.lists.reading import Listing, Reading, Understood, short
 from pipeline.data.lists.table import SPLIT_NAMES, Row
 from utils.errors import UserError
 
@@ -58,11 +58,17 @@ def folder_list(path: Path, reading: Reading, read: Callable[[Path], Listing]) -
     astray = sum(
         is_image(path / split / name) for split in splits for name in names_in(path / split)
     )
-    notes = (f"{astray} images in no class's folder passed over",) if astray else ()
+    notes = [f"{astray} images in no class's folder passed over"] if astray else []
+    deep = [os.path.join(*folder, image) for folder, images in files.items() for image in images]
+    deep = [place for place in deep if os.path.dirname(place).count(os.sep) > bool(splits[0])]
+    if deep:
+        notes.append(
+            f"{len(deep)} images lie deeper, and get the first folder's label ({short(deep[0])})"
+        )
     form = f"a folder for each of {len(set(classes))} classes"
     if splits != [""]:
         form += f" in {', '.join(splits)}"
-    return Listing(Understood(form, notes=notes), rows, sorted(set(classes)))
+    return Listing(Understood(form, notes=tuple(notes)), rows, sorted(set(classes)))
 
 
 def inner_folders(path: Path) -> tuple[list[str], list[str]]:

@@ -112,7 +112,7 @@ def understand(
             refuse_pipes(path, records, columns, separator)
     else:
         values = (row for _, row in records.read())
-        columns = classes_of(str(path), columns, values, reading.columns)
+        columns = classes_of(str(path), names, columns, values, reading.columns)
         separator = None
         classes = sorted(set(clean_names((names[c] for c in columns.classes), reading.rename)))
     understood = Understood(
@@ -154,7 +154,7 @@ def refuse_pipes(path: Path, records: Records, columns: Columns, separator: str)
         if any(part in labels or parts[part] > 1 for part in found if part):
             raise UserError(
                 f"{path}: --separator is {name_of(separator)}, but labels are joined by |, as in "
-                f"{short(label)!r}: leave --separator out"
+                f"{short(label)!r}: leave --separator out, or write names without |"
             )
 
 

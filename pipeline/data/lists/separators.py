@@ -90,10 +90,10 @@ def parse_list(cell: str) -> list[str] | None:
 
 
 def is_bracketed(cell: str) -> bool:
-    """Tell whether a cell looks like a list, which cannot be parted at its commas or spaces."""
+    """Tell whether a cell looks like a list or object, which no sign in it parts into labels."""
     text = cell.strip()
-    return (
-        text[:1] == "[" and text[-1:] == "]" and bool(re.search(r"[,\s'\"]", text) or text == "[]")
+    return text[:1] + text[-1:] in ("[]", "{}") and bool(
+        re.search(r"[,\s'\"]", text) or text in ("[]", "{}")
     )
 
 
@@ -121,12 +121,16 @@ def find_separator(
     if bracketed:
         raise UserError(
             f"{path}: expected labels joined by |, or every cell a list of quoted texts, but found "
-            f"{bracketed[0][:60]!r} and other cells: write all alike"
+            f"{bracketed[0][:60]!r}: write all in one of these ways"
         )
     if piped:
         for sign in (*STRONG, *WEAK):
             if not known and judge(texts, sign) == "separator":
-                raise doubtful(path, texts, sign, "though other cells join labels by |")
+                first = next(cell for cell in texts if sign in cell)
+                raise UserError(
+                    f"{path}: expected labels joined by | alone, since some are, but found "
+                    f"{first[:60]!r}: write {name_of(sign)} between labels as |, and no | in names"
+                )
         return PIPE
     found = PIPE
     for sign in (*STRONG, *RARE, *WEAK, *ODD):
@@ -136,10 +140,7 @@ def find_separator(
         if verdict == "separator" and found == PIPE:
             found, texts = sign, count_parts(texts, sign)
         elif verdict != "name":
-            what = "which may be one label or several"
-            if found != PIPE:
-                what = f"beside others that {name_of(found)} joins"
-            raise doubtful(path, texts, sign, what)
+            raise doubtful(path, texts, sign, found)
     return found
 
 
@@ -196,8 +197,16 @@ def name_of(sign: str) -> str:
 
 
 def doubtful(path: str, cells: Counter[str], sign: str, found: str) -> UserError:
+    """Ask whether a sign joins labels, where `found` is what else does; | if nothing else."""
     first = next(cell for cell in cells if sign in cell)
+    what = "which may be one label or several"
+    if found != PIPE:
+        what = f"beside others that {name_of(found)} joins"
+    else:
+        others = (other for other in STRONG if judge(cells, other) == "separator")
+        found = next(others, PIPE)
     return UserError(
-        f"{path}: expected labels joined by |, but found {first[:60]!r}, {found}: give --separator "
-        f"{name_of(sign)} if that joins labels, or --separator pipe if it belongs to their names"
+        f"{path}: expected labels joined by |, but found {first[:60]!r}, {what}: give --separator "
+        f"{name_of(sign)} if that joins labels, or --separator {name_of(found)} if it belongs to "
+        "their names"
     )

@@ -100,7 +100,7 @@ def fill_table(path: Path, rows: Iterable[Row], classes: list[str] | None) -> Ta
         if row.true_labels is not None:
             judged.append(number)
             add("true_labels", number, row.true_labels, row.where)
-    if not paths or not columns:
+    if not paths or not any(rows_of for rows_of, _ in pairs.values()):
         missing = "label" if paths else "image"
         raise UserError(f"{path} must name images and their labels, but names no {missing}")
     if classes is None:
