@@ -1,6 +1,7 @@
 """A round of review: from what people decided to the next run, without training one."""
 
 import dataclasses
+import json
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 import review
 from pipeline.data import label_file
+from pipeline.review.apply import read_decided
 from pipeline.review.reviewed_run import ReviewedRun
 from pipeline.review.to_verify import write_list_to_verify
 from tests.helpers import refused
@@ -60,6 +62,35 @@ def test_test_photos_are_found_in_a_list_read_as_the_run_read_it(tmp_path):
     odd = [int(Path(name).stem) % 2 for name in photos.data.ids]
     assert photos.found.tolist() == [[each, 1] for each in odd]
     assert len(run.test) > 0
+
+
+def test_a_run_whose_checkpoint_is_gone_is_judged_otherwise_and_says_so(tmp_path, capsys):
+    rows = [f"{number}.jpg,{'sea|sky' if number % 2 else 'sky'}" for number in range(10)]
+    given = {"recipe": "posterior", "targets": "neighbours", "freeze": True}
+    run = listed_run(tmp_path, "\n".join(["path,labels", *rows]), **given)
+    stored = torch.rand(int(run.candidates.sum()))
+    torch.save({"method": {"confidence": {"values": stored}}}, run.path / "last.pt")
+    assert torch.equal(torch.from_numpy(run.targets.values[run.candidates == 1]), stored)
+    assert capsys.readouterr().err == ""
+    (run.path / "last.pt").write_bytes(b"damaged")
+    other = dataclasses.replace(run)
+    assert other.targets is None
+    assert "last.pt is missing or not of this run, which holds how" in capsys.readouterr().err
+
+
+def test_decisions_on_the_photos_of_another_run_are_refused(tmp_path, capsys):
+    run = listed_run(tmp_path, "path,labels\n" + "".join(f"{n}.jpg,sea\n" for n in range(10)))
+    record = {"path": "x.jpg", "sha256": "", "label": "sea", "true": False}
+    record |= {"by": "Ann", "at": "2026-11-29T01:02:03Z"}
+    content = {"format": "review-2", "key": "0", "by": "Ann", "verified": []}
+    for name in ("x.jpg", "1.jpg"):
+        text = json.dumps(content | {"decisions": [record | {"path": name}]})
+        (tmp_path / f"{name}.json").write_text(text)
+    with refused("x.jpg.json: expected decisions on photos of .*, but found none .*: check"):
+        read_decided(run, tmp_path, [str(tmp_path / "x.jpg.json")])
+    paths = [str(tmp_path / f"{name}.json") for name in ("x.jpg", "1.jpg")]
+    _, carried = read_decided(run, tmp_path, paths)
+    assert (carried.gone, len(carried.content["decisions"])) == (["x.jpg"], 1)
 
 
 def test_a_list_to_verify_is_taken_by_the_flags_that_are_advised(tmp_path, capsys):

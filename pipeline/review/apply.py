@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.data.candidates import REVIEW_MARK, check_candidates, read_candidates
 from pipeline.data.verified import Verified, joined
 from pipeline.review.decisions import (
+    KINDS,
     REVIEW_1,
     Carried,
     Content,
@@ -41,10 +42,15 @@ def read_decided(run: ReviewedRun, folder: Path, paths: Sequence[str]) -> tuple[
         paths: files of the page, or of other tools.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: a file is damaged, or all is decided of other photos.
     """
     before = decided_before(folder)
-    found = carry_to(run, run.photos(None), [*paths, *before])
+    content, carried = found = carry_to(run, run.photos(None), [*paths, *before])
+    if any(map(content.get, KINDS)) and not any(map(carried.content.get, KINDS)):
+        raise UserError(
+            f"{', '.join(paths)}: expected decisions on photos of {run.path}, but found none "
+            "of its photos and classes as they are: check --load_from"
+        )
     for path in before:
         print(f"earlier             {path} counts too: move it away to apply the files given alone")
     return found

@@ -25,6 +25,8 @@ from utils.files import atomic_path
 from utils.options.choices import FOUND_DATASETS
 from utils.options.stored import run_options
 from utils.options.training import TrainingOptions
+from utils.run_folder import CHECKPOINT
+from utils.terminal import warn
 
 
 class Photos(NamedTuple):
@@ -68,7 +70,14 @@ class ReviewedRun:
         if not self.options.needs_features:
             return None
         number = 0 if self.verified is None else len(self.verified.rows)
-        return read_targets(self.path, shown(self.candidates, self.verified), number)
+        found = read_targets(self.path, shown(self.candidates, self.verified), number)
+        if found is None:
+            warn(
+                f"{self.path / CHECKPOINT} is missing or not of this run, which holds how likely "
+                "each label was before training: probabilities are of the classifier alone, and "
+                "less sure; bring it back, or train anew"
+            )
+        return found
 
     @functools.cached_property
     def has_noise_in_test(self) -> bool:
