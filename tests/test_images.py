@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,8 +53,10 @@ def test_missing_images_may_be_left_out_with_their_rows(folder, capsys):
 def test_a_missing_file_or_a_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="cannot read image .*none.jpg: No such file"):
         read_image(str(tmp_path / "none.jpg"))
-    with pytest.raises(UserError, match="cannot read image .*: Is a directory"):
-        read_image(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for place in (tmp_path, tmp_path / "pipe.jpg"):
+        with pytest.raises(UserError, match="cannot read image .*: it is a folder, pipe or device"):
+            read_image(str(place))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP"])

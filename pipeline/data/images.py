@@ -164,6 +164,8 @@ def read_image(path: str) -> torch.Tensor:
         UserError: the file is missing, is no image, or is truncated; it is named.
     """
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+            raise UserError(f"cannot read image {path}: it is a folder, pipe or device")
         content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read image {path}: {error.strerror}") from error
