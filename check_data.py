@@ -10,6 +10,7 @@ from utils.errors import UserError, exit_status
 from utils.options.groups import DataOptions, check_data_options, data_flag
 from utils.options.kinds import COUNT, NATURAL, SWITCH
 from utils.options.table import OptionsParser, check_inputs, option, parse
+from utils.terminal import escape
 
 if TYPE_CHECKING:
     from pipeline.data.checks import Finding
@@ -80,7 +81,7 @@ def print_findings(findings: "Sequence[Finding]", everything: bool) -> None:
     for kind, items, wrong in findings:
         print(f"{'WRONG' if wrong else 'note '}  {len(items)} {kind}")
         for item in items if everything else items[:SHOWN]:
-            print(f"         {item}")
+            print(f"         {escape(item)}")
         if len(items) > SHOWN and not everything:
             print("         ... (--all names them)")
 

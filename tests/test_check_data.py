@@ -116,6 +116,11 @@ def test_what_a_careless_list_has_is_named_before_the_table(check):
         assert line < out.index(TABLE[0])
 
 
+def test_a_name_with_a_line_end_stays_on_its_line(check, photos):
+    Image.new("RGB", (3, 3)).save(photos / "train" / "a\nb.png")
+    assert r"         train/a\nb.png" in check()[1]
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -58,9 +58,18 @@ def test_a_true_label_that_training_would_take_for_false_is_wrong():
 
 
 def test_an_id_in_both_splits_is_wrong():
-    train, test = labels(np.eye(3), ["1", "2", "3"]), labels(np.eye(3), ["3", "4", "2"])
+    train, test = labels(np.ones((3, 3)), ["1", "2", "3"]), labels(np.eye(3), ["3", "4", "2"])
     kind = "images listed in training and in test"
     assert check_labels(train, test) == [Finding(kind, ["2", "3"], True)]
+
+
+def test_images_of_which_no_label_can_be_dropped_are_noted():
+    """As in a folder for each class."""
+    test = labels(np.ones((2, 3)), ["8", "9"])
+    kind = "training images of one label each: review.py never drops an image's only label"
+    found = check_labels(labels(np.eye(3), ["1", "2", "3"]), test)
+    assert found == [Finding(kind, ["1", "2", "3"], False)]
+    assert check_labels(labels(np.tri(3), ["1", "2", "3"]), test) == []
 
 
 def test_what_makes_a_careless_or_small_list_misleading_is_noted():

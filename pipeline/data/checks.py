@@ -39,6 +39,9 @@ def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
         findings.append(
             Finding(f"classes without a {name} image", pick(data.classes, unseen), False)
         )
+    if len(train) and ((train.targets == 1).sum(axis=1) == 1).all():
+        kind = "training images of one label each: review.py never drops an image's only label"
+        findings.append(Finding(kind, list(train.ids), False))
     if train.true_targets is not None:
         rows = pick(train.ids, np.flatnonzero(uncovered(train)))
         findings.append(Finding("training images whose labels miss a true one", rows, True))
