@@ -167,3 +167,11 @@ def test_a_name_of_250_bytes_is_written(tmp_path):
         assert temporary.suffix == ".npy"
         temporary.write_text("content")
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_folder_with_nothing_but_temporary_files_is_new(tmp_path):
+    (tmp_path / ".123.config.json").touch()
+    files.check_output_dir(tmp_path)
+    (tmp_path / ".4 photos").mkdir()
+    with pytest.raises(UserError, match="is not empty"):
+        files.check_output_dir(tmp_path)

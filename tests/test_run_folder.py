@@ -95,6 +95,12 @@ def test_what_a_killed_save_left_is_removed_by_the_next_start(tmp_path):
     assert (run.path / ".hidden").exists()
 
 
+def test_a_run_that_was_killed_as_it_began_is_begun_again(tmp_path):
+    (tmp_path / ".123.config.json").touch()
+    RunFolder.create(tmp_path, OPTIONS, DATA)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_changed_data_and_damaged_checkpoints_are_refused(tmp_path):
     run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     assert RunFolder.reopen(str(run.path), OPTIONS, DATA)[1] is None

@@ -16,6 +16,7 @@ from utils.errors import UserError
 # The loader processes of a run that was killed notice it, and let go of its folder, after 5.
 SECONDS_TO_CLAIM = 15
 SECONDS_LEFT = 3600  # no writer pauses so long
+LEFTOVERS = ".[0-9]*.*"  # temporary files, named by process
 
 
 @contextlib.contextmanager
@@ -53,7 +54,7 @@ def remove_leftovers(folder: Path, seconds: float = 0) -> None:
     Args:
         seconds: of temporary files that old alone: where others may write at the same time.
     """
-    for path in folder.glob(".[0-9]*.*"):
+    for path in folder.glob(LEFTOVERS):
         with contextlib.suppress(OSError):  # another was first, or it is not ours to remove
             if time.time() - path.stat().st_mtime >= seconds:
                 path.unlink()
@@ -70,6 +71,8 @@ def write_json(path: str | Path, content: Any) -> None:
 def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
     """Refuse a folder that holds something: what is written would overwrite it or mix with it.
 
+    Temporary files, of a process that was killed as it began, are nothing.
+
     Raises:
         UserError: it does, is a file, or cannot be made.
     """
@@ -81,8 +84,15 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
             f"{path} already holds a run: give a new {flag}; the --resume of a training script "
             "trains it further"
         )
-    if path.is_dir() and any(path.iterdir()):
+    if holds_something(path):
         raise UserError(f"{path} is not empty: give a new or empty {flag}")
+
+
+def holds_something(folder: Path) -> bool:
+    """Tell whether it is a folder with something else in it than temporary files."""
+    if not folder.is_dir():
+        return False
+    return not all(path.match(LEFTOVERS) and path.is_file() for path in folder.iterdir())
 
 
 def check_new_file(path: Path, flag: str) -> None:

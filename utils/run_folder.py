@@ -63,6 +63,7 @@ class RunFolder:
         if distributed.rank() > 0:
             return cls(path, [])
         check_output_dir(path)
+        remove_leftovers(path)
         versions = {
             "python": platform.python_version(),
             "torch": torch.__version__,
