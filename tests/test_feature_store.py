@@ -1,5 +1,6 @@
 """Features kept under the images' content."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -144,3 +145,14 @@ def test_images_in_memory_are_hashed_by_their_pixels(tmp_path):
     found = image_hashes(images, tmp_path)
     assert (found[0] != found[1]).any()
     assert (image_hashes(images.flip(0), tmp_path) == found[::-1]).all()
+
+
+def test_what_a_killed_process_left_of_hashes_is_removed_after_an_hour(tmp_path):
+    old, new = tmp_path / "store" / ".123.images-00.npy", tmp_path / "store" / ".124.images-00.npy"
+    old.parent.mkdir()
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    image_hashes(photo_files(tmp_path), old.parent)
+    assert not old.exists()
+    assert new.exists()  # another may be writing it

@@ -173,6 +173,7 @@ def image_hashes(images: Sequence[torch.Tensor], folder: Path) -> np.ndarray:
         for row, each in enumerate(pool.map(digest, paths)):
             result[row] = np.frombuffer(each, np.uint8)
             bar.update()
+    remove_leftovers(folder, SECONDS_LEFT)
     with contextlib.suppress(OSError), atomic_path(file) as temporary:  # in a folder of others
         np.save(temporary, result)
     return result
