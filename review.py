@@ -300,7 +300,7 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     from pipeline.review.scan import Scan, entries_of
     from pipeline.review.summary import describe_verified, headlines, summarise_photos
     from pipeline.review.to_verify import rows_to_verify, write_list_to_verify
-    from utils.files import write_json
+    from utils.files import claimed, remove_leftovers, write_json
 
     photos, verified, everything = check_review(options, run), run.verified, run.photos(None)
     files = [*(options.decisions or []), *decided_before(folder)]
@@ -309,60 +309,63 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     first = len(everything.data) - len(photos.data) if options.split == "test" else 0
     here = carried.part(slice(first, first + len(photos.data)), photos.data.ids)
     open_folder(folder, run)
-    entries = entries_of(photos.found)
-    scan = Scan(photos.data, entries, folder)
-    scan_images(scan, options, run, photos, folder / "folds" / run.key[:8])
-    probabilities, of_others = judge(run, photos, scan.logits, scan.parts)
-    probability = probabilities[entries.rows, entries.columns]
-    decisions = decide_photos(
-        probability,
-        entries,
-        photos.trained,
-        [] if verified is None else verified.rows,
-        **decision_of(options),
-    )
-    kept = entries.matrix(decisions.kept, photos.found.shape)
-    summary = summarise_photos(run, photos, probabilities, kept, decisions)
-    summary["decisions"] = describe(carried)
-    lines = headlines(summary)
-    found, said = describe_verified(run, decisions.of_training.threshold)
-    summary |= found
-    print("\n".join(said), end="\n" if said else "")
+    with claimed(folder):
+        remove_leftovers(folder, below=True)
+        entries = entries_of(photos.found)
+        scan = Scan(photos.data, entries, folder)
+        scan_images(scan, options, run, photos, folder / "folds" / run.key[:8])
+        probabilities, of_others = judge(run, photos, scan.logits, scan.parts)
+        probability = probabilities[entries.rows, entries.columns]
+        decisions = decide_photos(
+            probability,
+            entries,
+            photos.trained,
+            [] if verified is None else verified.rows,
+            **decision_of(options),
+        )
+        kept = entries.matrix(decisions.kept, photos.found.shape)
+        summary = summarise_photos(run, photos, probabilities, kept, decisions)
+        summary["decisions"] = describe(carried)
+        lines = headlines(summary)
+        found, said = describe_verified(run, decisions.of_training.threshold)
+        summary |= found
+        print("\n".join(said), end="\n" if said else "")
 
-    write_table(folder / "labels.csv", photos.data, entries, probability, decisions.kept)
-    written: list[Path] = []
-    if photos.trained:
-        of_training = run.as_found_where_verified(kept, photos)[: photos.trained]
-        written = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
-    write_decisions(folder, content, carried)
-    write_json(folder / "summary.json", summary)
-    if options.export is not None:
-        scores = label_probability(scan.logits, run.candidates, run.options)
-        judged = Judged(photos, here.hashes, run.key, probabilities, kept, scores)
-        for path in export(options.export, folder, judged):
-            print(f"exported            {path}")
-    page = write_page_files(
-        folder,
-        run,
-        scan,
-        photos,
-        here,
-        of_others,
-        probability=probability,
-        kept=decisions.kept,
-        summary=lines,
-        to_verify=asked.tolist(),
-    )
-    write_list_to_verify(run, folder, asked)
-    for name, value in lines.items():
-        print(f"{name:<20}{value}")
-    if decisions.of_training.precision is None and len(probability):
-        print(f"                    the least probable candidate has {probability.min():.3f}")
-    print(f"all candidates      {folder / 'labels.csv'}")
-    print(f"page                {page}")
-    for path in sorted(folder.glob("reviewed*.npy")):
-        print(f"earlier             {path} is of an earlier --apply: give that again for a new one")
-    print_how_to_train(run.options, written)
+        write_table(folder / "labels.csv", photos.data, entries, probability, decisions.kept)
+        written: list[Path] = []
+        if photos.trained:
+            of_training = run.as_found_where_verified(kept, photos)[: photos.trained]
+            written = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
+        write_decisions(folder, content, carried)
+        write_json(folder / "summary.json", summary)
+        if options.export is not None:
+            scores = label_probability(scan.logits, run.candidates, run.options)
+            judged = Judged(photos, here.hashes, run.key, probabilities, kept, scores)
+            for path in export(options.export, folder, judged):
+                print(f"exported            {path}")
+        page = write_page_files(
+            folder,
+            run,
+            scan,
+            photos,
+            here,
+            of_others,
+            probability=probability,
+            kept=decisions.kept,
+            summary=lines,
+            to_verify=asked.tolist(),
+        )
+        write_list_to_verify(run, folder, asked)
+        for name, value in lines.items():
+            print(f"{name:<20}{value}")
+        if decisions.of_training.precision is None and len(probability):
+            print(f"                    the least probable candidate has {probability.min():.3f}")
+        print(f"all candidates      {folder / 'labels.csv'}")
+        print(f"page                {page}")
+        for path in sorted(folder.glob("reviewed*.npy")):
+            stale = f"{path} is of an earlier --apply: give that again for a new one"
+            print(f"earlier             {stale}")
+        print_how_to_train(run.options, written)
 
 
 def scan_images(

@@ -303,6 +303,17 @@ def test_a_run_that_was_trained_on_is_reviewed_anew(run_script, trained, tmp_pat
     assert len(list((tmp_path / "r" / "review" / "folds").iterdir())) == 4
 
 
+def test_a_review_that_was_killed_is_made_again(run_script, trained):
+    """As it began, and among thumbnails: temporary files are removed."""
+    Path("v").mkdir()
+    Path("v/.123..review").touch()
+    run_script("review --load_from r --output_dir v")
+    Path("v/thumbs/0/.123.1.jpg").touch()
+    run_script("review --load_from r --output_dir v")
+    assert not list(Path("v").rglob(".[0-9]*"))
+    assert Path("v/review.html").exists()
+
+
 def test_a_review_that_is_not_there_is_not_made_of_noise(assert_refused, reviewed):
     flags = "--dataset files --labels p/labels.csv --noise_file r/review/reviewed.npy"
     message = "reviewed.npy: this folder holds what review.py writes"

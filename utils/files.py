@@ -48,13 +48,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def remove_leftovers(folder: Path, seconds: float = 0) -> None:
+def remove_leftovers(folder: Path, seconds: float = 0, below: bool = False) -> None:
     """Remove what writers left in a folder that were killed.
 
     Args:
         seconds: of temporary files that old alone: where others may write at the same time.
+        below: in its subfolders too.
     """
-    for path in folder.glob(LEFTOVERS):
+    for path in (folder.rglob if below else folder.glob)(LEFTOVERS):
         with contextlib.suppress(OSError):  # another was first, or it is not ours to remove
             if time.time() - path.stat().st_mtime >= seconds:
                 path.unlink()

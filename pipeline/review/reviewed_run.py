@@ -21,7 +21,7 @@ from pipeline.features import feature_folder
 from pipeline.model.checkpoint import read_checkpoint, weights_sha256
 from pipeline.review.stored_targets import StoredTargets, read_targets
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, holds_something
 from utils.options.choices import FOUND_DATASETS
 from utils.options.stored import run_options
 from utils.options.training import TrainingOptions
@@ -150,7 +150,7 @@ def open_folder(folder: Path, run: ReviewedRun, applies: bool = False) -> None:
     mark = folder / REVIEW_MARK
     own = folder == run.path / "review"
     marked = mark.is_file() and (own or mark.read_text("utf-8").strip() == run.key)
-    if not marked and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not marked and folder.exists() and (not folder.is_dir() or holds_something(folder)):
         raise UserError(
             f"{folder} exists and holds no review of this run: give a new or empty --output_dir"
         )
