@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path, check_new_file, check_output_dir
+from utils.files import atomic_path, check_new_file, check_output_dir, filled
 from utils.options.groups import CheckpointOptions, output_flag
 from utils.options.kinds import COUNT, SHARE, Choice
 from utils.options.table import OptionsParser, check_inputs, option, parse
@@ -172,8 +171,8 @@ def label(
     thresholds, origin = choose_thresholds(options.threshold, stored, classes)
     print(f"thresholds  {origin}", flush=True)
     labelled, unreadable, common = 0, 0, common_folder(paths)
-    new_maps = contextlib.nullcontext() if options.cam is None else all_or_none(Path(options.cam))
-    with new_maps, interruptible() as stop, prediction_files(folder) as (table_file, lines):
+    with new_folders(options, folder), interruptible() as stop, prediction_files(folder) as files:
+        table_file, lines = files
         table = csv.writer(table_file, quoting=csv.QUOTE_ALL)
         table.writerow(["path", "labels", "scores"])
         for prediction in predict(trained, paths, options.batch_size, options.workers):
@@ -214,13 +213,15 @@ def prediction_files(folder: Path) -> Iterator[list[Any]]:
 
 
 @contextlib.contextmanager
-def all_or_none(folder: Path) -> Iterator[None]:
-    """Empty a folder again where the disk fails, so that the command can be repeated."""
-    try:
+def new_folders(options: Options, folder: Path) -> Iterator[None]:
+    """Fill the folders of predictions and maps, which may be one, or one in the other."""
+    flags = {os.path.abspath(folder): "--output_dir"}
+    if options.cam is not None:
+        flags.setdefault(os.path.abspath(options.cam), "--cam")
+    with contextlib.ExitStack() as stack:
+        for place in sorted(flags, key=len):  # an inner one is made within the outer
+            stack.enter_context(filled(Path(place), flags[place]))
         yield
-    except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def described(

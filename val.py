@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, exit_status
-from utils.files import atomic_path, check_new_file, check_output_dir, write_json
+from utils.files import atomic_path, check_new_file, check_output_dir, filled, write_json
 from utils.options import groups
 from utils.options.choices import DATASETS
 from utils.options.kinds import NATURAL, SWITCH, Choice
@@ -106,15 +106,16 @@ def main() -> None:
     if trained_with is not None and candidates is not None:
         evaluation |= judge_candidates_of(trained_with, images, scores, candidates)
     print_thresholds(options, trained, thresholds)
-    write_outputs(
-        options,
-        folder,
-        trained,
-        images=images,
-        scores=scores,
-        targets=targets,
-        evaluation=evaluation,
-    )
+    with filled(folder):
+        write_outputs(
+            options,
+            folder,
+            trained,
+            images=images,
+            scores=scores,
+            targets=targets,
+            evaluation=evaluation,
+        )
 
 
 def check_options(parser: OptionsParser, options: Options) -> None:

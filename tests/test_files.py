@@ -169,9 +169,46 @@ def test_a_name_of_250_bytes_is_written(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_folder_in_which_a_process_was_killed_is_filled_again(tmp_path):
+    folder = tmp_path / "maps"
+    (folder / "b").mkdir(parents=True)
+    for name in (files.MARK, "a.png", "b/c.png", "b/.123.d.png"):
+        (folder / name).touch()
+    files.check_output_dir(folder)
+    with files.filled(folder):
+        assert not (folder / "b" / ".123.d.png").exists()
+        (folder / "a.png").write_text("new")
+    names = sorted(path.name for path in folder.rglob("*"))
+    assert names == ["a.png", "b", "c.png"]
+    with pytest.raises(UserError, match="maps is not empty: give a new or empty --cam"):
+        files.check_output_dir(folder, "--cam")
+
+
 def test_a_folder_with_nothing_but_temporary_files_is_new(tmp_path):
     (tmp_path / ".123.config.json").touch()
     files.check_output_dir(tmp_path)
     (tmp_path / ".4 photos").mkdir()
     with pytest.raises(UserError, match="is not empty"):
         files.check_output_dir(tmp_path)
+
+
+def test_on_an_error_nothing_of_a_folder_is_left(tmp_path):
+    def fill():
+        with files.filled(tmp_path / "new" / "p"):
+            (tmp_path / "new" / "p" / "a.png").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_filled_by_one_at_a_time_and_others_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
+    with files.filled(tmp_path):
+        (tmp_path / "a.png").touch()
+        with pytest.raises(UserError, match="another process writes to"), files.filled(tmp_path):
+            pass
+    with pytest.raises(UserError, match="is not empty"), files.filled(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

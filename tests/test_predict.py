@@ -373,3 +373,18 @@ def test_predictions_are_never_overwritten(run_script, assert_refused, trained, 
     run_script("predict photos --load_from r --output_dir p")
     message = "p is not empty: give a new or empty --output_dir"
     assert_refused(message, "predict photos --load_from r --output_dir p")
+
+
+@pytest.mark.parametrize("maps", ["maps", "p", "p/maps", "."])
+def test_predictions_that_were_killed_can_be_made_again(maps, run_script, trained, photos):
+    """Wherever the maps go; both folders are left as they are while they are filled."""
+    place = Path("new")
+    for folder in (place / "p", place / maps):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".unfinished").touch()
+    (place / "p" / ".123.predictions.csv").touch()
+    (place / maps / "a.png.png").touch()
+    run_script(f"predict photos --load_from r --output_dir new/p --cam new/{maps}")
+    assert len((place / "p" / "predictions.jsonl").read_text().splitlines()) == len(PHOTOS)
+    assert Image.open(place / maps / "a.png.png").size
+    assert not list(place.rglob(".*"))

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from utils.errors import UserError
 SECONDS_TO_CLAIM = 15
 SECONDS_LEFT = 3600  # no writer pauses so long
 LEFTOVERS = ".[0-9]*.*"  # temporary files, named by process
+MARK = ".unfinished"  # of a folder that is being filled
 
 
 @contextlib.contextmanager
@@ -72,7 +74,8 @@ def write_json(path: str | Path, content: Any) -> None:
 def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
     """Refuse a folder that holds something: what is written would overwrite it or mix with it.
 
-    Temporary files, of a process that was killed as it began, are nothing.
+    What a process left there that was killed as it began, or as it filled the folder, may be
+    overwritten.
 
     Raises:
         UserError: it does, is a file, or cannot be made.
@@ -85,7 +88,7 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
             f"{path} already holds a run: give a new {flag}; the --resume of a training script "
             "trains it further"
         )
-    if holds_something(path):
+    if holds_something(path) and not (path / MARK).exists():
         raise UserError(f"{path} is not empty: give a new or empty {flag}")
 
 
@@ -147,6 +150,32 @@ def claimed(folder: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):  # as in `lock`
                 fcntl.flock(descriptor, fcntl.LOCK_UN)  # of copies in forked processes too
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def filled(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
+    """Fill a folder that is new or empty: on an error nothing of it is left.
+
+    A process that is killed leaves it marked, so that the same command may fill it again.
+
+    Raises:
+        UserError: it holds something, or another process fills it.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    with claimed(folder):
+        check_output_dir(folder, flag)
+        remove_leftovers(folder, below=True)
+        try:
+            (folder / MARK).touch()
+            yield
+            (folder / MARK).unlink(missing_ok=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            for place in missing:
+                with contextlib.suppress(OSError):  # something else is in it by now
+                    place.rmdir()
+            raise
 
 
 @contextlib.contextmanager
