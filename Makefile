@@ -17,7 +17,7 @@ test-all: .venv/installed-dev ## all tests
 other-tools: .venv-tools/installed ## the files for Label Studio and FiftyOne, judged by their own packages
 	.venv-tools/bin/python -m pytest -rs tests/test_exchange.py
 
-torture: .venv/installed-dev ## kill trainings at 150 moments, resume them and compare with unbroken ones
+torture: .venv/installed-dev ## kill trainings and other commands at 280 moments, repeat them and compare with unbroken ones
 	$(BIN)/python -m tests.torture --kills 30
 
 full-disk: .venv/installed-dev ## as root: the scripts on disks of 20 sizes up to what they need

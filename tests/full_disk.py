@@ -11,7 +11,6 @@ leaves is what it leaves on a disk with room.
 import argparse
 import contextlib
 import csv
-import hashlib
 import os
 import shutil
 import subprocess
@@ -24,22 +23,11 @@ from typing import NamedTuple
 import torch
 
 from tests.helpers import ForkedScript, last_line
-from tests.kept_runs import trunk  # noqa: F401 - registers the small trunk
-from tests.kept_runs.make import DATA, SHORT, make_photos
-from tests.torture import equal, state
+from tests.kept_runs.make import DATA
+from tests.torture import PHOTOS, contents, equal, prepare, state
 
 ROOM = 64 << 20  # bytes
 PAGE = 4096
-TRAIN = f"{DATA} --partial_rate 0.3 --noise_file candidates.npy {SHORT} --total_epoch 2"
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """The hashes of all files in a folder, but for those that hold times."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith("events.")
-    }
 
 
 class Case(NamedTuple):
@@ -62,19 +50,19 @@ def trained(disk: Path) -> object:
 CASES = {
     "training": Case(
         "main_CoNeS",
-        f"{TRAIN} --recipe paper --clusters 2 --output_dir disk/run",
+        f"{PHOTOS} --recipe paper --clusters 2 --output_dir disk/run",
         "--resume disk/run",
         trained,
     ),
     "frozen trunk": Case(
         "main_CoNeS",
-        f"{TRAIN} --recipe posterior --freeze --output_dir disk/run",
+        f"{PHOTOS} --recipe posterior --freeze --output_dir disk/run",
         "--resume disk/run",
         trained,
     ),
     "image cache": Case(
         "main_CoNeS",
-        f"{TRAIN} --recipe paper --clusters 2 --cache disk/cache --output_dir run",
+        f"{PHOTOS} --recipe paper --clusters 2 --cache disk/cache --output_dir run",
         result=lambda disk: contents(disk / "cache"),
     ),
     "candidate file": Case(
@@ -146,17 +134,6 @@ def try_sizes(name: str, count: int) -> tuple[int, int]:
         clean()
         print(f"{name}: disk {number + 1} of {count}, {failed} too small", file=sys.stderr)
     return count, failed
-
-
-def prepare() -> None:
-    """Photos, their candidates, and a trained run to predict and to review with."""
-    make_photos(Path("photos"))
-    for script, flags in (
-        ("make_candidates", f"{DATA} --partial_rate 0.3 --output candidates.npy"),
-        ("main_CoNeS", f"{TRAIN} --recipe posterior --output_dir trained"),
-    ):
-        status, printed = run(script, flags)
-        assert status == 0, printed
 
 
 def main() -> None:

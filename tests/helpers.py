@@ -394,6 +394,24 @@ class ForkedScript:
             return status, self.printed.read()
 
 
+def in_processes(count):
+    """A launch of a ForkedScript in so many processes, as torchrun's."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # slow to import
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    config = LaunchConfig(1, 1, count, **meeting, max_restarts=0, start_method="fork")
+
+    def launch(main):
+        try:
+            elastic_launch(config, lambda: sys.exit(main()))()
+        except ChildFailedError:
+            return 1
+        return 0
+
+    return launch
+
+
 def last_line(text):
     return text.strip().splitlines()[-1]
 

@@ -9,11 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from pipeline.model import decoder
-from tests.helpers import ForkedScript, read_json, read_records
+from tests.helpers import ForkedScript, in_processes, read_json, read_records
 from utils import distributed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,17 +34,7 @@ def torchrun(processes, script, *flags):
 
 def forked_torchrun(processes, script, *flags):
     """Launch as `torchrun` does, with copies of this process."""
-    meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
-    config = LaunchConfig(1, 1, processes, **meeting, max_restarts=0, start_method="fork")
-
-    def launch(main):
-        try:
-            elastic_launch(config, lambda: sys.exit(main()))()
-        except ChildFailedError:
-            return 1
-        return 0
-
-    return ForkedScript(script, *flags, launch=launch)
+    return ForkedScript(script, *flags, launch=in_processes(processes))
 
 
 def wait_for(path):

@@ -1,13 +1,27 @@
-"""Runs that are killed, in short; `make torture` is the long form."""
+"""Commands that are killed, in short; `make torture` is the long form."""
 
 import pytest
 
-from pipeline.data import digits
-from tests.torture import CASES, torture
+from tests.torture import CASES, prepare, torture
+
+QUICK = ("paper", "posterior", "verified", "features", "image cache", "predictions", "review")
 
 
-@pytest.mark.parametrize("name", [*CASES][:4])
-def test_a_run_that_is_killed_and_resumed_equals_an_unbroken_one(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(digits, "SCENES", {"train": 500, "test": 100})
-    found, _ = torture(tmp_path, name, kills=2, seed=1)
-    assert len(found) == 2
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with what the cases need."""
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        prepare()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
+)
+def test_a_command_that_is_killed_and_repeated_leaves_what_an_unbroken_one_does(
+    name, prepared, monkeypatch
+):
+    monkeypatch.chdir(prepared)
+    assert len(list(torture(name, kills=2, seed=1))) == 2
