@@ -4,7 +4,7 @@ import pytest
 
 from tests.torture import CASES, prepare, torture
 
-QUICK = ("paper", "posterior", "verified", "features", "image cache", "predictions", "review")
+QUICK = ("paper", "verified", "features", "image cache", "predictions", "review")
 
 
 @pytest.fixture(scope="module")
