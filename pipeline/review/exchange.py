@@ -11,6 +11,7 @@ them; none of them is needed here. `make other-tools` has them judged by the too
 
 import json
 import os
+import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -256,7 +257,8 @@ def in_utc(time: str) -> str:
     """
     if time.endswith("Z"):
         return time
-    moment = datetime.fromisoformat(time)
+    padded = re.sub(r"\.\d+", lambda found: found[0][:7].ljust(7, "0"), time)  # as 3.10 needs
+    moment = datetime.fromisoformat(padded)
     if moment.tzinfo is None:
         raise ValueError(f"the time {time}, without its zone")
     return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
