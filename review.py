@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils.errors import UserError, exit_status
 from utils.options.groups import CheckpointOptions, MachineOptions
@@ -16,8 +16,12 @@ from utils.options.kinds import COUNT, NATURAL, SHARE, SWITCH, Choice, Number
 from utils.options.table import OptionsParser, check_inputs, option, parse
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.review.candidate_posterior import Decisions
+    from pipeline.review.decisions import Carried, Content
     from pipeline.review.reviewed_run import Photos, ReviewedRun
-    from pipeline.review.scan import Scan
+    from pipeline.review.scan import Entries, Scan
     from utils.options.training import TrainingOptions
 
 DESCRIPTION = (
@@ -290,19 +294,12 @@ def on_files(trained_with: "TrainingOptions", files: list[Path], folder: Path) -
 
 def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     """Score the photos, decide on their candidates and write everything to `folder`."""
-    from pipeline.review.apply import carry_to, decided_before, write_decisions
-    from pipeline.review.candidate_posterior import decide_photos, judge, label_probability
-    from pipeline.review.decisions import describe
-    from pipeline.review.exchange import Judged, export
-    from pipeline.review.label_files import write_kept, write_table
-    from pipeline.review.page_files import write_page_files
+    from pipeline.review.apply import carry_to, decided_before
     from pipeline.review.reviewed_run import open_folder
-    from pipeline.review.scan import Scan, entries_of
-    from pipeline.review.summary import describe_verified, headlines, summarise_photos
-    from pipeline.review.to_verify import rows_to_verify, write_list_to_verify
-    from utils.files import claimed, remove_leftovers, write_json
+    from pipeline.review.to_verify import rows_to_verify
+    from utils.files import claimed, remove_leftovers
 
-    photos, verified, everything = check_review(options, run), run.verified, run.photos(None)
+    photos, everything = check_review(options, run), run.photos(None)
     files = [*(options.decisions or []), *decided_before(folder)]
     content, carried = carry_to(run, everything, files)
     asked = rows_to_verify(options.verify, run, carried.verified, folder)
@@ -311,61 +308,115 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     open_folder(folder, run)
     with claimed(folder):
         remove_leftovers(folder, below=True)
-        entries = entries_of(photos.found)
-        scan = Scan(photos.data, entries, folder)
-        scan_images(scan, options, run, photos, folder / "folds" / run.key[:8])
-        probabilities, of_others = judge(run, photos, scan.logits, scan.parts)
-        probability = probabilities[entries.rows, entries.columns]
-        decisions = decide_photos(
-            probability,
-            entries,
-            photos.trained,
-            [] if verified is None else verified.rows,
-            **decision_of(options),
-        )
-        kept = entries.matrix(decisions.kept, photos.found.shape)
-        summary = summarise_photos(run, photos, probabilities, kept, decisions)
-        summary["decisions"] = describe(carried)
-        lines = headlines(summary)
-        found, said = describe_verified(run, decisions.of_training.threshold)
-        summary |= found
-        print("\n".join(said), end="\n" if said else "")
+        findings = judge_photos(options, run, photos, folder)
+        write_review(options, run, folder, findings, content, carried, here, asked)
 
-        write_table(folder / "labels.csv", photos.data, entries, probability, decisions.kept)
-        written: list[Path] = []
-        if photos.trained:
-            of_training = run.as_found_where_verified(kept, photos)[: photos.trained]
-            written = write_kept(folder / "cleaned", run.options, run.train, of_training, verified)
-        write_decisions(folder, content, carried)
-        write_json(folder / "summary.json", summary)
-        if options.export is not None:
-            scores = label_probability(scan.logits, run.candidates, run.options)
-            judged = Judged(photos, here.hashes, run.key, probabilities, kept, scores)
-            for path in export(options.export, folder, judged):
-                print(f"exported            {path}")
-        page = write_page_files(
-            folder,
-            run,
-            scan,
-            photos,
-            here,
-            of_others,
-            probability=probability,
-            kept=decisions.kept,
-            summary=lines,
-            to_verify=asked.tolist(),
-        )
-        write_list_to_verify(run, folder, asked)
-        for name, value in lines.items():
-            print(f"{name:<20}{value}")
-        if decisions.of_training.precision is None and len(probability):
-            print(f"                    the least probable candidate has {probability.min():.3f}")
-        print(f"all candidates      {folder / 'labels.csv'}")
-        print(f"page                {page}")
-        for path in sorted(folder.glob("reviewed*.npy")):
-            stale = f"{path} is of an earlier --apply: give that again for a new one"
-            print(f"earlier             {stale}")
-        print_how_to_train(run.options, written)
+
+class Findings(NamedTuple):
+    """What the program finds of P photos.
+
+    entries: their candidates. probabilities, of_others: (P, C) float32, as `judge` returns them.
+    kept: (P, C) uint8 in {0, 1}.
+    """
+
+    photos: "Photos"
+    scan: "Scan"
+    entries: "Entries"
+    probabilities: "np.ndarray"
+    of_others: "np.ndarray"
+    decisions: "Decisions"
+    kept: "np.ndarray"
+
+
+def judge_photos(options: Options, run: "ReviewedRun", photos: "Photos", folder: Path) -> Findings:
+    """Score the photos and decide on their candidates."""
+    from pipeline.review.candidate_posterior import decide_photos, judge
+    from pipeline.review.scan import Scan, entries_of
+
+    entries = entries_of(photos.found)
+    scan = Scan(photos.data, entries, folder)
+    scan_images(scan, options, run, photos, folder / "folds" / run.key[:8])
+    probabilities, of_others = judge(run, photos, scan.logits, scan.parts)
+    decisions = decide_photos(
+        probabilities[entries.rows, entries.columns],
+        entries,
+        photos.trained,
+        [] if run.verified is None else run.verified.rows,
+        **decision_of(options),
+    )
+    kept = entries.matrix(decisions.kept, photos.found.shape)
+    return Findings(photos, scan, entries, probabilities, of_others, decisions, kept)
+
+
+def write_review(
+    options: Options,
+    run: "ReviewedRun",
+    folder: Path,
+    findings: Findings,
+    content: "Content",
+    carried: "Carried",
+    here: "Carried",
+    asked: "np.ndarray",
+) -> None:
+    """Write labels, summary, page and files for other tools, and print what was found.
+
+    Args:
+        content, carried, here: what people decided: in all files, on photos of the run, and on
+            those judged.
+        asked: rows of the photos to verify.
+    """
+    from pipeline.review.apply import write_decisions
+    from pipeline.review.candidate_posterior import label_probability
+    from pipeline.review.decisions import describe
+    from pipeline.review.exchange import Judged, export
+    from pipeline.review.label_files import write_kept, write_table
+    from pipeline.review.page_files import write_page_files
+    from pipeline.review.summary import describe_verified, headlines, summarise_photos
+    from pipeline.review.to_verify import write_list_to_verify
+    from utils.files import write_json
+
+    photos, scan, entries, probabilities, of_others, decisions, kept = findings
+    probability = probabilities[entries.rows, entries.columns]
+    summary = summarise_photos(run, photos, probabilities, kept, decisions)
+    summary["decisions"] = describe(carried)
+    lines = headlines(summary)
+    found, said = describe_verified(run, decisions.of_training.threshold)
+    print("\n".join(said), end="\n" if said else "")
+
+    write_table(folder / "labels.csv", photos.data, entries, probability, decisions.kept)
+    written: list[Path] = []
+    if photos.trained:
+        of_training = run.as_found_where_verified(kept, photos)[: photos.trained]
+        written = write_kept(folder / "cleaned", run.options, run.train, of_training, run.verified)
+    write_decisions(folder, content, carried)
+    write_json(folder / "summary.json", summary | found)
+    if options.export is not None:
+        scores = label_probability(scan.logits, run.candidates, run.options)
+        judged = Judged(photos, here.hashes, run.key, probabilities, kept, scores)
+        for path in export(options.export, folder, judged):
+            print(f"exported            {path}")
+    page = write_page_files(
+        folder,
+        run,
+        scan,
+        photos,
+        here,
+        of_others,
+        probability=probability,
+        kept=decisions.kept,
+        summary=lines,
+        to_verify=asked.tolist(),
+    )
+    write_list_to_verify(run, folder, asked)
+    for name, value in lines.items():
+        print(f"{name:<20}{value}")
+    if decisions.of_training.precision is None and len(probability):
+        print(f"                    the least probable candidate has {probability.min():.3f}")
+    print(f"all candidates      {folder / 'labels.csv'}")
+    print(f"page                {page}")
+    for path in sorted(folder.glob("reviewed*.npy")):
+        print(f"earlier             {path} is of an earlier --apply: give that again for a new one")
+    print_how_to_train(run.options, written)
 
 
 def scan_images(
