@@ -48,7 +48,10 @@ def make_training(method="cones", lr=0.05, seed=3):
     elif method == "pml-cd":
         classifier = Classifier(trunk, Decoder(trunk.feature_dim, 4))
         chosen = PMLCD(rows, read_network(), warm_up=1)
-    name = "adam" if method == "pml-cd" else "sgd"
+    elif method == "decoder":
+        classifier = Classifier(trunk, Decoder(trunk.feature_dim, 4))
+        classifier.head.prototypes.requires_grad_(False)  # no other loss reaches them
+    name = "adam" if method in ("pml-cd", "decoder") else "sgd"
     optimizer = make_optimizer(classifier, lr, lr, momentum=0.9, weight_decay=0, name=name)
     settings = {"schedule": step_schedule(1, 2), "device": torch.device("cpu"), "seed": seed}
     training = Training(
@@ -107,7 +110,8 @@ def without_times(history):
 
 
 @pytest.mark.parametrize(
-    ("method", "stop_at"), [("cones", 1), ("cones", 5), ("cones", 7), ("cones", 10), ("pml-cd", 12)]
+    ("method", "stop_at"),
+    [("cones", 1), ("cones", 5), ("cones", 7), ("cones", 10), ("pml-cd", 12), ("decoder", 7)],
 )
 def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(method, stop_at, tmp_path):
     with pytest.raises(Interrupted):
