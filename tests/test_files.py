@@ -203,6 +203,19 @@ def test_on_an_error_nothing_of_a_folder_is_left(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_on_an_error_what_others_have_put_where_a_process_was_killed_is_left(tmp_path):
+    def fill():
+        with files.filled(tmp_path):
+            raise KeyboardInterrupt
+
+    (tmp_path / files.MARK).touch()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert (tmp_path / "notes.txt").exists()
+    files.check_output_dir(tmp_path)  # may still be filled again
+
+
 def test_a_folder_is_filled_by_one_at_a_time_and_others_are_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SECONDS_TO_CLAIM", 0)
     with files.filled(tmp_path):

@@ -156,7 +156,8 @@ def claimed(folder: Path) -> Iterator[None]:
 def filled(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
     """Fill a folder that is new or empty: on an error nothing of it is left.
 
-    A process that is killed leaves it marked, so that the same command may fill it again.
+    A process that is killed leaves it marked, so that the same command may fill it again; an error
+    then leaves it as it is, since by now it may hold files of others.
 
     Raises:
         UserError: it holds something, or another process fills it.
@@ -166,12 +167,14 @@ def filled(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
     with claimed(folder):
         check_output_dir(folder, flag)
         remove_leftovers(folder, below=True)
+        again = (folder / MARK).exists()
         try:
             (folder / MARK).touch()
             yield
             (folder / MARK).unlink(missing_ok=True)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not again:
+                shutil.rmtree(folder, ignore_errors=True)
             for place in missing:
                 with contextlib.suppress(OSError):  # something else is in it by now
                     place.rmdir()
