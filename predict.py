@@ -215,9 +215,9 @@ def prediction_files(folder: Path) -> Iterator[list[Any]]:
 @contextlib.contextmanager
 def new_folders(options: Options, folder: Path) -> Iterator[None]:
     """Fill the folders of predictions and maps, which may be one, or one in the other."""
-    flags = {os.path.abspath(folder): "--output_dir"}
+    flags = {os.path.realpath(folder): "--output_dir"}
     if options.cam is not None:
-        flags.setdefault(os.path.abspath(options.cam), "--cam")
+        flags.setdefault(os.path.realpath(options.cam), "--cam")
     with contextlib.ExitStack() as stack:
         for place in sorted(flags, key=len):  # an inner one is made within the outer
             stack.enter_context(filled(Path(place), flags[place]))

@@ -203,6 +203,24 @@ def test_on_an_error_nothing_of_a_folder_is_left(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_on_an_error_an_empty_folder_and_a_link_to_it_are_left_empty(tmp_path):
+    def fill():
+        with files.filled(tmp_path / "link"):
+            (tmp_path / "own" / "b").mkdir()
+            (tmp_path / "own" / "b" / "c.png").touch()
+            (tmp_path / "own" / "d").symlink_to(tmp_path / "other")
+            raise KeyboardInterrupt
+
+    for name in ("own", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "other" / "a.txt").touch()
+    (tmp_path / "link").symlink_to("own")
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert not list((tmp_path / "link").iterdir())
+    assert (tmp_path / "other" / "a.txt").exists()
+
+
 def test_on_an_error_what_others_have_put_where_a_process_was_killed_is_left(tmp_path):
     def fill():
         with files.filled(tmp_path):

@@ -154,7 +154,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def filled(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
-    """Fill a folder that is new or empty: on an error nothing of it is left.
+    """Fill a folder that is new or empty: on an error it is so again.
 
     A process that is killed leaves it marked, so that the same command may fill it again; an error
     then leaves it as it is, since by now it may hold files of others.
@@ -174,11 +174,21 @@ def filled(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
             (folder / MARK).unlink(missing_ok=True)
         except BaseException:
             if not again:
-                shutil.rmtree(folder, ignore_errors=True)
+                clear(folder)
             for place in missing:
                 with contextlib.suppress(OSError):  # something else is in it by now
                     place.rmdir()
             raise
+
+
+def clear(folder: Path) -> None:
+    """Remove what a folder holds, its mark last; the folder, or link to one, stays."""
+    with contextlib.suppress(OSError):  # it stays marked
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == MARK):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 @contextlib.contextmanager
