@@ -156,3 +156,9 @@ def test_what_a_killed_process_left_of_hashes_is_removed_after_an_hour(tmp_path)
     image_hashes(photo_files(tmp_path), old.parent)
     assert not old.exists()
     assert new.exists()  # another may be writing it
+
+
+def test_a_pipe_named_like_a_photo_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UserError, match="pipe.jpg: it is a folder, pipe or device"):
+        image_hashes(ImageFiles(tmp_path, ["pipe.jpg"]), tmp_path)

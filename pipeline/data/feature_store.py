@@ -18,7 +18,7 @@ import torch
 
 from pipeline.data.arrays import check_header
 from pipeline.data.cache import fingerprint
-from pipeline.data.images import ImageFiles
+from pipeline.data.images import ImageFiles, read_content
 from utils.errors import UserError
 from utils.files import SECONDS_LEFT, atomic_path, remove_leftovers
 from utils.progress import progress_bar
@@ -152,6 +152,9 @@ def image_hashes(images: Sequence[torch.Tensor], folder: Path) -> np.ndarray:
     """(N, 32) uint8, the SHA-256 of each file's bytes, or of each image's in memory.
 
     Those of files are kept in `folder`, as long as no file's size or time of change differs.
+
+    Raises:
+        UserError: a file is missing or no file.
     """
     if not isinstance(images, ImageFiles):
         digests = [hashlib.sha256(image.numpy().tobytes()).digest() for image in images]
@@ -165,8 +168,7 @@ def image_hashes(images: Sequence[torch.Tensor], folder: Path) -> np.ndarray:
             return kept
 
     def digest(path: str) -> bytes:
-        with open(path, "rb") as content:
-            return hashlib.sha256(content.read()).digest()
+        return hashlib.sha256(read_content(path)).digest()
 
     result = np.empty((len(paths), 32), np.uint8)
     with ThreadPoolExecutor() as pool, progress_bar("hash", len(paths)) as bar:

@@ -157,18 +157,27 @@ def list_files(folder: str) -> set[str]:
         return {entry.name for entry in entries}
 
 
+def read_content(path: str) -> bytes:
+    """Read the bytes of an image's file.
+
+    Raises:
+        UserError: it is missing or no file.
+    """
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+            raise UserError(f"cannot read image {path}: it is a folder, pipe or device")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read image {path}: {error.strerror}") from error
+
+
 def read_image(path: str) -> torch.Tensor:
     """Decode one file, see `decode`.
 
     Raises:
         UserError: the file is missing, is no image, or is truncated; it is named.
     """
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-            raise UserError(f"cannot read image {path}: it is a folder, pipe or device")
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read image {path}: {error.strerror}") from error
+    content = read_content(path)
     try:
         return decode(content)
     except UnidentifiedImageError as error:
