@@ -125,9 +125,9 @@ def output_folder(options: Options) -> Path:
     now = time.strftime("%Y%m%d-%H%M%S")
     folder = Path(options.output_dir or f"runs/predict-{now}-{os.getpid()}")
     if options.images:
-        check_output_dir(folder)
+        check_output_dir(folder, marked=True)
         if options.cam is not None:
-            check_output_dir(Path(options.cam), "--cam")
+            check_output_dir(Path(options.cam), "--cam", marked=True)
     if options.export is not None:
         check_new_file(Path(options.export), "--export")
     return folder

@@ -161,7 +161,7 @@ def output_folder(options: Options, trained: "Trained") -> Path:
 
     now = time.strftime("%Y%m%d-%H%M%S")
     folder = Path(options.output_dir or f"runs/val-{options.dataset}-{now}-{os.getpid()}")
-    check_output_dir(folder)
+    check_output_dir(folder, marked=True)
     beside = thresholds_path(trained.checkpoint).parent
     if options.tune_thresholds and not os.access(beside, os.W_OK):
         raise UserError(

@@ -25,6 +25,7 @@ import torch
 from tests.helpers import ForkedScript, last_line
 from tests.kept_runs.make import DATA
 from tests.torture import PHOTOS, contents, equal, prepare, state
+from utils.files import LEFTOVERS
 
 ROOM = 64 << 20  # bytes
 PAGE = 4096
@@ -122,7 +123,7 @@ def try_sizes(name: str, count: int) -> tuple[int, int]:
                 line = last_line(printed)
                 assert line.startswith("error: "), what
                 assert "No space left" in line or "disk" in line, what
-                left = [path for path in disk.rglob(".[0-9]*.*") if path.is_file()]
+                left = [path for path in disk.rglob(LEFTOVERS) if path.is_file()]
                 assert not left, f"{what}{left}"
             subprocess.run(["mount", "-o", f"remount,size={ROOM}", disk], check=True)
             if status:

@@ -148,7 +148,10 @@ def test_images_in_memory_are_hashed_by_their_pixels(tmp_path):
 
 
 def test_what_a_killed_process_left_of_hashes_is_removed_after_an_hour(tmp_path):
-    old, new = tmp_path / "store" / ".123.images-00.npy", tmp_path / "store" / ".124.images-00.npy"
+    old, new = (
+        tmp_path / "store" / ".123.part.images-00.npy",
+        tmp_path / "store" / ".124.part.images-00.npy",
+    )
     old.parent.mkdir()
     for path in (old, new):
         path.touch()

@@ -172,11 +172,13 @@ def test_a_name_of_250_bytes_is_written(tmp_path):
 def test_a_folder_in_which_a_process_was_killed_is_filled_again(tmp_path):
     folder = tmp_path / "maps"
     (folder / "b").mkdir(parents=True)
-    for name in (files.MARK, "a.png", "b/c.png", "b/.123.d.png"):
+    for name in (files.MARK, "a.png", "b/c.png", "b/.123.part.d.png"):
         (folder / name).touch()
-    files.check_output_dir(folder)
+    with pytest.raises(UserError, match="maps is not empty"):  # to fill otherwise
+        files.check_output_dir(folder)
+    files.check_output_dir(folder, marked=True)
     with files.filled(folder):
-        assert not (folder / "b" / ".123.d.png").exists()
+        assert not (folder / "b" / ".123.part.d.png").exists()
         (folder / "a.png").write_text("new")
     names = sorted(path.name for path in folder.rglob("*"))
     assert names == ["a.png", "b", "c.png"]
@@ -185,9 +187,9 @@ def test_a_folder_in_which_a_process_was_killed_is_filled_again(tmp_path):
 
 
 def test_a_folder_with_nothing_but_temporary_files_is_new(tmp_path):
-    (tmp_path / ".123.config.json").touch()
+    (tmp_path / ".123.part.config.json").touch()
     files.check_output_dir(tmp_path)
-    (tmp_path / ".4 photos").mkdir()
+    (tmp_path / ".2024.txt").touch()
     with pytest.raises(UserError, match="is not empty"):
         files.check_output_dir(tmp_path)
 
@@ -231,7 +233,7 @@ def test_on_an_error_what_others_have_put_where_a_process_was_killed_is_left(tmp
     with pytest.raises(KeyboardInterrupt):
         fill()
     assert (tmp_path / "notes.txt").exists()
-    files.check_output_dir(tmp_path)  # may still be filled again
+    files.check_output_dir(tmp_path, marked=True)  # may still be filled again
 
 
 def test_a_folder_is_filled_by_one_at_a_time_and_others_are_left_alone(tmp_path, monkeypatch):

@@ -382,7 +382,7 @@ def test_predictions_that_were_killed_can_be_made_again(maps, run_script, traine
     for folder in (place / "p", place / maps):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".unfinished").touch()
-    (place / "p" / ".123.predictions.csv").touch()
+    (place / "p" / ".123.part.predictions.csv").touch()
     (place / maps / "a.png.png").touch()
     run_script(f"predict photos --load_from r --output_dir new/p --cam new/{maps}")
     assert len((place / "p" / "predictions.jsonl").read_text().splitlines()) == len(PHOTOS)

@@ -15,6 +15,7 @@ from pipeline.data import label_file
 from pipeline.data.candidates import read_candidates
 from pipeline.review import folds, scan
 from tests.helpers import SMALL, call_in, downloads, read_json
+from utils.files import LEFTOVERS
 
 CLASSES = ["=sum(1)", "boat", "sea"]
 
@@ -306,11 +307,11 @@ def test_a_run_that_was_trained_on_is_reviewed_anew(run_script, trained, tmp_pat
 def test_a_review_that_was_killed_is_made_again(run_script, trained):
     """As it began, and among thumbnails: temporary files are removed."""
     Path("v").mkdir()
-    Path("v/.123..review").touch()
+    Path("v/.123.part..review").touch()
     run_script("review --load_from r --output_dir v")
-    Path("v/thumbs/0/.123.1.jpg").touch()
+    Path("v/thumbs/0/.123.part.1.jpg").touch()
     run_script("review --load_from r --output_dir v")
-    assert not list(Path("v").rglob(".[0-9]*"))
+    assert not list(Path("v").rglob(LEFTOVERS))
     assert Path("v/review.html").exists()
 
 

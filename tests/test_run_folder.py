@@ -88,15 +88,15 @@ def test_a_folder_that_is_gone_gets_no_successor(tmp_path, lost):
 def test_what_a_killed_save_left_is_removed_by_the_next_start(tmp_path):
     run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
     save(run, 1, 50.0)
-    (run.path / ".123.last.pt").touch()
+    (run.path / ".123.part.last.pt").touch()
     (run.path / ".hidden").touch()
     RunFolder.reopen(str(run.path), OPTIONS, DATA)
-    assert not (run.path / ".123.last.pt").exists()
+    assert not (run.path / ".123.part.last.pt").exists()
     assert (run.path / ".hidden").exists()
 
 
 def test_a_run_that_was_killed_as_it_began_is_begun_again(tmp_path):
-    (tmp_path / ".123.config.json").touch()
+    (tmp_path / ".123.part.config.json").touch()
     RunFolder.create(tmp_path, OPTIONS, DATA)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 

@@ -37,6 +37,7 @@ from tests.helpers import SMALL, ForkedScript, in_processes, last_line
 from tests.kept_runs import trunk  # noqa: F401 - registers the small trunk
 from tests.kept_runs.make import DATA, SHORT, make_photos
 from utils.comparison import grid
+from utils.files import LEFTOVERS
 
 TIMES = ("seconds", "images_per_second")
 KINDS = ("batch", "half written", "written", "on the disk", "named")
@@ -261,7 +262,7 @@ def wait_for(process: str) -> None:
 
 
 def leftovers() -> list[Path]:
-    return [path for path in WORK.rglob(".[0-9]*.*") if path.is_file()]
+    return [path for path in WORK.rglob(LEFTOVERS) if path.is_file()]
 
 
 def torture(name: str, kills: int, seed: int) -> Iterator[list]:

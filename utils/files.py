@@ -17,7 +17,7 @@ from utils.errors import UserError
 # The loader processes of a run that was killed notice it, and let go of its folder, after 5.
 SECONDS_TO_CLAIM = 15
 SECONDS_LEFT = 3600  # no writer pauses so long
-LEFTOVERS = ".[0-9]*.*"  # temporary files, named by process
+LEFTOVERS = ".[0-9]*.part.*"  # temporary files, named by process
 MARK = ".unfinished"  # of a folder that is being filled
 
 
@@ -33,7 +33,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name[-50:]}")
+    temporary = path.with_name(f".{os.getpid()}.part.{path.name[-50:]}")
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -71,11 +71,10 @@ def write_json(path: str | Path, content: Any) -> None:
         temporary.write_text(text, "utf-8", errors="backslashreplace")
 
 
-def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
+def check_output_dir(path: Path, flag: str = "--output_dir", marked: bool = False) -> None:
     """Refuse a folder that holds something: what is written would overwrite it or mix with it.
 
-    What a process left there that was killed as it began, or as it filled the folder, may be
-    overwritten.
+    Temporary files are nothing, and with `marked` a folder that `filled` has left marked, too.
 
     Raises:
         UserError: it does, is a file, or cannot be made.
@@ -88,7 +87,7 @@ def check_output_dir(path: Path, flag: str = "--output_dir") -> None:
             f"{path} already holds a run: give a new {flag}; the --resume of a training script "
             "trains it further"
         )
-    if holds_something(path) and not (path / MARK).exists():
+    if holds_something(path) and not (marked and (path / MARK).exists()):
         raise UserError(f"{path} is not empty: give a new or empty {flag}")
 
 
@@ -165,7 +164,7 @@ def filled(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder):
-        check_output_dir(folder, flag)
+        check_output_dir(folder, flag, marked=True)
         remove_leftovers(folder, below=True)
         again = (folder / MARK).exists()
         try:
