@@ -309,7 +309,9 @@ def review(options: Options, run: "ReviewedRun", folder: Path) -> None:
     with claimed(folder):
         remove_leftovers(folder, below=True)
         findings = judge_photos(options, run, photos, folder)
-        write_review(options, run, folder, findings, content, carried, here, asked)
+        write_review(
+            options, run, folder, findings, content=content, carried=carried, here=here, asked=asked
+        )
 
 
 class Findings(NamedTuple):
@@ -353,6 +355,7 @@ def write_review(
     run: "ReviewedRun",
     folder: Path,
     findings: Findings,
+    *,
     content: "Content",
     carried: "Carried",
     here: "Carried",
