@@ -154,7 +154,8 @@ def verified(results: Results) -> str:
     counts, asked = numbers_verified(results), len(results.seeds)
     columns: dict[str, str] = {CLEAN: CLEAN, BCE: BCE}
     columns |= {str(count): verified_name(REFERENCE, count) for count in counts}
-    columns |= {f"{BCE}, {counts[-1]}": verified_name(BCE, counts[-1])}
+    if verified_name(BCE, counts[-1]) in results.methods:
+        columns[f"{BCE}, {counts[-1]}"] = verified_name(BCE, counts[-1])
     groups = by_noise(results)
 
     def cell(noise: str, method: str) -> str:
