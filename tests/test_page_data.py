@@ -65,6 +65,7 @@ def test_what_other_reviews_know_comes_back_as_it_was(tmp_path):
             who | {"by": by, "label": PAGE_CLASSES[4], "true": true, "settles": true}
             for by, true in (("Ben", True), ("Ann", False))
         ],
+        "disputes": [{"path": PAGE_PATHS[3], "label": PAGE_CLASSES[4], "by": ["Ann", "Ben"]}],
     }
     hashes = ["0123456789abcdef", "", *["f" * 16] * 10]
     page = small_page(
@@ -86,6 +87,7 @@ def test_what_other_reviews_know_comes_back_as_it_was(tmp_path):
         "people": ["Ann", "Ben"],
         "verified": [[3, 0, 100, 0, 1, 2]],
         "decisions": [[3, 1, 100, 1, 4, 1], [3, 0, 100, 0, 4, 0]],
+        "verifiedPhotos": 0,  # the one is in dispute
     }
 
 

@@ -7,11 +7,13 @@ import json
 import numpy as np
 import pytest
 
+from pipeline.review.decisions import carry, check_content, merge
 from pipeline.review.page import write_page
 from tests.helpers import (
     PAGE_CANDIDATES,
     PAGE_CLASSES,
     PAGE_PATHS,
+    SUSPICIOUS_FIRST,
     card,
     cards,
     chip,
@@ -240,6 +242,78 @@ def test_a_dispute_ends_where_one_person_settles_it(open_page, tmp_path):
     assert "1 dispute" in progress(tab)
 
 
+def verified_by_apply(content):
+    """The photos that `review.py --apply` of a file counts as verified, and its disputes."""
+    found = np.zeros((len(PAGE_PATHS), len(PAGE_CLASSES)), np.uint8)
+    for image, column, _ in PAGE_CANDIDATES:
+        found[image, column] = 1
+    merged = merge([check_content(content, "review.json")])
+    taken = carry(merged, PAGE_PATHS, [""] * len(PAGE_PATHS), PAGE_CLASSES, found)
+    return np.flatnonzero(taken.verified).tolist(), len(taken.content["disputes"])
+
+
+def verified_on_page(tab):
+    """The same, as the page has it."""
+    tab.select_option("#photos-filter", "verified")
+    images = sorted(cards(tab))
+    tab.select_option("#photos-filter", "unverified")
+    assert sorted([*images, *cards(tab)]) == list(range(12))
+    tab.select_option("#photos-filter", "any")
+    shown = progress(tab)
+    assert shown.startswith(f"{len(images)} of 12 photos verified")
+    return images, int(shown.split(" dispute")[0].split()[-1]) if "dispute" in shown else 0
+
+
+def test_the_page_calls_verified_what_apply_does(open_page, tmp_path):
+    """A photo in dispute is not, whoever has verified it, until somebody settles the dispute."""
+    tab = open_page(write_page(tmp_path, small_page(to_verify=[1, 2, 4])), ignore_console=True)
+    for image in (1, 2, 3):
+        verify(tab, image)
+    words = import_files(tab, tmp_path, review([verified(1), verified(2, 0), verified(4, 1)]))
+    assert words.startswith("Imported 1 verified photo, ")
+    assert words.endswith("2 disputes to settle")
+    assert verified_on_page(tab) == verified_by_apply(exported_review(tab)) == ([3, 4], 2)
+    assert (
+        card(tab, 1).get_by_role("button", name="Verified").get_attribute("aria-pressed") == "false"
+    )
+    tab.keyboard.press("b")
+    tab.get_by_role("button", name="Verify 12 photos").click()
+    assert tab.locator("#status").inner_text() == "Verified: 8 photos, 2 in dispute left"
+    tab.keyboard.press("u")
+    tab.reload()
+    assert verified_on_page(tab) == ([3, 4], 2)
+    tab.get_by_role("button", name="Verify these 3").click()
+    assert tab.locator("#task-text").inner_text() == "Verify these 3 photos: 1 done, 2 to go"
+    tab.keyboard.press("d")
+    assert tab.locator("#task-text").inner_text() == "Verify these 3 photos: 2 done, 1 to go"
+    tab.keyboard.press("x")  # settles the dispute of a photo that both have verified
+    assert tab.locator("#task-text").inner_text().startswith("All 3 photos are verified")
+    tab.keyboard.press("Escape")
+    tab.get_by_role("button", name="Show all photos").click()
+    wait_for_cards(tab, SUSPICIOUS_FIRST)
+    assert verified_on_page(tab) == verified_by_apply(exported_review(tab)) == ([1, 2, 3, 4], 0)
+    tab.keyboard.press("u")
+    assert verified_on_page(tab)[1] == 1
+
+
+def test_who_has_settled_a_dispute_may_decide_otherwise_later(tab, tmp_path):
+    import_files(tab, tmp_path, review(decisions=[decided(0, 0, True)]))
+    for value in (False, True, False):
+        chip(tab, 0, 0).click()
+        assert is_kept(tab, 0, 0) == value
+        assert "dispute" not in progress(tab)
+    assert verified_by_apply(exported_review(tab)) == ([], 0)
+
+
+def test_a_persons_word_goes_before_that_of_the_runs_list(open_page, tmp_path):
+    of_list = verified(1, 1, by="list", at="1970-01-01T00:00:00Z")
+    page = small_page(decisions=review([of_list]))
+    tab = open_page(write_page(tmp_path, page), ignore_console=True)
+    import_files(tab, tmp_path, review(decisions=[decided(1, 1, False)]))
+    assert verified_on_page(tab) == ([1], 0)
+    assert not is_kept(tab, 1, 1)
+
+
 def change_name(tab, name, same=False):
     """Change the name by keys alone."""
     tab.locator("#me").focus()
@@ -366,7 +440,7 @@ def test_two_people_verify_five_hundred_photos_each(open_page, tmp_path):
         tab = open_page(path, ignore_console=True)
         for content in files:
             import_files(tab, tmp_path, content)
-        assert progress(tab).startswith("950 of 950 photos verified · 1,900 labels decided · 10 d")
+        assert progress(tab).startswith("940 of 950 photos verified · 1,900 labels decided · 10 d")
         tab.select_option("#decision", "disputed")
         assert tab.locator("#count").inner_text() == "10 of 950 photos"
         found.append(exported_review(tab))
@@ -396,7 +470,7 @@ def test_files_give_the_same_in_any_order_and_together(open_page, tmp_path):
     assert all(one == found[0] for one in found)
     assert "1 dispute" in found[0][1]  # of the label that Ben added and Eve did not
     together = open_page()
-    import_files(together, tmp_path, *files)
+    assert import_files(together, tmp_path, *files).endswith(", 1 dispute to settle")
     assert (exported_review(together), progress(together)) == found[0]
 
 

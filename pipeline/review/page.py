@@ -254,7 +254,16 @@ def _packed(page: Page) -> dict[str, Any]:
         [*head(record), columns[record["label"]], int(record["true"])]
         for record in page.decisions["decisions"]
     ]
-    return {"people": list(people), "verified": verified, "decisions": single}
+    told, disputed = (
+        {record["path"] for record in page.decisions.get(kind, ())}
+        for kind in ("verified", "disputes")
+    )
+    return {
+        "people": list(people),
+        "verified": verified,
+        "decisions": single,
+        "verifiedPhotos": len(told - disputed),
+    }
 
 
 def _addresses(files: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ const noAnswers = (length) =>
 
 // By question. `kept` is what holds for a label: the answer, or else the program's decision.
 const state = {...noAnswers(firstAdded), kept: new Uint8Array(firstAdded)};
-const keptIn = new Uint32Array(imageCount);  // labels kept in an image
+const keptIn = new Uint32Array(imageCount);      // labels kept in an image
+const disputesIn = new Uint32Array(imageCount);  // labels in dispute
 const counts = {
   verified: 0, decided: 0, bare: imageCount,  // photos, labels, photos in which no label is kept
   kept: new Int32Array(classes.length),       // by class, of its candidates
@@ -52,6 +53,7 @@ function setAnswer(question, value, by, at) {
   state.by[question] = by;
   state.at[question] = at;
   if (isOfPhoto(question)) {
+    if (disputesIn[imageOf(question)]) return;
     counts.verified += Number(value === YES) - Number(before === YES);
     return;
   }
@@ -62,7 +64,10 @@ function setAnswer(question, value, by, at) {
   setKept(question, value ? Number(value === YES) : program);
 }
 
-const isVerified = (image) => state.value[candidateCount + image] === YES;
+/** Whether somebody has said it of every label: those that are not named are false. */
+const isWhole = (image) => state.value[ofPhoto(image)] === YES;
+/** Whether, moreover, nobody differs. */
+const isVerified = (image) => isWhole(image) && !disputesIn[image];
 /** Whether an entry is a label at all: not one that was only offered. */
 const shownAsLabel = (entry) => entry < candidateCount || state.value[entry] > 0;
 

@@ -27,7 +27,7 @@ function eachOpenLabel(callback) {
   };
   if (active.decision === 'missing') {
     for (const image of shown) {
-      if (isVerified(image)) continue;
+      if (isWhole(image)) continue;
       for (const column of missingIn(image, active)) call(image, column, chanceOfColumn(image, column));
     }
     return;

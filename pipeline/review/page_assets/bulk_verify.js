@@ -10,12 +10,16 @@ function isAllMine(image) {
   return true;
 }
 
-/** Verifies all photos shown as they are; disputes in them stay open. */
+/** Verifies all photos shown as they are, but those in dispute: a person must settle these one by one. */
 function verifyAll() {
   const [marks, lists, now] = [new Uint8Array(firstAdded), new Map(), seconds()];
-  let photos = 0;
+  let [photos, open] = [0, 0];
   for (const image of shown) {
     if (isVerified(image)) continue;
+    if (disputesIn[image]) {
+      open++;
+      continue;
+    }
     photos++;
     if (isAllMine(image)) {
       for (let entry = starts[image]; entry < starts[image + 1]; entry++) {
@@ -26,10 +30,12 @@ function verifyAll() {
       addVerified(lists, image, now);
     }
   }
-  if (!photos) return announce('All photos shown are verified');
+  if (!photos && !open) return announce('All photos shown are verified');
+  const words = `Verified: ${plural(photos, 'photo')}${open ? `, ${grouped(open)} in dispute left` : ''}`;
+  if (!photos) return announce(words);
   const change = changeOfMarks(marks);
   const all = lists.size ? joinedChange(change, changeOfVoices(lists, -1, '')) : change;
-  applyChange({...all, words: `Verified: ${plural(photos, 'photo')}`});
+  applyChange({...all, words});
 }
 
 function joinedChange(one, other) {

@@ -70,11 +70,14 @@ function changeOfVoices(lists, image, words) {
   return {...change, after: {value, by, at}};
 }
 
-/** The voices of a question once the user has answered. Against others' answers this settles. */
+/**
+ * The voices of a question once the user has answered. Against others' answers, or a settlement of
+ * the user's own, this settles.
+ */
 function afterMyAnswer(question, value, now) {
   const list = voicesOf(question);
-  const settles = list.some((voice) => voice.by !== ME && voice.value !== value) &&
-    !isOfPhoto(question);
+  const settles = !isOfPhoto(question) && list.some((voice) =>
+    voice.value !== value && (voice.by !== ME || voice.settles));
   const at = list.reduce((latest, voice) => Math.max(latest, voice.at + 1), now);
   return joined(list, {by: ME, at, value, settles});
 }

@@ -15,9 +15,11 @@ function mergedVoices(records) {
 function mergeWords(lists, left) {
   const questions = [...lists.keys()];
   const labels = questions.filter((question) => !isOfPhoto(question));
-  const photos = questions.filter((question) => isOfPhoto(question) && !state.value[question]);
+  const isOpen = (entry) => lists.has(entry) ? inForce(lists.get(entry)).open : disputed.has(entry);
+  const photos = questions.filter((question) => isOfPhoto(question) && !state.value[question] &&
+    !entriesOf(imageOf(question)).some(isOpen));
   const common = labels.filter((entry) => spoken(entry).length);
-  const open = common.filter((entry) => !disputed.has(entry) && inForce(lists.get(entry)).open);
+  const open = labels.filter((entry) => !disputed.has(entry) && isOpen(entry));
   return [
     plural(photos.length, 'verified photo'), plural(labels.length - common.length, 'decision'),
     ...(common.length ? [`${grouped(common.length)} on labels decided here too`] : []),

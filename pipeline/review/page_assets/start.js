@@ -2,8 +2,8 @@
 
 function showSummary() {
   const carried = data.decisions && ['carried over', [
-    plural(data.decisions.verified?.length ?? 0, 'verified photo'),
-    plural(data.decisions.decisions?.length ?? 0, 'decision'),
+    plural(data.decisions.verifiedPhotos, 'verified photo'),
+    plural(data.decisions.decisions.length, 'decision'),
   ].join(', ')];
   const lines = carried ? [...data.summary, carried] : data.summary;
   for (const [name, value] of lines) {

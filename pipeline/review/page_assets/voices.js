@@ -53,6 +53,8 @@ function joined(list, voice) {
 /** What holds: the answer on which all agree who have spoken since the last settlement. */
 function inForce(list) {
   if (list.length === 1) return list[0];
+  const ofPeople = list.filter((voice) => voice.at > 0);  // the run's list speaks at 0, and is none
+  if (ofPeople.length && ofPeople.length < list.length) return inForce(ofPeople);
   const latest = (some) => some.reduce((a, b) => isLater(b, a) ? b : a);
   const settling = list.filter((voice) => voice.settles);
   const last = settling.length ? latest(settling) : null;
@@ -65,7 +67,16 @@ function inForce(list) {
 function setVoices(question, list) {
   const known = list && (list.length > 1 || list[0]?.settles);
   if (known) voices.set(question, list); else voices.delete(question);
-  if (known && inForce(list).open) disputed.add(question); else disputed.delete(question);
+  setDisputed(question, Boolean(known && inForce(list).open));
+}
+
+function setDisputed(question, isOpen) {
+  if (disputed.has(question) === isOpen) return;
+  const image = imageOf(question);
+  const before = isVerified(image);
+  if (isOpen) disputed.add(question); else disputed.delete(question);
+  disputesIn[image] += isOpen ? 1 : -1;
+  counts.verified += Number(isVerified(image)) - Number(before);
 }
 
 /** Says in words who says what in a dispute. */
