@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from pipeline.data.noise import cooccurrence_weights, draw, scale_to_rate, uniform_noise
-from pipeline.data.verified import Verified, check_thresholds
+from pipeline.data.verified import (
+    Verified,
+    check_thresholds,
+    describe_noise,
+    format_check,
+    format_noise,
+)
 from pipeline.posterior.soft_targets import Evidence, make_targets
 from pipeline.posterior.verified import out_of_fold_logits, verified_votes
 
@@ -145,3 +151,19 @@ def test_thresholds_count_what_they_would_drop():
     assert (last["threshold"], last["dropped"]) == (0.9, 3)
     assert last["expected_precision"] == pytest.approx(0.7)
     assert last["precision"] == [0.6667, 0.2077, 0.9385, 3]
+
+
+def test_a_table_of_thresholds_that_drop_nothing_is_left_out():
+    true = np.array([True, False])
+    drops = format_check(check_thresholds(np.array([0.95, 0.45]), true, 0.5))
+    assert [line.split()[0] for line in drops[1:]] == ["below", "0.5", "0.6", "0.7", "0.8", "0.9"]
+    assert format_check(check_thresholds(np.array([0.95, 0.92]), true, 0.5)) == []
+
+
+def test_a_long_name_does_not_widen_the_table_of_noise():
+    known = Verified(np.array([0]), np.array([[1, 0]], np.uint8))
+    lines = format_noise(describe_noise(np.array([[1, 1]]), known, ["x" * 5000, "dog"]))
+    assert max(map(len, lines)) < 100
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        "all classes", "x" * 27 + " ... " + "x" * 8, "dog"
+    ]  # fmt: skip

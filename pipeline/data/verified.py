@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.data.labelled import LabelledImages
+from utils.terminal import one_line
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
+LONGEST_NAME = 40  # of a class, in a table on the terminal
 
 
 class Verified(NamedTuple):
@@ -112,15 +114,17 @@ def check_thresholds(probability: np.ndarray, true: np.ndarray, own: float) -> l
 
 def format_check(check: list[dict[str, Any]]) -> list[str]:
     """Lines that say what `check_thresholds` found; of thresholds that would drop something."""
-    lines = ["dropped from verified images, each judged by the others, with 95% intervals:"]
-    lines.append(f"{'below':<8}{'false by probability':<22}false")
-    lines += [
+    rows = [
         f"{each['threshold']:<8g}{100 * each['expected_precision']:<22.0f}"
         f"{percent(each['precision'])}"
         for each in check
         if each["dropped"]
     ]
-    return lines
+    head = [
+        "dropped from verified images, each judged by the others, with 95% intervals:",
+        f"{'below':<8}{'false by probability':<22}false",
+    ]
+    return [*head, *rows] if rows else []
 
 
 def percent(found: list[float] | None) -> str:
@@ -149,13 +153,14 @@ def share_of(part: int, whole: int) -> list[float] | None:
 def format_noise(noise: dict[str, Any]) -> list[str]:
     """Lines that say what `describe_noise` found; of classes, those with candidates or labels."""
 
-    rows = {"all classes": noise} | noise["by_class"]
-    width = max(map(len, rows))
+    named = [(one_line(name, LONGEST_NAME), row) for name, row in noise["by_class"].items()]
+    rows = [("all classes", noise), *named]
+    width = max(len(name) for name, _ in rows)
     lines = [f"{noise['verified']} verified images, with 95% intervals:"]
     lines.append(f"{'':<{width}}  {'false candidates':<24}missing labels")
     lines += [
         f"{name:<{width}}  {percent(row['false_candidates']):<24}{percent(row['missing_labels'])}"
-        for name, row in rows.items()
+        for name, row in rows
         if row["false_candidates"] or row["missing_labels"]
     ]
     return lines
