@@ -114,6 +114,21 @@ def test_the_table_of_classes_has_the_threshold_that_a_class_was_given(tab):
     assert tab.locator("td.threshold.own").all_inner_texts() == ["0.35"]
 
 
+def test_a_long_name_is_cut_and_whole_as_title(open_page, tmp_path):
+    name = "one two " * 600 + "x" * 200
+    sizes = """() => [...document.querySelectorAll('table, #class-rows tr, #pairs li')]
+        .map((each) => [each.offsetWidth, Math.ceil(each.offsetHeight / 70)])"""
+    found = []
+    for first in ("dog", name):
+        page = helpers.small_page(classes=[first, *helpers.PAGE_CLASSES[1:]])
+        tab = open_page(write_page(tmp_path, page), ignore_console=True)
+        tab.get_by_role("tab", name="Classes").click()
+        found.append(tab.evaluate(sizes))
+    assert found[0] == found[1]
+    for place in (".link", "#pairs bdi"):
+        assert name in tab.locator(place).evaluate_all("all => all.map((each) => each.title)")
+
+
 # ---------------------------------------------------------------- charts and correlation
 
 

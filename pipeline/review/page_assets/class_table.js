@@ -16,6 +16,7 @@ function makeClassRow(column) {
   const head = element('th', '', row);
   head.scope = 'row';
   const link = button('link', head);
+  link.title = classes[column];
   element('bdi', '', link).textContent = classes[column];
   const bar = element('div', 'bar-of-class', element('td', 'bars', row));
   const keptBar = element('div', 'kept', bar);

@@ -19,9 +19,13 @@ function showCorrelation() {
   heat.strongest = Math.abs(pairs[0]?.[2] ?? 0) || 1;
   for (const [row, column, value] of pairs) {
     const item = element('li', '', $('pairs'));
-    element('bdi', '', item).textContent = classes[row];
+    const name = (place) => {
+      const cut = element('bdi', '', item);
+      cut.textContent = cut.title = classes[place];
+    };
+    name(row);
     item.append(symmetric ? ' – ' : ' → ');
-    element('bdi', '', item).textContent = classes[column];
+    name(column);
     element('span', 'chance', item).textContent = value.toFixed(3);
   }
   heat.canvas.setAttribute('aria-label',
