@@ -101,21 +101,14 @@ def main() -> None:
     targets = targets_to_judge_by(images, options.split)
     if options.tune_thresholds:
         thresholds = tune_thresholds(options, trained, scores, targets, images.classes)
-    evaluation = judge(scores, targets, images.classes, thresholds)
-    print_evaluation(evaluation)
+    metrics = judge(scores, targets, images.classes, thresholds)
+    print_evaluation(metrics)
     if trained_with is not None and candidates is not None:
-        evaluation |= judge_candidates_of(trained_with, images, scores, candidates)
+        metrics |= judge_candidates_of(trained_with, images, scores, candidates)
     print_thresholds(options, trained, thresholds)
-    with filled(folder):
-        write_outputs(
-            options,
-            folder,
-            trained,
-            images=images,
-            scores=scores,
-            targets=targets,
-            evaluation=evaluation,
-        )
+    write_outputs(
+        options, folder, trained, images=images, scores=scores, targets=targets, metrics=metrics
+    )
 
 
 def check_options(parser: OptionsParser, options: Options) -> None:
@@ -254,26 +247,27 @@ def write_outputs(
     images: "LabelledImages",
     scores: "np.ndarray",
     targets: "np.ndarray",
-    evaluation: dict[str, Any],
+    metrics: dict[str, Any],
 ) -> None:
-    """Write the evaluation, its plot and, if asked for, the scores."""
+    """Write the metrics, their plot and, if asked for, the scores, to a folder that is new."""
     import numpy as np
 
     from utils.plots import precision_recall_curves
 
     classes = images.classes
-    if options.save_scores is not None:
-        with atomic_path(options.save_scores) as temporary:
-            ids, names = np.array(list(images.ids)), np.array(classes)
-            np.savez(temporary, scores=scores, targets=targets, ids=ids, classes=names)
-        print(f"scores      {options.save_scores}")
-    named = {"checkpoint": str(trained.checkpoint.path)}
-    named |= {"dataset": options.dataset, "split": options.split}
-    write_json(folder / "evaluation.json", named | trained.settings | evaluation)
-    with atomic_path(folder / "precision_recall.png") as temporary:
-        ap = np.array([value["AP"] for value in evaluation["by_class"].values()], float)
-        precision_recall_curves(scores, targets, classes, ap, temporary)
-    print(f"evaluation  {folder}")
+    with filled(folder):
+        if options.save_scores is not None:
+            with atomic_path(options.save_scores) as temporary:
+                ids, names = np.array(list(images.ids)), np.array(classes)
+                np.savez(temporary, scores=scores, targets=targets, ids=ids, classes=names)
+            print(f"scores      {options.save_scores}")
+        named = {"checkpoint": str(trained.checkpoint.path)}
+        named |= {"dataset": options.dataset, "split": options.split}
+        write_json(folder / "evaluation.json", named | trained.settings | metrics)
+        with atomic_path(folder / "precision_recall.png") as temporary:
+            ap = np.array([value["AP"] for value in metrics["by_class"].values()], float)
+            precision_recall_curves(scores, targets, classes, ap, temporary)
+        print(f"evaluation  {folder}")
 
 
 if __name__ == "__main__":
