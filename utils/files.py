@@ -31,22 +31,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     shorter than a long one.
     """
     path = Path(path)
-    missing = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.part.{path.name[-50:]}")
+    with made(path.parent):
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())  # else a machine's crash could leave the new name empty
+            os.replace(temporary, path)
+        except BaseException as error:
+            # Writes to an open file fail without naming it.
+            if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+                error.filename = str(path)
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder; on an error it, and those on the way, are removed where they were missing."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())  # else a machine's crash could leave the new name empty
-        os.replace(temporary, path)
-    except BaseException as error:
-        # Writes to an open file fail without naming it.
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = str(path)
-        temporary.unlink(missing_ok=True)
-        for folder in missing:
+        yield
+    except BaseException:
+        for place in missing:
             with contextlib.suppress(OSError):  # something else is in it by now
-                folder.rmdir()
+                place.rmdir()
         raise
 
 
@@ -161,9 +171,7 @@ def filled(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
     Raises:
         UserError: it holds something, or another process fills it.
     """
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    with claimed(folder):
+    with made(folder), claimed(folder):
         check_output_dir(folder, flag, marked=True)
         remove_leftovers(folder, below=True)
         again = (folder / MARK).exists()
@@ -174,9 +182,6 @@ def filled(folder: Path, flag: str = "--output_dir") -> Iterator[None]:
         except BaseException:
             if not again:
                 clear(folder)
-            for place in missing:
-                with contextlib.suppress(OSError):  # something else is in it by now
-                    place.rmdir()
             raise
 
 
