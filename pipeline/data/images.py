@@ -164,7 +164,7 @@ def read_content(path: str) -> bytes:
         UserError: it is missing or no file.
     """
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        if not os.path.isfile(path) and os.path.exists(path):  # a pipe would be waited for
             raise UserError(f"cannot read image {path}: it is a folder, pipe or device")
         return Path(path).read_bytes()
     except OSError as error:
