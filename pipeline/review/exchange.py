@@ -9,15 +9,17 @@ them; none of them is needed here. `make other-tools` has them judged by the too
     cleanlab-pred_probs.npy               (P, C) float32, the classifier's probabilities
 """
 
+import functools
 import json
 import os
 import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
@@ -34,7 +36,8 @@ VERIFIED, TRUE, FALSE = "verified", "true", "false"  # tags in FiftyOne
 FIELD = "fiftyone.core.fields."
 
 
-class Judged(NamedTuple):
+@dataclass(frozen=True)
+class Judged:
     """The result of a review of P photos and C classes.
 
     photos: that were reviewed. hashes: P texts, the first 16 hex digits of the SHA-256 of each
@@ -49,6 +52,11 @@ class Judged(NamedTuple):
     probability: np.ndarray
     kept: np.ndarray
     scores: np.ndarray
+
+    @functools.cached_property
+    def files(self) -> dict[int, str]:
+        """See `shown_files`."""
+        return shown_files(self.photos)
 
     def names(self, row: int, labels: np.ndarray) -> list[str]:
         """Names of the labels of a photo in `labels`, (P, C) in {0, 1}."""
@@ -91,7 +99,7 @@ def export(tools: Sequence[str], folder: Path, judged: Judged) -> list[Path]:
     """
     check_export(tools, judged.photos)
     if set(tools) - {"cleanlab"}:
-        left_out = len(judged.photos.data) - len(shown_files(judged.photos))
+        left_out = len(judged.photos.data) - len(judged.files)
         if left_out:
             print(f"left out            {left_out} photos whose path is no UTF-8; cleanlab has all")
     return [path for tool in tools for path in EXPORTS[tool](folder, judged)]
@@ -103,7 +111,7 @@ def to_label_studio(folder: Path, judged: Judged) -> list[Path]:
     Label Studio serves photos of a storage, a folder in its root and not the root itself: the root
     is where the folder lies that holds them all.
     """
-    files, ids = shown_files(judged.photos), judged.photos.data.ids
+    files, ids = judged.files, judged.photos.data.ids
     root = os.path.dirname(os.path.commonpath([os.path.dirname(file) for file in files.values()]))
     tasks, storages = [], set()
     for row, file in files.items():
@@ -141,7 +149,7 @@ def to_fiftyone(folder: Path, judged: Judged) -> list[Path]:
     """A dataset for fiftyone.Dataset.from_json: of each label its probability and decision."""
     data = judged.photos.data
     samples = []
-    for row, file in shown_files(judged.photos).items():
+    for row, file in judged.files.items():
         labels = [
             {
                 "_cls": "Classification",
