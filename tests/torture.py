@@ -187,7 +187,7 @@ class Kill:
 
         def watched_fsync(descriptor: int) -> None:
             path = os.readlink(f"/proc/self/fd/{descriptor}")
-            name = re.sub(r"^\.\d+\.", "", os.path.basename(path))
+            name = re.sub(r"^\.\d+\.part\.", "", os.path.basename(path))
             self.pass_by("half written", name, path)
             self.pass_by("written", name)
             fsync(descriptor)
