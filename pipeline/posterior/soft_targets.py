@@ -73,14 +73,18 @@ def make_targets(
     votes = vote(neighbours, candidates)
     rates = vote_rates(votes) if rate is None else torch.full_like(votes[0].float(), rate)
     probability = vote_probability(votes, rates)
-    prior = None
+    verified, prior = evidence.verified, None
+    teaches = verified is not None and len(verified.rows) > 1  # one has no other to be judged by
     if evidence.prior is not None:
         prior = torch.from_numpy(evidence.prior).to(features.device)
-        if evidence.verified is None:  # which else say how far to believe it
+        if not teaches:  # verified images say how far to believe it
             mixed = torch.lerp(logit(probability), logit(prior), PRIOR_WEIGHT)
             probability = mixed.sigmoid()
     targets = candidate_targets(probability, rates, candidates, nonempty)
-    if evidence.verified is None:
+    if verified is None:
+        return Targets(targets, rates)
+    if not teaches:
+        targets[torch.from_numpy(verified.rows)] = torch.from_numpy(verified.truth).to(targets)
         return Targets(targets, rates)
     targets, held_out = verified_targets(
         candidates,
@@ -88,7 +92,7 @@ def make_targets(
         votes=votes,
         neighbours=neighbours,
         features=features,
-        verified=evidence.verified,
+        verified=verified,
         prior=prior,
         seed=seed,
     )

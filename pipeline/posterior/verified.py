@@ -22,6 +22,7 @@ FOLDS = 5  # of verified photos, each judged by what the others say
 CLASSIFIERS = 3  # each of a third of the images, trained on the others
 UNVERIFIED = 10  # verified photos as which the targets of the others count: safe where few are
 SAMPLE = 500  # images that speak for the others
+SHRINK = 8  # images that have the mean beside the verified ones
 SHARPNESS = 20  # of the verified photos' votes: exp(20 cosine)
 
 
@@ -33,7 +34,6 @@ class Inputs:
         votes: (N, C) float16, of the neighbours' candidates.
         neighbours: of the images.
         features: (N, D) float32, standardised.
-        verified: the verified ones.
         prior: (N, C) float in [0, 1], probabilities of another source; None where there is none.
         seed: of the classifiers.
     """
@@ -44,42 +44,54 @@ class Inputs:
         votes: Tensor,
         neighbours: Neighbours,
         features: Tensor,
-        verified: Verified,
         prior: Tensor | None,
         seed: int,
     ) -> None:
         self.candidates, self.neighbours = candidates, neighbours
         self.features, self.seed = features, seed
-        truth = torch.from_numpy(verified.truth).to(features.device)
         number = candidates.sum(dim=1, keepdim=True)
-        frequency = candidates.float().mean(dim=0)
-        true_frequency = (truth.float().sum(dim=0) + 2 * truth.float().mean()) / (len(truth) + 2)
-        self.votes = logit(votes)
         self.fixed = [
-            logit(verified_votes(features, torch.from_numpy(verified.rows), truth)),
-            logit(frequency).expand_as(votes),
-            logit(true_frequency).expand_as(votes),
+            logit(votes),
+            logit(candidates.float().mean(dim=0)).expand_as(votes),
             torch.log1p(number.float()).half().expand_as(votes),
         ]
         if prior is not None:
             self.fixed.append(logit(prior))
-        self.tables: list[Tensor] = []
+        self.targets: Tensor | None = None
+        self.of_targets: list[Tensor] = []
+        self.of_truth: list[Tensor] = []
 
-    def learn(self, targets: Tensor) -> None:
-        """Take what follows from the targets (N, C) float16 of now."""
-        scores = out_of_fold_logits(self.features, targets, self.seed)
-        highest = scores.masked_fill(self.candidates == 0, -torch.inf).amax(dim=1, keepdim=True)
-        self.tables = [
-            logit(vote(self.neighbours, targets)),
-            self.votes,
-            scores.half(),
-            (scores - highest.nan_to_num(neginf=0)).half(),
-            *self.fixed,
+    def learn(self, targets: Tensor, rows: Tensor, truth: Tensor) -> None:
+        """Take what follows from the targets (N, C) float16 of now, and from the verified images.
+
+        Args:
+            rows: (V,) int64, of verified images, of which there is one at least.
+            truth: (V, C) float16 in {0, 1}.
+        """
+        if targets is not self.targets:  # the first round's are the same of all folds
+            scores = out_of_fold_logits(self.features, targets, self.seed)
+            highest = scores.masked_fill(self.candidates == 0, -torch.inf).amax(dim=1, keepdim=True)
+            self.of_targets = [
+                logit(vote(self.neighbours, targets)),
+                scores.half(),
+                (scores - highest.nan_to_num(neginf=0)).half(),
+            ]
+            self.targets = targets
+        truth = truth.float()
+        frequency = (truth.sum(dim=0) + 2 * truth.mean()) / (len(truth) + 2)
+        found = self.candidates[rows].float()
+        share, context = true_shares(found, truth * found)
+        self.of_truth = [
+            logit(verified_votes(self.features, rows, truth)),
+            logit(frequency).expand_as(self.candidates),
+            logit(share).expand_as(self.candidates),
+            (self.candidates.float() @ context).half(),
         ]
 
     def of(self, rows: Tensor, columns: Tensor) -> np.ndarray:
         """(n, inputs) float32 of these labels (n,) of these images (n,)."""
-        return torch.stack([t[rows, columns] for t in self.tables], dim=1).float().cpu().numpy()
+        tables = [*self.fixed, *self.of_targets, *self.of_truth]
+        return torch.stack([t[rows, columns] for t in tables], dim=1).float().cpu().numpy()
 
 
 def logit(probability: Tensor) -> Tensor:
@@ -102,96 +114,151 @@ def verified_targets(
 
     Labels that are no candidates have 0, unless one is missing from a verified photo.
 
+    Inputs that know the truth of an image would be trusted too much if the regression learned from
+    that image. So it learns from each fold of the verified images by the inputs that there would
+    be if the fold were not verified.
+
     Args:
         start: (N, C) float16, how likely it is without verified photos.
         Others as those of `Inputs`.
 
     Returns:
         (N, C) float16, and (V, C) float16, what the candidates of verified photos would have if
-        they were not: their own regression is fitted without them, and the targets that the second
-        round learns from do not know them either. None where fewer than FOLDS are verified.
+        they were not. None where fewer than FOLDS are verified.
     """
     truth = torch.from_numpy(verified.truth).to(start.device).half()
     rows = torch.from_numpy(verified.rows).to(start.device)
-    missing = bool(((truth == 1) & (candidates[rows] == 0)).any())
-    inputs = Inputs(candidates, votes, neighbours, features, verified, prior, seed)
+    fold = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
+    known = [torch.from_numpy(fold != number).to(rows.device) for number in range(max(fold) + 1)]
+    known.append(torch.ones(len(rows), dtype=torch.bool, device=rows.device))
+    inputs = Inputs(candidates, votes, neighbours, features, prior, seed)
+    regressions = [Regression(candidates == 1, start, rows, truth)]
+    if ((truth == 1) & (candidates[rows] == 0)).any():
+        regressions.append(Regression(candidates == 0, start, rows, truth))
 
-    def answers() -> Tensor:
+    def learn(targets: list[Tensor]) -> None:
+        for part, own in zip(targets, known):
+            inputs.learn(part, rows[own], truth[own])
+            for regression in regressions:
+                regression.read(inputs, ~own)
+
+    def answers(part: Tensor, own: Tensor) -> Tensor:
+        inputs.learn(part, rows[own], truth[own])
         targets = torch.zeros_like(start)
-        for value in (1, 0) if missing else (1,):
-            predict = fit(inputs, candidates == value, start, rows, truth)
-            for first in range(0, len(targets), SAMPLE):
-                place, column = (candidates[first : first + SAMPLE] == value).nonzero(as_tuple=True)
-                targets[first + place, column] = predict(first + place, column)
-        targets[rows] = truth
+        for regression in regressions:
+            regression.answer(inputs, own, targets)
+        targets[rows[own]] = truth[own]
         return targets
 
-    def held_out_answers() -> Tensor:
-        targets = torch.zeros_like(truth)
-        fold = torch.from_numpy(np.random.default_rng(seed).permutation(len(rows)) % FOLDS)
-        fold = fold.to(rows.device)
-        for number in range(FOLDS):
-            others, own = fold != number, (fold == number).nonzero().squeeze(1)
-            predict = fit(inputs, candidates == 1, start, rows[others], truth[others])
-            place, column = (candidates[rows[own]] == 1).nonzero(as_tuple=True)
-            targets[own[place], column] = predict(rows[own[place]], column)
-        return targets
-
-    inputs.learn(candidates.half())
-    targets = answers()
-    unknown = None
-    if len(rows) >= FOLDS:
-        unknown = targets.clone()
-        unknown[rows] = held_out_answers()
-    inputs.learn(targets)
-    targets = answers()
-    if unknown is None:
+    first = [candidates.half()] * len(known)
+    learn(first)
+    second = [answers(part, own) for part, own in zip(first, known)]
+    learn(second)
+    targets = answers(second[-1], known[-1])
+    if len(rows) < FOLDS:
         return targets, None
-    inputs.learn(unknown)
-    return targets, held_out_answers()
+    held_out = torch.zeros_like(truth)
+    for own in known[:-1]:
+        regressions[0].answer_others(own, held_out)
+    return targets, held_out
 
 
-def fit(
-    inputs: Inputs, chosen: Tensor, start: Tensor, rows: Tensor, truth: Tensor
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Learn how likely labels are from what the labels `chosen` are in verified images.
+class Regression:
+    """A logistic regression on whether the labels of one kind are true in verified images.
 
     Where few are verified, a sample of all other images with the targets `start` holds the answers
     close to these.
 
     Args:
-        chosen: (N, C) bool.
+        chosen: (N, C) bool, the labels of this kind.
         start: (N, C) float16.
-        rows: (V,) int64, of verified images. truth: (V, C) float16.
+        rows: (V,) int64, of verified images.
+        truth: (V, C) float16.
+    """
+
+    def __init__(self, chosen: Tensor, start: Tensor, rows: Tensor, truth: Tensor) -> None:
+        self.chosen, self.start, self.rows = chosen, start, rows
+        self.place, self.column = chosen[rows].nonzero(as_tuple=True)
+        self.true = truth[self.place, self.column].cpu().numpy()
+        rest = torch.ones(len(start), dtype=torch.bool, device=start.device)
+        rest[rows] = False
+        sample = rest.nonzero().squeeze(1)
+        sample = sample[:: -(-len(sample) // SAMPLE) or 1]
+        self.weight = UNVERIFIED / max(len(sample), 1)
+        place, column = chosen[sample].nonzero(as_tuple=True)
+        self.sample = sample[place], column
+        self.of_known = self.of_sample = np.zeros((0, 0), np.float32)
+
+    def read(self, inputs: Inputs, held_out: Tensor) -> None:
+        """Take the inputs of these verified images (V,) bool, and of the sample."""
+        chosen = held_out[self.place]
+        known = inputs.of(self.rows[self.place[chosen]], self.column[chosen])
+        self.of_sample = inputs.of(*self.sample)
+        if not len(self.of_known):
+            self.of_known = np.zeros((len(self.place), known.shape[1]), np.float32)
+        self.of_known[chosen.cpu().numpy()] = known
+
+    def fit(self, own: Tensor) -> Callable[[np.ndarray, Tensor], Tensor]:
+        """Learn from these verified images (V,) bool.
+
+        Returns:
+            a function of inputs (n, inputs) and of `start` there (n,) to probabilities (n,)
+            float16.
+        """
+        if not len(self.of_sample):  # no image but verified ones has such labels
+            return lambda each, start: start
+        chosen = own[self.place].cpu().numpy()
+        expected = self.start[self.sample].float().cpu().numpy()
+        mean, deviation = self.of_sample.mean(axis=0), self.of_sample.std(axis=0) + 1e-6
+        seen = np.concatenate([self.of_known[chosen], self.of_sample, self.of_sample])
+        label = np.concatenate([self.true[chosen], np.ones(len(expected)), np.zeros(len(expected))])
+        weight = self.weight * np.concatenate([expected, 1 - expected])
+        weight = np.concatenate([np.ones(chosen.sum()), weight])
+        model = LogisticRegression(max_iter=1000)
+        model.fit((seen - mean) / deviation, label, sample_weight=weight)
+
+        def predict(each: np.ndarray, start: Tensor) -> Tensor:
+            if not len(each):
+                return start
+            return torch.from_numpy(model.predict_proba((each - mean) / deviation)[:, 1]).to(start)
+
+        return predict
+
+    def answer(self, inputs: Inputs, own: Tensor, targets: Tensor) -> None:
+        """Write into targets (N, C) what is learned from these verified images of all labels."""
+        predict = self.fit(own)
+        for first in range(0, len(targets), SAMPLE):
+            place, column = self.chosen[first : first + SAMPLE].nonzero(as_tuple=True)
+            place += first
+            targets[place, column] = predict(inputs.of(place, column), self.start[place, column])
+
+    def answer_others(self, own: Tensor, targets: Tensor) -> None:
+        """Write into targets (V, C) what is learned from these verified images of the others."""
+        predict = self.fit(own)
+        chosen = ~own[self.place]
+        place, column = self.place[chosen], self.column[chosen]
+        each = self.of_known[chosen.cpu().numpy()]
+        targets[place, column] = predict(each, self.start[self.rows[place], column])
+
+
+def true_shares(candidates: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """The share of a class's candidates that is true, and how other candidates move it.
+
+    Few images have two given candidates: SHRINK more have the share of all candidates, or of all
+    the class's.
+
+    Args:
+        candidates: (V, C) float in {0, 1}. true: (V, C) float in {0, 1}, which of them are true.
 
     Returns:
-        a function of images (n,) and classes (n,) to probabilities (n,) float16.
+        (C,), and (C, C): what the log-odds of the column's class gain where the row's is a
+        candidate.
     """
-    place, column = chosen[rows].nonzero(as_tuple=True)
-    known = inputs.of(rows[place], column), truth[place, column].cpu().numpy()
-    rest = torch.ones(len(start), dtype=torch.bool, device=start.device)
-    rest[rows] = False
-    sample = rest.nonzero().squeeze(1)
-    sample = sample[:: -(-len(sample) // SAMPLE) or 1]
-    place, column = chosen[sample].nonzero(as_tuple=True)
-    if not len(place):  # all that is left is verified, or has none of these labels
-        return lambda images, classes: start[images, classes]
-    others = inputs.of(sample[place], column)
-    expected = start[sample[place], column].float().cpu().numpy()
-    share = UNVERIFIED / len(sample)
-    mean, deviation = others.mean(axis=0), others.std(axis=0) + 1e-6
-    seen = (np.concatenate([known[0], others, others]) - mean) / deviation
-    label = np.concatenate([known[1], np.ones(len(others)), np.zeros(len(others))])
-    weight = np.concatenate([np.ones(len(known[0])), share * expected, share * (1 - expected)])
-    model = LogisticRegression(max_iter=1000).fit(seen, label, sample_weight=weight)
-
-    def predict(images: Tensor, classes: Tensor) -> Tensor:
-        if not len(images):
-            return start.new_zeros(0)
-        each = (inputs.of(images, classes) - mean) / deviation
-        return torch.from_numpy(model.predict_proba(each)[:, 1]).to(start)
-
-    return predict
+    share = true.sum(dim=0) + SHRINK * true.sum() / candidates.sum().clamp(min=1)
+    share = share / (candidates.sum(dim=0) + SHRINK)
+    together = (candidates.T @ true + SHRINK * share) / (candidates.T @ candidates + SHRINK)
+    gain = logit(together).float() - logit(share).float()
+    return share, gain.fill_diagonal_(0)
 
 
 def verified_votes(features: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
