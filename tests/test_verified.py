@@ -162,7 +162,6 @@ def test_shares_of_true_candidates_move_with_the_other_candidates():
     share, gain = true_shares(candidates, true)
     assert share.tolist() == pytest.approx([0.5, 1], abs=0.02)
     assert gain[1, 0] < -3
-    assert gain[0, 1].abs() < 0.1
     assert not gain.diagonal().any()
     assert not true_shares(torch.zeros(1, 2), torch.zeros(1, 2))[1].any()
 
