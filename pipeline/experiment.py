@@ -129,6 +129,7 @@ def train_on(
         images=images,
         store=store,
     )
+    training_data.warn_of_undrawn(options, train_data, verified)
     data = training_data.describe_data(train_data, test_data, candidates, verified)
     with opened_run(options, training, data) as run:
         if again is None:

@@ -167,7 +167,8 @@ def make_gold(
 def needed_verified(options: TrainingOptions, evidence: Evidence) -> Verified:
     if evidence.verified is None:
         raise UserError(
-            f"--loss {options.loss} needs verified images: give --verified N, or a list with some"
+            f"--loss {options.loss} needs verified images: give --verified N, where noise is "
+            "added or true labels are known, or a list with some"
         )
     return evidence.verified
 

@@ -1,5 +1,6 @@
 """Verified images: where they come from, and what training may know of them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from pipeline.data import label_file
 from pipeline.data.candidates import Origin, read_verified, write_candidates
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.training_data import describe_data, find_verified, read_prior
+from pipeline.data.training_data import describe_data, find_verified, read_prior, warn_of_undrawn
 from pipeline.data.verified import Verified, describe_noise, format_noise, shown
 from tests.helpers import refused
 from utils.errors import UserError
@@ -83,7 +84,7 @@ def data(images=20, true=None, verified=None):
 
 
 def options(script="main_CoNeS", **changes):
-    return TrainingOptions(script=script, dataset="voc07", **{"partial_rate": 0.2} | changes)
+    return TrainingOptions(script=script, **{"dataset": "voc07", "partial_rate": 0.2} | changes)
 
 
 @pytest.mark.parametrize(("asked", "count"), [(5, 5), (0.25, 5), (20, 20)])
@@ -122,6 +123,30 @@ def test_of_labels_as_found_only_known_ones_are_drawn():
     assert (found.rows % 2 == 0).all()
     with pytest.raises(UserError, match="asks for 11 training images .* but there are 10"):
         find_verified(options("main_real", verified=11), data(true=true))
+
+
+@pytest.mark.parametrize("script", ["main_real", "main_BCE", "main_CoNeS"])
+def test_they_are_drawn_in_a_list_by_every_script_that_adds_no_noise(script, tmp_path):
+    true = np.zeros((20, 3), np.int8)
+    listed = data(true=true, verified=np.arange(20) < 10)
+    given = options(script, dataset="files", partial_rate=0.0, verified=5)
+    drawn = find_verified(given, listed)
+    assert len(drawn.rows) == 5
+    assert not drawn.truth.any()
+    path = tmp_path / "reviewed.npy"
+    known = Verified(np.array([7]), np.array([[1, 0, 1]], np.uint8))
+    write_candidates(path, listed.targets, listed, Origin("files", 0.0, 0, "reviewed"), known)
+    given = dataclasses.replace(given, noise_file=str(path), partial_rate=None)
+    assert find_verified(given, listed).rows.tolist() == sorted({7, *drawn.rows.tolist()})
+    if script != "main_real":  # which takes no labels for the truth
+        assert find_verified(given, data()).rows.tolist() == [7]
+
+
+def test_it_is_said_that_none_can_be_drawn_where_no_label_is_known_to_be_false(capsys):
+    for rate, true, found in (0.0, None, 1), (0.2, None, 0), (0.0, np.zeros((20, 3)), 0):
+        given, images = options("main_BCE", partial_rate=rate, verified=5), data(true=true)
+        warn_of_undrawn(given, images, find_verified(given, images))
+        assert capsys.readouterr().err.count("--verified 5 has no effect") == found
 
 
 def test_those_of_a_reviewed_candidate_file_are_taken_too_and_win(tmp_path):

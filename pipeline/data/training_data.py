@@ -64,9 +64,9 @@ def listed_or_drawn(options: TrainingOptions, data: LabelledImages) -> Verified 
     """The verified images of the list or, with --verified, so many that are drawn."""
     if options.verified is None:
         return of_list(data)
-    if options.adds_noise and not noise_was_added(options):
-        return None  # all labels are known
     truth = truth_of(options, data)
+    if truth is None and options.adds_noise:
+        return None  # the labels are the truth, or a reviewed candidate file has all that is known
     known = np.arange(0) if truth is None else np.flatnonzero(knows(data, truth))
     share = isinstance(options.verified, float)
     count = round(options.verified * len(data)) if share else int(options.verified)
@@ -184,6 +184,17 @@ def warn_of_uncovered(data: LabelledImages) -> None:
         warn(
             f"the labels of {missed} training images miss a true one, which no method for "
             "candidates can learn; check_data.py names them"
+        )
+
+
+def warn_of_undrawn(
+    options: TrainingOptions, data: LabelledImages, verified: Verified | None
+) -> None:
+    """Say where --verified has drawn no image because no label is known to be false."""
+    if options.verified and verified is None and truth_of(options, data) is None:
+        warn(
+            f"--verified {options.verified} has no effect: it needs noise that is added, or known "
+            "true labels"
         )
 
 
