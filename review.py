@@ -250,7 +250,11 @@ def again(options: Options, run: "ReviewedRun") -> None:
     decisions = [str(folder / DECISIONS)]
     then = shlex.join(["--load_from", str(new), "--decisions", *decisions])
     print(f"round               trains {new}; if interrupted, resume it, then review.py {then}")
-    train(on_files(on_machine(run.options, run.train, options), files, new))
+    trained_with = run.options
+    by_default = trained_with.targets == "classifier" and trained_with.default_targets is None
+    if by_default and run.verified is None:  # the new run may have verified images
+        trained_with = dataclasses.replace(trained_with, targets=None)
+    train(on_files(on_machine(trained_with, run.train, options), files, new))
     of_new: dict[str, Any] = {"load_from": str(new), "decisions": decisions}
     review(dataclasses.replace(options, **of_new), load_run(str(new), {}), new / "review")
 

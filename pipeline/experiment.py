@@ -93,6 +93,9 @@ def load_and_train(options: TrainingOptions) -> RunFolder:
         candidates = training_data.load_candidates(options, train_data, path)
     options = dataclasses.replace(options, noise_file=None if path is None else str(path))
     verified = training_data.find_verified(options, train_data)
+    if options.targets is None:
+        targets = "classifier" if verified is None else "neighbours"
+        options = dataclasses.replace(options, targets=targets)
     return train_on(options, train_data, test_data, candidates, verified)
 
 

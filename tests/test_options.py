@@ -55,6 +55,24 @@ def test_the_noise_of_own_labels_is_said_or_lies_in_a_file(places):
         parse(*flags, "--noise_file", "missing.npy")
 
 
+@pytest.mark.parametrize(
+    ("flags", "targets"),
+    [
+        ("--weights none --freeze --verified 5", "classifier"),
+        ("--load_from x.pth", None),  # by whether images are verified
+        ("--weights x.pth", None),
+        ("--weights x.pth --verified 5", None),
+        ("--weights x.pth --freeze", "neighbours"),
+        ("--weights x.pth --prior n.npy", "neighbours"),
+        ("--weights x.pth --ablate offset", "classifier"),
+        ("--weights x.pth --targets classifier --freeze", "classifier"),
+    ],
+)
+def test_targets_are_the_neighbours_of_a_trunk_that_is_not_trained_first(flags, targets, places):
+    options = parse("--dataset", "digits", "--recipe", "posterior", *flags.split())
+    assert options.targets == targets
+
+
 def test_cutmix_means_weights(places):
     assert parse("--dataset", "coco", "--cutmix", "x.pth").weights == "x.pth"
 

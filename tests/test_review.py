@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -372,9 +373,12 @@ def test_photos_to_verify_are_drawn_verified_and_trained_with(
     assert path.read_text().count("no") == 5 + 0
     path.write_text(path.read_text().replace(",no", ",yes").replace('"no"', "true"))
     flags = ["--dataset", "files", "--labels", path, "--path_images", "p", *SMALL]
+    at = flags.index("--weights")
+    flags[at : at + 2] = ["--load_from", folder, "--no-freeze"]
     run_script("main_real", *flags, "--output_dir", "again")
     config = json.loads((tmp_path / "again/config.json").read_text())
     assert config["data"]["verified"] == 5
+    assert config["options"]["targets"] == "neighbours"  # of a trunk that is trained too
     run_script("review --load_from again")
     summary = json.loads((tmp_path / "again/review/summary.json").read_text())
     assert summary["noise"]["verified"] == 5
@@ -491,8 +495,11 @@ def test_a_round_applies_trains_and_reviews_with_what_was_decided(
 def test_a_round_of_a_data_set_without_a_list_goes_by_the_candidate_file(
     run_script, assert_refused, devkit, tmp_path
 ):
+    torch.save(timm.create_model("kept_trunk").state_dict(), "trunk.pth")
     flags = ["--dataset", "voc07", "--path_images", devkit, "--partial_rate", 0.4, *SMALL]
-    run_script("main_CoNeS", *flags, "--output_dir", "r")
+    flags[flags.index("none")] = "trunk.pth"
+    run_script("main_CoNeS", *flags, "--recipe", "posterior", "--output_dir", "r")
+    assert read_json("r/config.json")["options"]["targets"] == "classifier"
     photo = devkit / "VOC2007/JPEGImages/000003.jpg"
     digest = hashlib.sha256(photo.read_bytes()).hexdigest()[:16]
     head = {"path": "000003", "sha256": digest, "by": "Ann", "at": "2026-11-29T01:02:03Z"}
@@ -501,6 +508,7 @@ def test_a_round_of_a_data_set_without_a_list_goes_by_the_candidate_file(
     new = read_json("r-round2/config.json")
     assert new["options"]["noise_file"] == "r/review/reviewed.npy"
     assert new["data"]["verified"] == 1
+    assert new["options"]["targets"] == "neighbours"  # the default where images are verified
     run_script("main_CoNeS --resume r-round2 --total_epoch 3")
     message = "--split all: the labels of the run's test images are true ones"
     assert_refused(message, "review --load_from r --split all")

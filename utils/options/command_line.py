@@ -94,7 +94,10 @@ def parse_options(script: str, argv: Sequence[str] | None = None) -> TrainingOpt
 
 
 def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
-    """Fill what was not given with the defaults of recipe, loss, data set and paper."""
+    """Fill what was not given with the defaults of recipe, loss, data set and paper.
+
+    --targets may stay None until the data say whether images are verified.
+    """
     cases, loss = cases_of(script, given), given.get("loss", "bce")
     filled = defaults(*cases, loss) | of_loaded_run(cases, given) | given
     if filled["freeze"]:
@@ -112,11 +115,10 @@ def resolve(script: str, given: dict[str, Any]) -> TrainingOptions:
         filled["lr_head"] = filled["lr"] if same else 10 * filled["lr"]
     if filled["freeze"] and "lr" in given and "lr_head" not in given:
         filled["lr_head"] = given["lr"]  # the trunk has none
-    if "targets" not in given and filled["recipe"] == "posterior" and not filled["ablate"]:
-        untrained = filled["weights"] == "none" and filled["load_from"] is None
-        early = filled["freeze"] or filled["verified"] or filled["prior"] is not None
-        filled["targets"] = "neighbours" if early and not untrained else "classifier"
-    return TrainingOptions(script=script, **filled)
+    options = TrainingOptions(script=script, **filled)
+    if "targets" in given:
+        return options
+    return dataclasses.replace(options, targets=options.default_targets)
 
 
 def cases_of(script: str, given: dict[str, Any]) -> list[str]:

@@ -207,7 +207,7 @@ class TrainingOptions(DataOptions):
         shown="default: none",
         many="+",
     )
-    targets: str = cones_flag(
+    targets: str | None = cones_flag(
         "classifier",
         "of --recipe posterior: what says how likely a candidate is true, the classifier as it "
         "trains, or before that the photos most alike in the features of the trunk that it starts "
@@ -215,8 +215,8 @@ class TrainingOptions(DataOptions):
         Choice(TARGETS),
         methods=("posterior",),
         since_value="classifier",
-        shown="default: neighbours of a trunk with weights that is frozen, or with --verified or "
-        "--prior; else classifier",
+        shown="default: neighbours of a trunk with weights that is frozen, or with verified images "
+        "or --prior; else classifier",
     )
     prior: str | None = cones_flag(
         None,
@@ -329,6 +329,14 @@ class TrainingOptions(DataOptions):
     def method(self) -> str:
         """The recipe or the loss, by its name in `pipeline.methods`."""
         return self.recipe if RECIPE in SCRIPTS[self.script].traits else self.loss
+
+    @property
+    def default_targets(self) -> str | None:
+        """The default of --targets; None: neighbours if images are verified, else classifier."""
+        untrained = self.weights == "none" and self.load_from is None
+        if self.method != "posterior" or self.ablate or untrained:
+            return "classifier"
+        return "neighbours" if self.freeze or self.prior is not None else None
 
     @property
     def needs_features(self) -> bool:
