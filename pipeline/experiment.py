@@ -192,6 +192,10 @@ def make_training(
         options, training, and the features of training and test images, where the trunk is frozen.
     """
     device, classes = own_device(options.device), candidates.shape[1]
+    begun = options.resume is not None and (Path(options.resume) / CHECKPOINT).exists()
+    prior = None
+    if options.prior is not None and not begun:  # before features, which may take long
+        prior = training_data.read_prior(options.prior, candidates.shape)
     torch.manual_seed(options.seed)
     with distributed.local_rank0_first():  # downloads
         classifier = build_classifier(options, classes)
@@ -210,8 +214,7 @@ def make_training(
     if options.sync_bn and distributed.world_size() > 1:
         classifier = convert_sync_batchnorm(classifier)
     features: Sequence[Features] = ()
-    begun = options.resume is not None and (Path(options.resume) / CHECKPOINT).exists()
-    evidence = Evidence(candidates, verified=verified)
+    evidence = Evidence(candidates, verified=verified, prior=prior)
     if options.freeze:
         classifier.trunk.requires_grad_(False)
         pooled = options.head == "gap"
@@ -225,10 +228,7 @@ def make_training(
         if options.freeze and options.load_from is None and standardization is not None:
             deviation, mean = torch.std_mean(means, dim=0, correction=0)
             standardization.fit(mean, deviation)
-        prior = None
-        if options.prior is not None:
-            prior = training_data.read_prior(options.prior, candidates.shape)
-        evidence = evidence._replace(features=means, prior=prior)
+        evidence = evidence._replace(features=means)
     candidates = shown(candidates, verified)
     rows = CandidateRows.from_dense(candidates).to(device)
     training = Training(

@@ -174,6 +174,14 @@ def test_flags_that_do_not_go_together_are_bad_usage(call_script, flags, message
     assert message in err
 
 
+def test_a_prior_that_is_none_is_refused_before_features_are_computed(frozen, assert_refused):
+    shutil.rmtree("features")
+    np.save("p.npy", np.full((400, 10), 2.0))
+    flags = "--recipe posterior --targets neighbours --partial_rate 0.3 --prior p.npy".split()
+    assert_refused("values outside 0..1", "main_CoNeS", *FROZEN, *flags)
+    assert not (frozen / "features").exists()
+
+
 def test_more_verified_images_than_there_are_is_an_error(call_script):
     flags = "--partial_rate 0.3 --verified 100000".split()
     status, _, err = call_script("main_CoNeS", *FROZEN, *flags)
