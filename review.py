@@ -50,7 +50,7 @@ class ReviewOptions:
     verify: int | None = option(
         None,
         "ask for so many training photos, drawn at random, to be verified: the page shows them, "
-        "and your list is written again with them first",
+        "and your list, unless the run added noise to it, is written again with them first",
         COUNT,
         metavar="N",
         shown="",
@@ -372,7 +372,7 @@ def write_review(
             those judged.
         asked: rows of the photos to verify.
     """
-    from pipeline.review.apply import write_decisions
+    from pipeline.review.apply import all_verified, write_decisions
     from pipeline.review.candidate_posterior import label_probability
     from pipeline.review.decisions import describe
     from pipeline.review.exchange import Judged, export
@@ -414,7 +414,7 @@ def write_review(
         summary=lines,
         to_verify=asked.tolist(),
     )
-    write_list_to_verify(run, folder, asked)
+    write_list_to_verify(run, folder, asked, all_verified(run, carried))
     for name, value in lines.items():
         print(f"{name:<20}{value}")
     if decisions.of_training.precision is None and len(probability):

@@ -483,8 +483,11 @@ def test_a_round_applies_trains_and_reviews_with_what_was_decided(
     assert summary["dropped"] == 3
     # The next round begins with what is decided, without naming a file; another photo is changed.
     Image.new("RGB", (20, 20)).save("p/0.png")
-    out, _ = run_script("review --load_from r-round2 --verify 2")
+    write_review("more.json", [verified("5.png", "sea")])
+    out, _ = run_script("review --load_from r-round2 --verify 2 --decisions more.json")
     assert "1 photos that have other bytes now" in out
+    listed = labels_of(new / "review/verify.csv")
+    assert [listed[name]["verified"] for name in ("1.png", "5.png", "31.png")] == ["yes"] * 3
     assert read_json(new / "review/summary.json")["decisions"]["changed"] == ["0.png"]
     assert_refused(
         "r-round2 already holds a run",

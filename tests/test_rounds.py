@@ -1,5 +1,6 @@
 """A round of review: from what people decided to the next run, without training one."""
 
+import csv
 import dataclasses
 import json
 import shlex
@@ -11,9 +12,11 @@ import torch
 
 import review
 from pipeline.data import label_file
+from pipeline.data.candidates import Origin, write_candidates
+from pipeline.data.verified import Verified
 from pipeline.review.apply import read_decided
 from pipeline.review.reviewed_run import ReviewedRun
-from pipeline.review.to_verify import write_list_to_verify
+from pipeline.review.to_verify import list_to_verify, write_list_to_verify
 from tests.helpers import refused
 from utils.options.training import TrainingOptions
 
@@ -99,9 +102,9 @@ def test_a_list_to_verify_is_taken_by_the_flags_that_are_advised(tmp_path, capsy
     told = {"columns": ["path=photo", "labels=my tags"], "separator": ","}
     told["rename"] = str(tmp_path / "names.csv")
     run = listed_run(tmp_path, "\n".join(rows), **told)
-    write_list_to_verify(run, tmp_path, np.array([0, 1]))
+    write_list_to_verify(run, tmp_path, np.array([0, 1]), None)
     advice = capsys.readouterr().out
-    assert "leave out --columns and --separator and --rename" in advice
+    assert advice.endswith("leave out --columns and --separator and --rename\n")
     words = shlex.split(advice.partition("train with ")[2].partition(" in place")[0])
     flags = dict(zip(words[::2], words[1::2]))
     table = label_file.read_table(
@@ -112,6 +115,29 @@ def test_a_list_to_verify_is_taken_by_the_flags_that_are_advised(tmp_path, capsy
     assert flags["--path_images"] == str(tmp_path)
     with refused("--separator is comma, but labels are joined by |, as in 'sea|sky'"):
         label_file.read_table(Path(flags["--labels"]), reading=label_file.Reading({}, ","))
+
+
+def test_a_list_to_verify_has_the_runs_candidates_and_what_is_verified_already(tmp_path, capsys):
+    rows = [f"{k}.jpg,sea|sky,{'test' if k > 7 else 'train'}" for k in range(10)]
+    array = tmp_path / "reviewed.npy"
+    changes = {"verified": 2, "noise_file": str(array), "partial_rate": None}
+    run = listed_run(tmp_path, "\n".join(["path,labels,split", *rows]), **changes)
+    run.candidates[:2] = [1, 0]
+    write_candidates(array, run.candidates, run.train, Origin("files", 0.0, 0, "reviewed"))
+    known = Verified(np.array([1, 9]), np.array([[0, 1], [0, 0]], np.uint8))
+    write_list_to_verify(run, tmp_path, np.array([2]), known)
+    assert capsys.readouterr().out.endswith("leave out --noise_file and --verified\n")
+    with open(tmp_path / "verify.csv", newline="") as file:
+        now = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert now[:3] == [
+        ("2.jpg", "sea|sky", "train", "sea|sky", "no"),
+        ("0.jpg", "sea", "train", "", ""),
+        ("1.jpg", "sea", "train", "sky", "yes"),
+    ]
+    assert now[-1] == ("9.jpg", "sea|sky", "test", "|", "yes")
+    # A list cannot hold the candidates to which noise was added.
+    noisy = options(script="main_CoNeS", labels=run.options.labels, partial_rate=0.3)
+    assert list_to_verify(dataclasses.replace(run, options=noisy), tmp_path) is None
 
 
 def test_a_run_whose_verified_photos_were_drawn_goes_on_with_those_of_the_new_list(tmp_path):

@@ -78,8 +78,7 @@ def apply(
     labels = run.as_found_where_verified(carried.applied(photos.found, dropped), photos)
     print(f"labels              {labels.sum()}, where {photos.found.sum()} were found")
     open_folder(folder, run, applies=True)
-    known = joined(corrected(run.verified, carried), carried.as_verified())
-    files = write_reviewed(folder, run, photos, labels, known)
+    files = write_reviewed(folder, run, photos, labels, all_verified(run, carried))
     write_decisions(folder, content, carried)
     return files
 
@@ -166,12 +165,13 @@ def without_list(content: Content) -> Content:
     return content | {"verified": verified}
 
 
-def corrected(verified: Verified | None, carried: Carried) -> Verified | None:
-    """Verified training images with what people say of their single labels."""
-    if verified is None:
-        return None
-    people = carried.decided[verified.rows]
-    return verified._replace(truth=np.where(people < 0, verified.truth, people).astype(np.uint8))
+def all_verified(run: ReviewedRun, carried: Carried) -> Verified | None:
+    """The photos that people have verified, and those the run knew, corrected by people's word."""
+    known = run.verified
+    if known is not None:
+        people = carried.decided[known.rows]
+        known = known._replace(truth=np.where(people < 0, known.truth, people).astype(np.uint8))
+    return joined(known, carried.as_verified())
 
 
 def write_decisions(folder: Path, content: Content, carried: Carried) -> None:

@@ -113,7 +113,8 @@ def flags_of_list(options: TrainingOptions, path: Path, classes: Path) -> str:
     """
     flags = ["--labels", str(path), "--path_images", place_of_images(options)]
     flags += ["--classes", str(classes), *(["--allow_missing"] if options.allow_missing else [])]
-    left = [f"--{n}" for n in ("columns", "separator", "rename") if getattr(options, n) is not None]
+    named = ("columns", "separator", "rename", "noise_file", "verified")  # the list has these
+    left = [f"--{name}" for name in named if getattr(options, name) is not None]
     without = f", and leave out {' and '.join(left)}" if left else ""
     return f"{shlex.join(flags)} in place of the run's{without}"
 

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data import label_file
+from pipeline.data.verified import Verified
 from pipeline.review.label_files import (
     TEXT,
     classes_beside,
     flags_of_list,
+    has_list,
+    labels_of,
     read_list,
     relabelled,
     splits_of,
@@ -20,7 +23,6 @@ from pipeline.review.label_files import (
 from pipeline.review.reviewed_run import ReviewedRun
 from utils.errors import UserError
 from utils.files import atomic_path
-from utils.options.training import TrainingOptions
 
 
 def rows_to_verify(
@@ -55,19 +57,27 @@ def rows_to_verify(
 
 
 def list_to_verify(run: ReviewedRun, folder: Path) -> Path | None:
-    """The list of one's own photos to verify in; None of a COCO file."""
+    """The list to verify photos in; None of a COCO file, or where the list lacks added noise."""
+    if not has_list(run.options):
+        return None
     suffix = written_suffix(Path(str(run.options.labels)), run.train.classes)
-    own = run.options.dataset == "files" and suffix != ".json"
-    return folder / f"verify{suffix}" if own else None
+    return None if suffix == ".json" else folder / f"verify{suffix}"
 
 
-def write_list_to_verify(run: ReviewedRun, folder: Path, asked: np.ndarray) -> None:
-    """Write one's own list with the photos `asked` first, and say what to do with it."""
+def write_list_to_verify(
+    run: ReviewedRun, folder: Path, asked: np.ndarray, known: Verified | None
+) -> None:
+    """Write one's own list with the photos `asked` first, and say what to do with it.
+
+    Args:
+        asked: rows of training photos.
+        known: photos of the run that are verified already.
+    """
     path = list_to_verify(run, folder)
     if not len(asked) or path is None:
         return
     write_classes(classes_beside(path), run.train.classes)
-    write_to_verify(path, run.options, {run.train.ids[row] for row in asked.tolist()})
+    write_to_verify(path, run, {run.train.ids[row] for row in asked.tolist()}, known)
     print(
         f"to verify           on the page, or in {path}: of its first {len(asked)} photos correct "
         "true_labels and set verified to yes; then train with "
@@ -75,22 +85,28 @@ def write_list_to_verify(run: ReviewedRun, folder: Path, asked: np.ndarray) -> N
     )
 
 
-def write_to_verify(path: Path, options: TrainingOptions, asked: set[str]) -> None:
+def write_to_verify(path: Path, run: ReviewedRun, asked: set[str], known: Verified | None) -> None:
     """A run's label file with the images `asked` first, for a person to verify.
 
-    Their true_labels begin as their labels, and verified as no.
+    Their true_labels begin as their labels, and verified as no. Labels are the run's candidates.
 
     Args:
         path: to write to, CSV or JSON lines as the label file.
-        options: of the run.
+        run: the run.
         asked: names of images.
+        known: photos of the run that are verified already.
     """
-    rows, table = read_list(options)
+    rows, table = read_list(run.options)
+    found, true = labels_of(run.train.ids, run.train.classes, run.candidates), {}
+    if known is not None:
+        ids = run.photos(None).data.ids
+        names = [ids[row] for row in known.rows.tolist()]
+        true = labels_of(names, run.train.classes, known.truth)
     first, rest = [], []
-    for row in relabelled(rows, splits_of(table, options.seed), {}, {}):
+    for row in relabelled(rows, splits_of(table, run.options.seed), found, true):
         if label_file.normalised(row.path) in asked:
-            true = row.labels if row.true_labels is None else row.true_labels
-            first.append(row._replace(true_labels=true, verified="no"))
+            begun = row.labels if row.true_labels is None else row.true_labels
+            first.append(row._replace(true_labels=begun, verified="no"))
         else:
             rest.append(row)
     with atomic_path(path) as temporary, temporary.open("w", **TEXT) as file:
