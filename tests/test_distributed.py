@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,14 +59,21 @@ def test_shares_follow_each_other_and_differ_by_one_at_most(count, processes):
     assert len(shares[0]) - len(shares[-1]) in (0, 1)
 
 
-@pytest.mark.parametrize(("processes", "recipe"), [(2, "posterior"), (3, "paper")])
+@pytest.mark.parametrize(
+    ("processes", "recipe"),
+    [
+        (2, "posterior"),
+        (3, "paper --clusters 2"),
+        (2, "posterior --targets neighbours --verified 3"),
+        (2, "posterior --targets neighbours --verified 3 --freeze"),
+    ],
+)
 def test_several_processes_train_and_score_as_one(processes, recipe, run_script, devkit):
     # Three processes have unequal shares of four images, and one has no test images.
-    flags = [*FLAGS.split(), "--path_images", devkit, "--recipe", recipe, "--lr", 0.05]
-    flags += ["--total_epoch", 3, "--warmup_epoch", 0, "--clusters", 2][
-        : 4 if recipe != "paper" else 6
-    ]
+    flags = [*FLAGS.split(), "--path_images", devkit, "--lr", 0.05, "--recipe", *recipe.split()]
+    flags += ["--total_epoch", 3, "--warmup_epoch", 0]
     run_script("main_CoNeS", *flags, "--output_dir", "one")
+    shutil.rmtree("features", ignore_errors=True)  # the others compute them too
     status, text = forked_torchrun(processes, "main_CoNeS", *flags, "--output_dir", "many").wait()
     assert status == 0, text
     assert text.count("last epoch") == 1

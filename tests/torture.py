@@ -110,7 +110,7 @@ CASES = {
     "paper": training(f"{DIGITS} --recipe paper"),
     "posterior": training(f"{DIGITS} --recipe posterior"),
     "frozen": training(f"{DIGITS} --recipe posterior --targets neighbours --freeze"),
-    "verified": training(f"{DIGITS} --recipe posterior --verified 50"),
+    "verified": training(f"{DIGITS} --recipe posterior --targets neighbours --verified 50"),
     "loader process": training(f"{DIGITS} --recipe posterior --workers 1"),
     "two processes": training(f"{DIGITS} --recipe posterior", processes=2),
     "features": training(f"{PHOTOS} --recipe posterior --freeze", part=4),
