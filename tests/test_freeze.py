@@ -77,8 +77,10 @@ def test_later_runs_find_the_features(frozen, call_script):
 
 @pytest.mark.parametrize("head", ["gap", "csra"])
 def test_the_trunk_stays_and_the_head_learns(frozen, call_script, head):
-    flags = ["--head", head, "--total_epoch", "6", "--output_dir", head]
-    assert call_script("main_BCE", *FROZEN, "--partial_rate", "0", *flags)[0] == 0
+    flags = ["--head", head, "--total_epoch", "6", "--output_dir", head, "--verified", "5"]
+    status, _, err = call_script("main_BCE", *FROZEN, "--partial_rate", "0", *flags)
+    assert status == 0
+    assert "--verified 5 has no effect" in err
     before, after = weights(frozen / "run"), weights(frozen / head)
     shared = [key for key in before if key.startswith("trunk.")]
     assert shared
