@@ -47,13 +47,16 @@ def main() -> None:
     check_data_options(parser, options)
     check_inputs(options)
 
-    from pipeline.data.candidates import check_candidates, completed, read_candidates
-    from pipeline.data.checks import Finding, check_files, check_labels, check_list
+    from pipeline.data.candidates import check_candidates, completed, read_candidates, read_verified
+    from pipeline.data.checks import Finding, check_files, check_labels, check_list, check_truth
     from pipeline.data.registry import load_data
-    from pipeline.data.verified import describe_noise, format_noise, of_list
+    from pipeline.data.verified import describe_noise, format_noise, joined, of_list
 
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # names of files
-    noise = None if options.noise_file is None else read_candidates(options.noise_file)
+    noise = verified = None
+    if options.noise_file is not None:
+        noise = read_candidates(options.noise_file)
+        verified = read_verified(options.noise_file, noise[0].shape)
     train, test = load_data(dataclasses.replace(options, allow_missing=True), options.seed, print)
     missing = [*train.missing, *test.missing]
     lacking = Finding("listed images without a file", missing, not options.allow_missing)
@@ -62,14 +65,18 @@ def main() -> None:
     findings += check_files(train, test, options.workers)
     print_findings(findings, options.all)
     print_counts(train, test)
-    if (known := of_list(train)) is not None:
-        print("\n".join(format_noise(describe_noise(train.targets, known, train.classes))))
+    candidates, known = train.targets, of_list(train)
     # Candidates of all images do not fit a part of them.
     if noise is not None and (options.allow_missing or not train.missing):
         path = str(options.noise_file)
         candidates = completed(*noise, train, path, options.dataset)
         check_candidates(candidates, noise[1], train, path, None)
-        print(f"{options.noise_file} fits the training images and their labels")
+        count = "" if verified is None else f"; it has {len(verified.rows)} verified images"
+        print(f"{path} fits the training images and their labels{count}")
+        print_findings(check_truth(train, verified), options.all)
+        known = joined(known, verified)
+    if known is not None:
+        print("\n".join(format_noise(describe_noise(candidates, known, train.classes))))
     wrong = [finding.kind for finding in findings if finding.wrong]
     if wrong:
         raise UserError(f"training would be wrong: {'; '.join(wrong)}, see above")

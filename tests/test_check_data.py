@@ -1,4 +1,5 @@
 import csv
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 import check_data
 from pipeline.data.candidates import Origin, write_candidates
 from pipeline.data.labelled import LabelledImages
+from pipeline.data.verified import Verified
 
 LISTED = [
     ("train/a.png", "cat", "train"),
@@ -219,10 +221,10 @@ def test_five_of_a_kind_are_named_or_all(check, photos):
     assert found_in(check()[1])[1:] == names[:5]
 
 
-def write_noise(candidates, classes=("cat", "dog")):
+def write_noise(candidates, classes=("cat", "dog"), verified=None):
     names = [name for name, _, _ in LISTED[:3]]
     data = LabelledImages([], list(classes), TARGETS[: len(candidates)], names)
-    write_candidates("noise.npy", candidates, data, Origin("files", 0.5, 0, "uniform"))
+    write_candidates("noise.npy", candidates, data, Origin("files", 0.5, 0, "uniform"), verified)
 
 
 def test_candidates_that_fit_are_confirmed(check):
@@ -230,6 +232,32 @@ def test_candidates_that_fit_are_confirmed(check):
     status, out, _ = check("--noise_file", "noise.npy")
     fits = "noise.npy fits the training images and their labels"
     assert (status, out[-2:]) == (0, [fits, FINE])
+
+
+def test_verified_images_of_candidates_say_their_noise_and_contradict_the_list(check):
+    """As training takes them: with those of the list, and rather than these."""
+    rows = [("cat", "yes"), ("cat|dog", "yes"), ("dog", "no"), ("cat|dog", ""), ("", "")]
+    listed = [(*row, *more) for row, more in zip(LISTED, rows)]
+    write_list(listed, ("path", "labels", "split", "true_labels", "verified"))
+    write_noise(CANDIDATES, verified=Verified(np.array([1, 2]), np.array([[0, 1], [0, 1]])))
+    status, out, err = check("--noise_file", "noise.npy")
+    assert (status, err) == (0, [])
+    noise = out[out.index(TABLE[-1]) + 1 :]
+    assert noise[:3] == [
+        "noise.npy fits the training images and their labels; it has 2 verified images",
+        "note   1 images whose true labels in the candidate file, which count, are not those of "
+        "the list",
+        "         train/b.jpg",
+    ]
+    assert noise[3] == "3 verified images, with 95% intervals:"
+    assert [line.split("  ")[0] for line in noise[5:8]] == ["all classes", "cat", "dog"]
+    for line, share in zip(noise[5:8], ("40% (12 to 77) of 5", "67% (21 to 94) of 3", "0% ")):
+        assert line[13:].startswith(share)
+    content = json.loads(Path("noise.json").read_text())
+    Path("noise.json").write_text(json.dumps(content | {"verified": [[99, [0]]]}))
+    status, out, err = check("--noise_file", "noise.npy")
+    assert (status, out) == (1, [])
+    assert "noise.json must list verified images as rows with the columns" in err[-1]
 
 
 @pytest.mark.parametrize(

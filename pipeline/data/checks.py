@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.data.decoding import SUFFIXES
 from pipeline.data.images import ImageFiles, list_files, read_image
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.verified import uncovered
+from pipeline.data.verified import Verified, uncovered
 from utils.errors import UserError
 from utils.progress import progress_bar
 
@@ -78,6 +78,17 @@ def check_list(train: LabelledImages, test: LabelledImages) -> list[Finding]:
     few = list(test.ids) if len(test) < FEW else []
     findings.append(Finding("test images, too few for their mAP to tell much", few, False))
     return [finding for finding in findings if finding.items]
+
+
+def check_truth(train: LabelledImages, verified: Verified | None) -> list[Finding]:
+    """Compare the truth of verified images of a candidate file with what a list says of them."""
+    if verified is None or train.true_targets is None:
+        return []
+    told = train.true_targets[verified.rows]
+    differ = ((told >= 0) & (told != verified.truth)).any(axis=1)
+    kind = "images whose true labels in the candidate file, which count, are not those of the list"
+    found = Finding(kind, pick(train.ids, verified.rows[differ]), False)
+    return [found] if found.items else []
 
 
 def plain(name: str) -> str:
