@@ -13,9 +13,10 @@ from pipeline.data.labelled import LabelledImages
 CLASSES = ["cat", "dog", "hen"]
 
 
-def labels(targets, ids, true_targets=None):
+def labels(targets, ids, true_targets=None, verified=None):
     true = None if true_targets is None else np.array(true_targets, np.int8)
-    return LabelledImages([], CLASSES, np.array(targets, np.int8), ids, true)
+    known = None if verified is None else np.array(verified)
+    return LabelledImages([], CLASSES, np.array(targets, np.int8), ids, true, verified=known)
 
 
 def photo(path, shade):
@@ -55,6 +56,13 @@ def test_a_true_label_that_training_would_take_for_false_is_wrong():
     test = labels(np.eye(3), ["4", "5", "6"])
     kind = "training images whose labels miss a true one"
     assert check_labels(train, test) == [Finding(kind, ["2"], True)]
+
+
+def test_verified_images_that_went_to_test_are_noted():
+    train = labels(np.tri(3), ["1", "2", "3"], np.tri(3), [True, True, False])
+    test = labels(np.eye(3), ["4", "5", "6"], np.eye(3), [False, True, False])
+    kind = "verified images in test, which training cannot know"
+    assert check_labels(train, test) == [Finding(kind, ["5"], False)]
 
 
 def test_an_id_in_both_splits_is_wrong():
@@ -124,6 +132,19 @@ def test_equal_contents_are_found_between_the_splits_and_within_each(folder):
         Finding("training images with the same bytes", [f"{path('a')} = {path('a2')}"], False),
         Finding("test images with the same bytes", [f"{path('c')} = {path('c2')}"], False),
     ]
+
+
+def test_equal_contents_that_are_verified_to_be_different_are_noted(folder):
+    for name, shade in (("a2", 0), ("a3", 0), ("a4", 0), ("b2", 1)):
+        photo(folder / f"{name}.png", shade)
+    names = [f"{name}.png" for name in ("a", "a2", "a3", "a4", "b", "b2")]
+    truth = np.eye(3, dtype=np.int8)[[0, 0, 1, 2, 1, 1]]
+    known = np.array([True, True, True, False, True, True])
+    train = LabelledImages(ImageFiles(folder, names), CLASSES, truth, names, truth, verified=known)
+    kind = "training images with the same bytes that are verified to be different"
+    found = check_files(train, files(folder, "c.png", "d.png"), 2)
+    assert found[1:] == [Finding(kind, [f"{folder}/a2.png = {folder}/a3.png"], False)]
+    assert len(found[0].items) == 2
 
 
 def test_damaged_files_are_not_taken_for_copies_of_each_other(folder):

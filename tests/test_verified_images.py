@@ -222,8 +222,9 @@ def test_check_data_says_what_verified_images_tell(run_script, tmp_path):
     for number in range(4):
         pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-        rows.append(f"{number}.png,a|b,{'test,,' if number == 3 else 'train,a,yes'}")
+        rows.append(f"{number}.png,a|b,{'test' if number == 3 else 'train'},a,yes")
     (tmp_path / "list.csv").write_text(HEADER + "\n".join(rows))
     out, _ = run_script("check_data --dataset files --labels list.csv")
+    assert "note   1 verified images in test" in out
     assert "3 verified images" in out
     assert "50% (19 to 81) of 6" in out

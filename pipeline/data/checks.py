@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.data.decoding import SUFFIXES
 from pipeline.data.images import ImageFiles, list_files, read_image
 from pipeline.data.labelled import LabelledImages
-from pipeline.data.verified import Verified, uncovered
+from pipeline.data.verified import Verified, of_list, uncovered
 from utils.errors import UserError
 from utils.progress import progress_bar
 
@@ -45,6 +45,9 @@ def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
     if train.true_targets is not None:
         rows = pick(train.ids, np.flatnonzero(uncovered(train)))
         findings.append(Finding("training images whose labels miss a true one", rows, True))
+    if test.verified is not None:
+        rows = pick(test.ids, np.flatnonzero(test.verified))
+        findings.append(Finding("verified images in test, which training cannot know", rows, False))
     shared = sorted(set(train.ids) & set(test.ids))
     findings.append(Finding("images listed in training and in test", shared, True))
     return [finding for finding in findings if finding.items]
@@ -130,6 +133,17 @@ def check_files(train: LabelledImages, test: LabelledImages, workers: int) -> li
     for name, contents in digests.items():
         repeated = [" = ".join(files[:2]) for files in contents.values() if len(files) > 1]
         findings.append(Finding(f"{name} images with the same bytes", repeated, False))
+    if (known := of_list(train)) is not None:
+        chosen = pick(paths["training"], known.rows)
+        truth = dict(zip(chosen, map(bytes, known.truth)))
+        # One file of each truth that files of the same bytes have.
+        opposed = [
+            {truth[path]: path for path in files if path in truth}.values()
+            for files in digests["training"].values()
+        ]
+        kind = "training images with the same bytes that are verified to be different"
+        items = [" = ".join(files) for files in opposed if len(files) > 1]
+        findings.append(Finding(kind, items, False))
     # A path may be written in many ways, such as ./a.jpg.
     listed = {os.path.normpath(path) for files in paths.values() for path in files}
     folders = sorted({os.path.dirname(path) for path in listed})

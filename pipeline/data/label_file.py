@@ -107,7 +107,7 @@ def load(
             targets,
             ids=names[first : first + len(rows)],
             true_targets=true_targets,
-            verified=table.verified[rows] if name == "train" and table.verified.any() else None,
+            verified=table.verified[rows] if table.verified.any() else None,
             allow_missing=allow_missing,
         )
         first += len(rows)

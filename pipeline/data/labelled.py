@@ -79,7 +79,7 @@ class LabelledImages:
         true_targets: (N, C) int8 in {0, 1}, the truth behind labels whose noise is as found,
             where somebody knows it, and -1 where nobody does; training does not look at it.
         verified: (N,) bool: where somebody has checked every label, so that training may take
-            `true_targets` for known; None where there are none.
+            `true_targets` for known, of a training split; None where there are none.
         missing: names of the listed images that were left out, having no file.
     """
 
