@@ -102,6 +102,15 @@ def test_what_makes_a_careless_or_small_list_misleading_is_noted():
     assert "classes that every test image has" not in kinds
 
 
+def test_verified_images_without_a_label_as_found_are_noted():
+    found, true = np.tri(4, 3, -1), np.ones((4, 3))
+    true[1] = 0
+    train = labels(found[[0, 0, 0, 3]], ["1", "2", "3", "4"], true, [True, True, False, True])
+    kind = "verified images without a label as found: all their true labels count as missing"
+    many = labels(np.tile(np.eye(3, dtype=np.int8), (4, 1)), [str(n) for n in range(12)])
+    assert check_list(train, many) == [Finding(kind, ["1"], False)]
+
+
 # Files
 
 

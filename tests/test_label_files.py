@@ -227,7 +227,7 @@ def test_of_a_verified_image_of_coco_the_candidates_change_and_the_truth_stays()
         "categories": [{"id": k, "name": name} for k, name in enumerate(names, 1)],
         "images": [
             {"id": 1, "file_name": "a.jpg", "verified": True, "candidates": [1, 3]},
-            {"id": 2, "file_name": "b.jpg"},
+            {"id": 2, "file_name": "b.jpg", "candidates": None},
         ],
         "annotations": [
             {"id": k, "image_id": image, "category_id": category}

@@ -49,7 +49,9 @@ def test_coco_files_keep_the_tags_as_found_beside_the_truth(tmp_path):
         "images": [
             {"id": 1, "file_name": "a.jpg", "verified": True, "candidates": [10, 30]},
             {"id": 2, "file_name": "b.jpg"},
-            {"id": 3, "file_name": "c.jpg", "verified": True},
+            {"id": 3, "file_name": "c.jpg", "verified": True, "candidates": None},
+            {"id": 4, "file_name": "d.jpg", "verified": "yes", "split": None},
+            {"id": 5, "file_name": "e.jpg", "verified": None},
         ],
         "annotations": [
             {"id": k, "image_id": image, "category_id": category}
@@ -57,9 +59,12 @@ def test_coco_files_keep_the_tags_as_found_beside_the_truth(tmp_path):
         ],
     }
     table = read(tmp_path, json.dumps(content), "list.json")
-    assert table.verified.tolist() == [True, False, True]
-    assert table.targets.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 1]]
-    assert table.true_targets.tolist() == [[1, 1, 0], [-1, -1, -1], [0, 0, 1]]
+    assert table.verified.tolist() == [True, False, True, True, False]
+    assert table.targets.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert table.true_targets.tolist() == [[1, 1, 0], [-1] * 3, [0, 0, 1], [0, 0, 0], [-1] * 3]
+    assert table.splits.tolist() == [-1] * 5
+    understood = label_file.read_list(tmp_path / "list.json", label_file.NO_READING, ()).understood
+    assert understood.notes[0].startswith("2 verified images without candidates, whose annotations")
     content["images"][0]["candidates"] = [10, "x"]
     with pytest.raises(UserError, match="candidates to be a list of ids of categories"):
         read(tmp_path, json.dumps(content), "list.json")

@@ -78,6 +78,10 @@ def check_list(train: LabelledImages, test: LabelledImages) -> list[Finding]:
         ("classes that every test image has", (tested == len(test)) & (len(test) > 0)),
     ):
         findings.append(Finding(kind, pick(classes, np.flatnonzero(where)), False))
+    if (known := of_list(train)) is not None:
+        bare = ~train.targets[known.rows].any(axis=1) & known.truth.any(axis=1)
+        kind = "verified images without a label as found: all their true labels count as missing"
+        findings.append(Finding(kind, pick(train.ids, known.rows[bare]), False))
     few = list(test.ids) if len(test) < FEW else []
     findings.append(Finding("test images, too few for their mAP to tell much", few, False))
     return [finding for finding in findings if finding.items]

@@ -264,7 +264,11 @@ def relabel_coco(
         for image in content["images"]
     }
     # Of these the annotations are the truth.
-    known = {names[coco.identity(i["id"])] for i in content["images"] if "candidates" in i}
+    known = {
+        names[coco.identity(image["id"])]
+        for image in content["images"]
+        if image.get("candidates") is not None
+    }
     known |= set(true)
     of_known = {name: labels for name, labels in kept.items() if name in known}
     kept = {name: labels for name, labels in kept.items() if name not in known} | true

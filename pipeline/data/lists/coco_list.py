@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.data import coco
 from pipeline.data.lists.names import clean_names, is_line, one_form
 from pipeline.data.lists.reading import Listing, Reading, Understood
-from pipeline.data.lists.table import Row
+from pipeline.data.lists.table import YES_OR_NO, Row
 from utils.errors import UserError
 
 
@@ -32,9 +32,15 @@ def coco_list(path: Path, reading: Reading) -> Listing:
             f"{path} must give every category a name of its own, but has {wrong[:80]!r}"
         )
     by_id = dict(zip(content.category_ids, names))
+    silent = sum(is_verified(each) and each.get("candidates") is None for each in content.images)
+    note = (
+        f"{silent} verified images without candidates, whose annotations count as these: they "
+        "tell nothing of the noise"
+    )
 
     def rows() -> Iterator[Row]:
-        for image, file_name, targets in zip(content.images, content.file_names, content.targets):
+        for listed, file_name, targets in zip(content.images, content.file_names, content.targets):
+            image = {key: value for key, value in listed.items() if value is not None}
             where = f"{path}, image {coco.shown_id(coco.identity(image['id']))}"
             true = clean_names((names[c] for c in np.flatnonzero(targets)), reading.rename)
             row = Row(where, file_name, true, str(image.get("split", "")))
@@ -47,12 +53,16 @@ def coco_list(path: Path, reading: Reading) -> Listing:
                         f"found {reprlib.repr(found)}"
                     )
                 row = row._replace(labels=clean_names((by_id[i] for i in ids), reading.rename))
-            if "candidates" in image or image.get("verified") is True:
+            if "candidates" in image or is_verified(image):
                 row = row._replace(true_labels=true)
             yield row._replace(verified=str(image.get("verified", "")))
 
     classes = list(dict.fromkeys(clean_names(names, reading.rename)))
-    return Listing(Understood("COCO annotations"), rows, classes)
+    return Listing(Understood("COCO annotations", notes=(note,) if silent else ()), rows, classes)
+
+
+def is_verified(image: dict[str, Any]) -> bool:
+    return YES_OR_NO.get(str(image.get("verified")).strip().lower(), False)
 
 
 def id_text(value: Any) -> str:
