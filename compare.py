@@ -303,18 +303,18 @@ def verified_panels(
     options: CompareOptions, scores: Scores
 ) -> dict[str, dict[str, list[tuple[str, float, float | None]]]]:
     """Content of verified.png: a panel a rate, a line a row, (images, mean, deviation) a point."""
-    counts = [0.0, *options.verified]
-    first = options.verified[0]
+    mark = verified_name("", options.verified[0])
 
     def points(name: str, rate: float) -> list[tuple[str, float, float | None]]:
-        names = {f"{count:g}": verified_name(name, count) for count in counts}
+        names = {f"{count}": verified_name(name, count) for count in (0, *options.verified)}
         if name == CLEAN:
             names = dict.fromkeys(names, CLEAN)  # the bound, whatever is verified
         found = {at: spread(scores, each, rate, options.seeds) for at, each in names.items()}
         return [(at, each.mean, each.deviation) for at, each in found.items() if each]
 
-    methods = options.methods
-    shown = [name for name in methods if name == CLEAN or verified_name(name, first) in methods]
+    shown = [  # not by the rows without verified images, which some losses lack
+        name.removesuffix(mark) for name in options.methods if name == CLEAN or name.endswith(mark)
+    ]
     return {
         f"rate {rate:g}": {name: found for name in shown if (found := points(name, rate))}
         for rate in options.rates

@@ -17,6 +17,8 @@ from tests.helpers import last_line, read_json
 from tests.kept_runs.make import make_photos
 from utils import files
 from utils.comparison import grid
+from utils.comparison.definitions import definitions
+from utils.comparison.statistics import Run
 from utils.options.command_line import parse_options
 from utils.options.training import SCRIPTS
 
@@ -173,6 +175,23 @@ def test_losses_that_need_verified_images_have_no_row_without(ok, scripts):
     out = ok("--methods", "bce", "gold", "--rates", "0.2", "--seeds", "0", "--verified", "20")
     rows = [line.split(" | ")[0] for line in out.splitlines() if line.startswith("| ")]
     assert rows[1:4] == ["| bce", "| bce-verified20", "| gold-verified20"]
+
+
+def test_the_plot_over_verified_images_has_these_losses_too():
+    given = "--methods clean bce gold --verified 1000000 50 --rates 0.2 --seeds 0"
+    options = compare.parse_options(given.split())
+    scores = {
+        Run(name, 0.2, 0): float(place) for place, name in enumerate(options.methods, start=80)
+    }
+    assert compare.verified_panels(options, scores) == {
+        "rate 0.2": {
+            "clean": [(at, 80.0, None) for at in ("0", "1000000", "50")],
+            "bce": [("0", 81.0, None), ("1000000", 82.0, None), ("50", 84.0, None)],
+            "gold": [("1000000", 83.0, None), ("50", 85.0, None)],
+        }
+    }
+    flags = definitions({}, options.verified)["gold-verified1000000"]
+    assert flags[-2:] == ["--verified", "1000000"]
 
 
 def test_the_csv_has_all_metrics_and_the_seconds_of_all_epochs(ok, scripts, tmp_path):

@@ -109,6 +109,19 @@ def test_rows_are_named_and_the_first_is_on_top():
     assert axis.get_xlim()[0] < 70.5 < 73.5 < axis.get_xlim()[1]
 
 
+def test_numbers_of_verified_images_stand_in_order(tmp_path, monkeypatch):
+    """Also where the first line lacks some."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    gold = [("200", 81.0, None), ("50", 80.0, None)]
+    lines = {"gold": gold, "bce": [("0", 70.0, 1.0), ("0.05", 71.0, None), ("1000000", 72.0, None)]}
+    plots.verified_curves({"rate 0.1": lines, "rate 0.2": {"gold": gold}}, tmp_path / "a.png")
+    for axis in figures[0].axes:
+        words = [label.get_text() for label in axis.get_xticklabels()]
+        assert words == ["0", "0.05", "50", "200", "1000000"]
+        assert axis.get_lines()[0].get_xdata().tolist() == [2, 3]
+
+
 @pytest.mark.parametrize("rates", [(0.05, 0.05), (0.0, 0.0), (0.1, 0.01)])
 def test_a_learning_rate_has_ticks(rates, tmp_path, monkeypatch):
     figures = []

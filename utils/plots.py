@@ -152,19 +152,25 @@ def verified_curves(
 ) -> None:
     """Draw mAP over the number of verified images, a panel a noise rate, a line a method.
 
+    The numbers stand side by side, smallest first: a share, below 1, before any count.
+
     Args:
         panels: by title and method, (images, mean, standard deviation or None).
         path: of the .png.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    each = (at for lines in panels.values() for points in lines.values() for at, _, _ in points)
+    ticks = sorted(set(each), key=float)
     with legible(names):
         figure = Figure(figsize=(1 + 4.5 * len(panels), 4.5), layout="constrained")
         styles = method_styles(names)
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for axis, (title, lines) in zip(axes, panels.items()):
             for name, points in lines.items():
-                draw_method(axis, name, points, styles[name])
+                placed = sorted((ticks.index(at), *rest) for at, *rest in points)
+                draw_method(axis, name, placed, styles[name])
             axis.set(title=title, xlabel="verified images")
+            axis.set_xticks(range(len(ticks)), ticks)
             axis.grid(alpha=0.3)
         axes[0].set(ylabel="test mAP (%), mean ± standard deviation")
         axes[0].legend()

@@ -39,7 +39,7 @@ def definitions(added: dict[str, list[str]], verified: Sequence[float]) -> dict[
     """Script and flags of every row: built in, added, and each of them with verified images."""
     rows = METHODS | FORMER_METHODS | added
     return rows | {
-        verified_name(name, count): [*words, "--verified", f"{count:g}"]
+        verified_name(name, count): [*words, "--verified", f"{count}"]
         for name, words in rows.items()
         for count in verified
     }
@@ -48,10 +48,10 @@ def definitions(added: dict[str, list[str]], verified: Sequence[float]) -> dict[
 def verified_name(method: str, count: float) -> str:
     """The row of a method with `count` verified images; its own with 0.
 
-    >>> verified_name("posterior", 100), verified_name("posterior", 0)
-    ('posterior-verified100', 'posterior')
+    >>> verified_name("posterior", 1_000_000), verified_name("posterior", 0)
+    ('posterior-verified1000000', 'posterior')
     """
-    return f"{method}-verified{count:g}" if count else method
+    return f"{method}-verified{count}" if count else method
 
 
 OWN_FLAGS = {"--dataset", "--seed", "--partial_rate", "--noise_file", "--output_dir", "--resume"}
