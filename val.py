@@ -203,10 +203,13 @@ def judge_candidates_of(
     candidates: "np.ndarray",
 ) -> dict[str, Any]:
     """Judge how the scores rank the candidates, and print it."""
-    from pipeline.data.training_data import truth_of
+    from pipeline.data.training_data import find_verified, truth_of
+    from pipeline.data.verified import truth_of_others
     from utils.metrics import format_metric, judge_candidates
 
     truth = truth_of(trained_with, images)
+    if truth is not None:
+        truth = truth_of_others(truth, find_verified(trained_with, images))
     judged = judge_candidates(scores, truth, candidates)
     if truth is None:
         print("candidates  which of them are true is not known: labels as found, or reviewed")

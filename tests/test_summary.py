@@ -27,7 +27,9 @@ def test_counts_and_rates_of_classes():
     assert found["by_class"]["b"] == {"candidates": 2, "dropped": 1, "flip_rate": 1.0}
     # Of c, 0.9 of 1.9 false labels are candidates.
     assert found["by_class"]["c"]["flip_rate"] == pytest.approx(0.9 / 1.9, abs=1e-4)
-    assert [found[n] for n in ("precision", "recall", "average_precision")] == [None] * 3
+    for undefined in (found, summary(np.full_like(TRUTH, -1))):  # as where all are verified
+        names = ("precision", "recall", "average_precision")
+        assert [undefined[name] for name in names] == [None] * 3
 
 
 def test_the_decision_is_judged_where_the_truth_is_known():

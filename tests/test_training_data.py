@@ -80,6 +80,22 @@ def test_a_run_is_judged_by_its_own_candidates(trained, run_script):
     assert "candidate_AP" not in read_json("without/evaluation.json")
 
 
+@pytest.mark.parametrize("number", [5, 8])
+def test_verified_images_do_not_judge_the_run_that_knew_them(number, run_script, devkit):
+    flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--output_dir", "r"]
+    flags += ["--partial_rate", 0.4, "--noise_file", "noise.npy", "--verified", number, "--seed", 0]
+    run_script("main_BCE", *flags)
+    flags = ["--split", "train", "--candidates", "--save_scores", "s.npz", "--output_dir", "v"]
+    run_script("val", "--load_from", "r", *flags)
+    report = read_json("v/evaluation.json")
+    others = np.random.default_rng([0, 2]).permutation(8)[number:]
+    with np.load("s.npz") as saved:
+        parts = saved["scores"], saved["targets"], np.load("noise.npy")
+    expected = judge_candidates(*(part[others] for part in parts))
+    assert {name: report[name] for name in expected} == expected
+    assert (expected["candidate_AP"] is None) == (number == 8)
+
+
 def test_of_labels_as_found_nobody_knows_which_are_true(run_script, devkit):
     flags = ["--dataset", "voc07", "--path_images", devkit, *SMALL, "--output_dir", "r"]
     run_script("main_BCE", *flags, "--partial_rate", 0)

@@ -56,6 +56,15 @@ def shown(candidates: np.ndarray, verified: Verified | None) -> np.ndarray:
     return result
 
 
+def truth_of_others(truth: np.ndarray, verified: Verified | None) -> np.ndarray:
+    """Truth (N, C) in {1, 0, -1} to judge a run by: -1 of verified images, whose truth it knew."""
+    if verified is None:
+        return truth
+    result = truth.copy()
+    result[verified.rows] = -1
+    return result
+
+
 def describe_noise(
     candidates: np.ndarray, verified: Verified, classes: list[str]
 ) -> dict[str, Any]:

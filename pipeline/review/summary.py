@@ -11,7 +11,13 @@ from pipeline.cones.correlation import cooccurrence, scale_rows
 from pipeline.data.labelled import LabelledImages
 from pipeline.data.rows import CandidateRows
 from pipeline.data.training_data import truth_of
-from pipeline.data.verified import check_thresholds, describe_noise, format_check, format_noise
+from pipeline.data.verified import (
+    check_thresholds,
+    describe_noise,
+    format_check,
+    format_noise,
+    truth_of_others,
+)
 from pipeline.review.candidate_posterior import Decision, Decisions
 from pipeline.review.reviewed_run import Photos, ReviewedRun
 from utils import tensor_files
@@ -91,10 +97,8 @@ def summarise_photos(
         decisions: on their candidates.
     """
     truth = truth_of(run.options, run.train)
-    if truth is not None and run.verified is not None:  # judged are those the run did not know
-        truth = truth.copy()
-        truth[run.verified.rows] = -1
-        truth = truth if (truth >= 0).any() else None
+    if truth is not None:
+        truth = truth_of_others(truth, run.verified)
     parts = [
         (slice(0, photos.trained), run.train, truth, decisions.of_training),
         (slice(photos.trained, None), run.test, run.test.true_targets, decisions.of_test),

@@ -74,8 +74,9 @@ def markdown_report(
         ]
     sections += [
         "## Candidate AP",
-        "Average precision (%) of the true labels among all candidates of the training images, "
-        "pooled and ranked by the final classifier's score. - also where no candidate is false.",
+        "Average precision (%) of the true labels among all candidates of the training images "
+        "that are not verified, pooled and ranked by the final classifier's score. - also where no "
+        "candidate is false.",
         table(
             methods,
             columns,
