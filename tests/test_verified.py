@@ -112,8 +112,10 @@ def test_no_image_has_a_part_in_its_own_logits_or_votes():
     targets = torch.from_numpy(truth).half()
     changed = targets.clone()
     changed[7] = 1 - changed[7]
-    before, after = (out_of_fold_logits(features, each, 0)[7] for each in (targets, changed))
+    before, after = (each[7] for each in out_of_fold_logits(features, [targets, changed], 0))
     assert (before == after).all()
+    alone = out_of_fold_logits(features, [changed], 0)[0][7]
+    assert torch.allclose(alone, after, atol=1e-4)
     rows, labels = torch.arange(20), torch.from_numpy(truth[:20])
     votes = verified_votes(features, rows, labels)
     labels = labels.clone()

@@ -35,7 +35,6 @@ class Inputs:
         neighbours: of the images.
         features: (N, D) float32, standardised.
         prior: (N, C) float in [0, 1], probabilities of another source; None where there is none.
-        seed: of the classifiers.
     """
 
     def __init__(
@@ -45,10 +44,8 @@ class Inputs:
         neighbours: Neighbours,
         features: Tensor,
         prior: Tensor | None,
-        seed: int,
     ) -> None:
-        self.candidates, self.neighbours = candidates, neighbours
-        self.features, self.seed = features, seed
+        self.candidates, self.neighbours, self.features = candidates, neighbours, features
         number = candidates.sum(dim=1, keepdim=True)
         self.fixed = [
             logit(votes),
@@ -61,15 +58,15 @@ class Inputs:
         self.of_targets: list[Tensor] = []
         self.of_truth: list[Tensor] = []
 
-    def learn(self, targets: Tensor, rows: Tensor, truth: Tensor) -> None:
-        """Take what follows from the targets (N, C) float16 of now, and from the verified images.
+    def learn(self, targets: Tensor, scores: Tensor, rows: Tensor, truth: Tensor) -> None:
+        """Take what follows from the targets of now, and from the verified images.
 
         Args:
+            targets: (N, C) float16. scores: (N, C) float32, their `out_of_fold_logits`.
             rows: (V,) int64, of verified images, of which there is one at least.
             truth: (V, C) float16 in {0, 1}.
         """
         if targets is not self.targets:  # the first round's are the same of all folds
-            scores = out_of_fold_logits(self.features, targets, self.seed)
             highest = scores.masked_fill(self.candidates == 0, -torch.inf).amax(dim=1, keepdim=True)
             self.of_targets = [
                 logit(vote(self.neighbours, targets)),
@@ -131,19 +128,19 @@ def verified_targets(
     fold = np.random.default_rng(seed).permutation(len(rows)) % FOLDS
     known = [torch.from_numpy(fold != number).to(rows.device) for number in range(max(fold) + 1)]
     known.append(torch.ones(len(rows), dtype=torch.bool, device=rows.device))
-    inputs = Inputs(candidates, votes, neighbours, features, prior, seed)
+    inputs = Inputs(candidates, votes, neighbours, features, prior)
     regressions = [Regression(candidates == 1, start, rows, truth)]
     if ((truth == 1) & (candidates[rows] == 0)).any():
         regressions.append(Regression(candidates == 0, start, rows, truth))
 
-    def learn(targets: list[Tensor]) -> None:
-        for part, own in zip(targets, known):
-            inputs.learn(part, rows[own], truth[own])
+    def learn(targets: list[Tensor], scores: list[Tensor]) -> None:
+        for part, logits, own in zip(targets, scores, known):
+            inputs.learn(part, logits, rows[own], truth[own])
             for regression in regressions:
                 regression.read(inputs, ~own)
 
-    def answers(part: Tensor, own: Tensor) -> Tensor:
-        inputs.learn(part, rows[own], truth[own])
+    def answers(part: Tensor, logits: Tensor, own: Tensor) -> Tensor:
+        inputs.learn(part, logits, rows[own], truth[own])
         targets = torch.zeros_like(start)
         for regression in regressions:
             regression.answer(inputs, own, targets)
@@ -151,10 +148,12 @@ def verified_targets(
         return targets
 
     first = [candidates.half()] * len(known)
-    learn(first)
-    second = [answers(part, own) for part, own in zip(first, known)]
-    learn(second)
-    targets = answers(second[-1], known[-1])
+    scores = out_of_fold_logits(features, first[:1], seed) * len(known)
+    learn(first, scores)
+    second = list(map(answers, first, scores, known))
+    scores = out_of_fold_logits(features, second, seed)
+    learn(second, scores)
+    targets = answers(second[-1], scores[-1], known[-1])
     if len(rows) < FOLDS:
         return targets, None
     held_out = torch.zeros_like(truth)
@@ -282,34 +281,35 @@ def verified_votes(features: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
 
 @one_thread()
 def out_of_fold_logits(
-    features: Tensor, targets: Tensor, seed: int, epochs: int = 20, batch: int = 64
-) -> Tensor:
+    features: Tensor, targets: list[Tensor], seed: int, epochs: int = 20, batch: int = 64
+) -> list[Tensor]:
     """Logits (N, C) of linear classifiers, each of images that it was not trained on.
 
     Args:
         features: (N, D) float32, standardised, with a variance of 1024 / D.
-        targets: (N, C) float in [0, 1].
+        targets: each (N, C) float in [0, 1]. All are learned at once, by classifiers of their own.
         seed: of folds and order.
     """
     random = np.random.default_rng(seed)
     fold = torch.from_numpy(random.permutation(len(features)) % CLASSIFIERS)
-    logits = torch.zeros(targets.shape, device=features.device)
+    wanted, classes = torch.cat(targets, dim=1), targets[0].shape[1]
+    logits = torch.zeros(wanted.shape, device=features.device)
     for number in range(CLASSIFIERS):
         training = (fold != number).nonzero().squeeze(1)
-        linear = torch.nn.Linear(features.shape[1], targets.shape[1]).to(features.device)
+        linear = torch.nn.Linear(features.shape[1], wanted.shape[1]).to(features.device)
         torch.nn.init.zeros_(linear.weight), torch.nn.init.zeros_(linear.bias)
         optimizer = torch.optim.SGD(linear.parameters(), 0.1, momentum=0.9, weight_decay=0.005)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
         for _ in range(epochs):
             for part in training[torch.from_numpy(random.permutation(len(training)))].split(batch):
                 loss = F.binary_cross_entropy_with_logits(
-                    linear(features[part]), targets[part].float()
+                    linear(features[part]), wanted[part].float(), reduction="sum"
                 )
                 optimizer.zero_grad()
-                loss.backward()
+                (loss / (len(part) * classes)).backward()  # the mean of each classifier's own
                 optimizer.step()
             schedule.step()
         with torch.no_grad():
             left_out = (fold == number).nonzero().squeeze(1)
             logits[left_out] = linear(features[left_out])
-    return logits
+    return list(logits.split(classes, dim=1))
