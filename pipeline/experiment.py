@@ -36,7 +36,7 @@ from pipeline.data.verified import Verified, shown
 from pipeline.engine import Training, fit
 from pipeline.features import feature_folder, features_of
 from pipeline.inference import evaluate, evaluation_shard
-from pipeline.methods import make_method, needs_prototypes
+from pipeline.methods import check_verified, make_method, needs_prototypes
 from pipeline.model.checkpoint import check_flags, load_classifier, print_ignored, read_checkpoint
 from pipeline.model.classifier import Classifier, FrozenClassifier, assemble
 from pipeline.model.decoder import Decoder
@@ -116,6 +116,7 @@ def train_on(
         store: the folder of features; None: `feature_folder`.
         again: what goes on with an interrupted run; None: the script's --resume.
     """
+    check_verified(options, verified)
     images = min(options.batch_size, len(train_data))
     if images < distributed.world_size():
         raise UserError(

@@ -34,6 +34,7 @@ from pipeline.model.classifier import Output
 from pipeline.posterior.method import Posterior
 from pipeline.posterior.soft_targets import Evidence, SoftTargets, make_targets
 from utils.errors import UserError
+from utils.options.choices import NEED_VERIFIED
 from utils.options.training import TrainingOptions
 
 Tensor = torch.Tensor
@@ -64,14 +65,24 @@ def make_method(
     Args:
         rows: the candidates, on the device of training.
         feature_dim: D, channels of the trunk's feature map.
-        options: of the training.
+        options: of the training, which `check_verified` has passed.
         evidence: of the images; with features where the options need them, unless a checkpoint
             will bring what is made of them.
-
-    Raises:
-        UserError: the loss needs verified images, and there are none.
     """
     return METHODS[options.method](rows, feature_dim, options, evidence)
+
+
+def check_verified(options: TrainingOptions, verified: Verified | None) -> None:
+    """Refuse a loss of verified images where there are none.
+
+    Raises:
+        UserError: that.
+    """
+    if options.method in NEED_VERIFIED and verified is None:
+        raise UserError(
+            f"--loss {options.loss} needs verified images: give --verified N, where noise is "
+            "added or true labels are known, or a list with some"
+        )
 
 
 def needs_prototypes(options: TrainingOptions) -> bool:
@@ -150,8 +161,8 @@ def on_verified(combine: Callable[[Tensor, Tensor], Tensor]) -> Maker:
     def make(
         rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
     ) -> Method:
-        verified = needed_verified(options, evidence)
-        return VerifiedBCE(mark(verified, rows.images, rows.device), combine)
+        assert evidence.verified is not None
+        return VerifiedBCE(mark(evidence.verified, rows.images, rows.device), combine)
 
     return make
 
@@ -160,17 +171,8 @@ def make_gold(
     rows: CandidateRows, feature_dim: int, options: TrainingOptions, evidence: Evidence
 ) -> Method:
     """Gold loss correction."""
-    verified = needed_verified(options, evidence)
-    return GoldCorrection(verified, evidence.candidates, rows.device)
-
-
-def needed_verified(options: TrainingOptions, evidence: Evidence) -> Verified:
-    if evidence.verified is None:
-        raise UserError(
-            f"--loss {options.loss} needs verified images: give --verified N, where noise is "
-            "added or true labels are known, or a list with some"
-        )
-    return evidence.verified
+    assert evidence.verified is not None
+    return GoldCorrection(evidence.verified, evidence.candidates, rows.device)
 
 
 STEPS = {"paper": Steps(), "released": released.STEPS}

@@ -81,5 +81,8 @@ def test_extreme_logits_have_a_finite_gradient(name):
 
 @pytest.mark.parametrize("name", NEED_VERIFIED)
 def test_without_verified_images_they_are_refused(name):
+    options = TrainingOptions(script="main_BCE", loss=name)
     with pytest.raises(UserError, match=f"--loss {name} needs verified images: give --verified N"):
-        loss_of(name, [0], None)
+        methods.check_verified(options, None)
+    methods.check_verified(options, KNOWN)
+    methods.check_verified(TrainingOptions(script="main_BCE", loss="bce"), None)
