@@ -232,6 +232,7 @@ def main() -> None:
     parser.add_argument("flags", nargs="*", help="after --, for every training")
     options = parser.parse_args()
     options.path_images = options.path_images or options.labels.parent
+    options.output_dir = options.output_dir.resolve()  # as addresses of files are
     options.output_dir.mkdir(parents=True)
     lines = ["method,rate,seed,mAP"]
     with sync_playwright() as engine:
