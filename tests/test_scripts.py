@@ -224,7 +224,7 @@ def test_weights_of_a_run_start_another(run_script, assert_refused, trained):
     _, err = run_script("main_BCE", *flags, "--normalize", "imagenet")
     assert "r/model.safetensors was trained with --normalize none, but goes on with imagenet" in err
     run_script("main_BCE", *flags, "--load_from", "r")
-    message = "--head gap, but r/model.safetensors has head csra: give that"
+    message = "--head gap, but r/model.safetensors has head csra: give --head csra"
     assert_refused(message, "main_BCE", *flags, "--head", "gap")
 
 

@@ -151,7 +151,7 @@ def test_labels_as_found_give_way_to_known_truth(run_script, evaluate, tmp_path)
     [
         ("--load_from r --head gap", "--head gap, but r/model.safetensors has head csra"),
         ("--load_from r --num_heads 4", "--num_heads 4, but r/model.safetensors has num_heads 2"),
-        ("--load_from r --model resnet50", "has model test_resnet: give that, or leave"),
+        ("--load_from r --model resnet50", "has model test_resnet: give --model test_resnet"),
         ("--load_from r --num_cls 80", "--num_cls 80, but r/model.safetensors has num_cls 20"),
         ("--load_from nowhere", "--load_from nowhere does not exist: give a run's folder"),
         ("--load_from r --output_dir r", "r already holds a run"),

@@ -197,8 +197,7 @@ def check_flags(
     for name, (flag, value) in asked.items():
         if flag not in (None, value):
             raise UserError(
-                f"--{name} {flag}, but {found.path} has {name} {value}: give that, or leave "
-                "the flag out"
+                f"--{name} {flag}, but {found.path} has {name} {value}: give --{name} {value}"
             )
     # Without pretraining tags. Some other ResNets have the same keys as one of `RESNETS`: only
     # the run, or another of these, contradicts a flag.
@@ -206,9 +205,7 @@ def check_flags(
     own = str(found.options.get("model", found.model)).split(".")[0]
     sure = "model" in found.options or (found.model and given in RESNETS.values())
     if model is not None and given != own and sure:
-        raise UserError(
-            f"--model {given}, but {found.path} has model {own}: give that, or leave the flag out"
-        )
+        raise UserError(f"--model {given}, but {found.path} has model {own}: give --model {own}")
     if found.head != "csra" and lam is not None:
         raise UserError(f"--lam is csra's, but {found.path} has {found.head}: leave the flag out")
 
