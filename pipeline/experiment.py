@@ -399,13 +399,18 @@ def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
         if options.freeze and not stored.standardized:
             own = classifier.head.state_dict(prefix="head.").items()
             stored.state.update({k: v for k, v in own if "standardization" in k})
+        if stored.classes != classes:
+            raise UserError(
+                f"{stored.path} has {stored.classes} classes, but the data have {classes}: give a "
+                "run on the same classes, or --weights in place of --load_from"
+            )
         # lam and, but for csra, the number of heads are in no weights: the flags say them.
         check_flags(
             stored,
             model=options.model,
             head=options.head,
             num_heads=options.num_heads,
-            num_cls=classes,
+            num_cls=None,
         )
         load_classifier(classifier, stored, f"{options.load_from} and the flags")
         for name in ("normalize", "lam"):

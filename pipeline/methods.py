@@ -73,10 +73,10 @@ def make_method(
 
 
 def check_verified(options: TrainingOptions, verified: Verified | None) -> None:
-    """Refuse a loss of verified images where there are none.
+    """Refuse a loss that needs verified images where there are none.
 
     Raises:
-        UserError: that.
+        UserError: the loss needs them.
     """
     if options.method in NEED_VERIFIED and verified is None:
         raise UserError(

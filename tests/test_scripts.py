@@ -226,6 +226,10 @@ def test_weights_of_a_run_start_another(run_script, assert_refused, trained):
     run_script("main_BCE", *flags, "--load_from", "r")
     message = "--head gap, but r/model.safetensors has head csra: give --head csra"
     assert_refused(message, "main_BCE", *flags, "--head", "gap")
+    message = (
+        "r/model.safetensors has 20 classes, but the data have 10: give a run on the same classes"
+    )
+    assert_refused(message, "main_BCE --dataset digits --load_from r --model test_resnet")
 
 
 def truncate(path):

@@ -86,3 +86,10 @@ def test_without_verified_images_they_are_refused(name):
         methods.check_verified(options, None)
     methods.check_verified(options, KNOWN)
     methods.check_verified(TrainingOptions(script="main_BCE", loss="bce"), None)
+
+
+def test_a_training_refuses_them_before_it_reads_weights(assert_refused, tmp_path):
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"no weights")
+    flags = f"--dataset digits --partial_rate 0.2 --freeze --weights {broken}"
+    assert_refused("--loss gold needs verified images", f"main_BCE {flags} --loss gold")
