@@ -115,14 +115,15 @@ def make_posterior(
         method = Posterior(rows, options.noise_rate, without=parts)
         print_rates(method.rates, "the candidates", options)
         return method
+    weighted = not options.freeze  # a frozen trunk's classifier gains nothing by it
     if evidence.features is None:
-        return SoftTargets(rows)
+        return SoftTargets(rows, weighted=weighted)
     nonempty = "nonempty" not in parts
     targets = make_targets(evidence, options.noise_rate, nonempty, options.seed)
     print_rates(targets.rates, "the neighbours", options)
     if evidence.verified is not None:
         print(f"verified    {len(evidence.verified.rows)} images say how likely the others' are")
-    return SoftTargets(rows, targets)
+    return SoftTargets(rows, targets, weighted)
 
 
 def print_rates(rates: Tensor, source: str, options: TrainingOptions) -> None:

@@ -8,7 +8,7 @@ from pipeline.cones.method import Steps
 from pipeline.data.rows import CandidateRows
 from pipeline.data.verified import Verified
 from pipeline.model.classifier import Output
-from pipeline.posterior.method import Posterior
+from pipeline.posterior.method import Posterior, variance_weights
 from pipeline.posterior.soft_targets import Evidence
 from utils.options.choices import ABLATIONS, FORMER_ABLATIONS, LOSSES, PREDICT_TRUTH, RECIPES
 from utils.options.command_line import parse_options
@@ -52,6 +52,24 @@ def test_posterior_is_told_what_to_leave_out(capsys):
     assert isinstance(method, Posterior)
     assert method.without == {"variance_weight", "offset"}
     assert "noise rate, given: 0.100 to 0.100 by class" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_targets_weigh_classes_by_variance_where_the_trunk_is_trained_whole(frozen):
+    flags = f"--recipe posterior --targets neighbours {'--freeze' if frozen else ''}"
+    options = parse_options("main_CoNeS", ["--dataset", "digits", *flags.split()])
+    features = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    verified = Verified(np.array([0, 1]), FOUND[:2])
+    first = methods.make_method(CANDIDATES, 4, options, Evidence(FOUND, features, verified))
+    resumed = methods.make_method(CANDIDATES, 4, options, Evidence(FOUND))
+    resumed.load_state_dict(first.state_dict())
+    logits, candidates = torch.zeros(3, 3), torch.from_numpy(FOUND)
+    output = Output(logits, logits, logits, logits)
+    losses = [m.loss(output, candidates, torch.arange(3))["loss"] for m in (first, resumed)]
+    weight = torch.ones(3) if frozen else variance_weights(first.of_candidates[:-1], CANDIDATES)
+    assert frozen or (weight > 1).any()
+    expected = np.log(2) * weight.mean()  # of logits of 0, whatever the targets
+    torch.testing.assert_close(losses, [expected, expected])
 
 
 # Numbers at the ends of their ranges.

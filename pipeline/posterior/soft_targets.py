@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pipeline.data.rows import CandidateRows
 from pipeline.data.verified import Verified, shown
 from pipeline.model.classifier import Output
+from pipeline.posterior.method import variance_weights
 from pipeline.posterior.neighbours import (
     candidate_targets,
     nearest,
@@ -117,14 +118,19 @@ class SoftTargets:
     Args:
         rows: the candidates, on the device of training.
         targets: (N, C) of the images; None where a checkpoint will bring them.
+        weighted: multiply each class's loss by its variance weight, see `variance_weights`.
 
     Attributes:
         of_candidates: table of `rows`, float16: the candidates' targets.
         of_others: (N, C) float16, the other labels' targets; None where all are 0.
+        variance_weight: (C,) float32, factor on each class's loss; None without.
     """
 
-    def __init__(self, rows: CandidateRows, targets: Targets | None = None) -> None:
-        self.rows = rows
+    def __init__(
+        self, rows: CandidateRows, targets: Targets | None = None, weighted: bool = False
+    ) -> None:
+        self.rows, self.weighted = rows, weighted
+        self.variance_weight: Tensor | None = None
         self.held_out = None if targets is None else targets.held_out
         self.of_candidates = rows.table(torch.zeros(len(rows.columns), dtype=torch.float16))
         self.of_candidates = self.of_candidates.to(rows.device)
@@ -136,6 +142,12 @@ class SoftTargets:
         others = targets.values.clone()
         others[image, rows.columns] = 0
         self.of_others = others if others.any() else None
+        self.weigh()
+
+    def weigh(self) -> None:
+        """Measure the variance weights, which follow from the targets."""
+        if self.weighted:
+            self.variance_weight = variance_weights(self.of_candidates[:-1], self.rows)
 
     def begin_epoch(self, epoch: int) -> None:
         """Change nothing."""
@@ -155,7 +167,9 @@ class SoftTargets:
         confidence = targets.sum() / candidates.sum().clamp(min=1)
         if self.of_others is not None:
             targets = targets + self.of_others[index]
-        loss = F.binary_cross_entropy_with_logits(output.logits.float(), targets)
+        loss = F.binary_cross_entropy_with_logits(
+            output.logits.float(), targets, weight=self.variance_weight
+        )
         return {"loss": loss, "confidence": confidence}
 
     def state_dict(self) -> dict[str, Any]:
@@ -168,3 +182,4 @@ class SoftTargets:
         self.held_out = state.get("held_out")  # since there are such
         others = state["of_others"]
         self.of_others = None if others is None else others.to(self.rows.device)
+        self.weigh()
