@@ -35,6 +35,14 @@ class Options(DataOptions):
         shown="default none",
         reads="candidate labels, .npy",
     )
+    load_from: str | None = data_flag(
+        None,
+        "a run of recipe posterior on these labels, five or more of whose images are verified: say "
+        "how many of the labels that it would drop are false",
+        metavar="RUN",
+        shown="default none",
+        reads="a run's folder",
+    )
     seed: int = data_flag(0, "divides files without a split", NATURAL)
     workers: int = option(4, "threads that read", COUNT)
     all: bool = option(False, f"name everything found, not the first {SHOWN} of a kind", SWITCH)
@@ -77,10 +85,32 @@ def main() -> None:
         known = joined(known, verified)
     if known is not None:
         print("\n".join(format_noise(describe_noise(candidates, known, train.classes))))
+    if options.load_from is not None:
+        print_thresholds(options)
     wrong = [finding.kind for finding in findings if finding.wrong]
     if wrong:
         raise UserError(f"training would be wrong: {'; '.join(wrong)}, see above")
     print("nothing found that would make training wrong")
+
+
+def print_thresholds(options: Options) -> None:
+    """What dropping at each threshold does, by the targets of a run and its verified images."""
+    from pipeline.data.verified import format_check
+    from pipeline.review.reviewed_run import load_run
+    from pipeline.review.summary import check_held_out
+    from utils.options.stored import DATA_PLACES
+
+    places = {name: getattr(options, name, None) for name in DATA_PLACES}
+    given = {name: place for name, place in places.items() if place is not None}
+    check = check_held_out(load_run(str(options.load_from), given))
+    if check is None:
+        raise UserError(
+            f"--load_from {options.load_from}: expected a run of recipe posterior that made its "
+            "targets from five verified images or more, found none in its checkpoint; leave the "
+            "flag out, or train such a run"
+        )
+    for line in format_check(check):
+        print(line)
 
 
 def print_findings(findings: "Sequence[Finding]", everything: bool) -> None:

@@ -111,6 +111,22 @@ def test_pml_cd_learns_and_evaluates_to_its_last_figures(frozen, call_script):
     assert found["mAP"] == lines[-1]["mAP"]
 
 
+def test_the_data_are_checked_with_what_a_run_says_of_its_verified_images(frozen, call_script):
+    status, out, _ = call_script("review", "--load_from", "run", "--threshold", "0.5")
+    assert status == 0
+    said = out.splitlines()
+    start = said.index(next(line for line in said if line.startswith("dropped from verified")))
+    check = ["check_data", "--dataset", "digits", "--load_from"]
+    status, out, err = call_script(*check, "run")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "nothing found that would make training wrong"
+    assert out.splitlines()[-12:-1] == said[start : start + 11]  # two lines of head, thresholds
+    call_script("main_BCE", *FROZEN, "--partial_rate", "0.3", "--output_dir", "plain")
+    status, _, err = call_script(*check, "plain")
+    assert status == 1
+    assert "--load_from plain: expected a run of recipe posterior that made its targets" in err
+
+
 def test_a_run_interrupted_and_resumed_equals_an_unbroken_one(frozen, call_script):
     flags = "--recipe posterior --targets neighbours --partial_rate 0.3 --verified 20".split()
     flags += ["--total_epoch", "30"]

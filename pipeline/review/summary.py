@@ -144,11 +144,18 @@ def describe_verified(run: ReviewedRun, threshold: float) -> tuple[dict[str, Any
     if run.verified is None:
         return {}, []
     noise = describe_noise(run.candidates, run.verified, run.train.classes)
-    if run.targets is None or run.targets.held_out is None:
+    check = check_held_out(run, threshold)
+    if check is None:
         return {"noise": noise}, format_noise(noise)
-    found = run.candidates[run.verified.rows] == 1
-    check = check_thresholds(run.targets.held_out[found], run.verified.truth[found] == 1, threshold)
     return {"noise": noise, "held_out": check}, [*format_noise(noise), *format_check(check)]
+
+
+def check_held_out(run: ReviewedRun, threshold: float = 0.5) -> list[dict[str, Any]] | None:
+    """`check_thresholds` of the run's targets; None where it held no verified image out."""
+    if run.verified is None or run.targets is None or run.targets.held_out is None:
+        return None
+    found = run.candidates[run.verified.rows] == 1
+    return check_thresholds(run.targets.held_out[found], run.verified.truth[found] == 1, threshold)
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
