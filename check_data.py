@@ -70,10 +70,13 @@ def main() -> None:
     lacking = Finding("listed images without a file", missing, not options.allow_missing)
     findings = [lacking] if missing else []
     findings += check_labels(train, test) + check_list(train, test)
-    findings += check_files(train, test, options.workers)
+    known = of_list(train)
+    if verified is not None and noise is not None and noise[0].shape == train.targets.shape:
+        known = joined(known, verified)
+    findings += check_files(train, test, options.workers, known)
     print_findings(findings, options.all)
     print_counts(train, test)
-    candidates, known = train.targets, of_list(train)
+    candidates = train.targets
     # Candidates of all images do not fit a part of them.
     if noise is not None and (options.allow_missing or not train.missing):
         path = str(options.noise_file)
@@ -82,7 +85,6 @@ def main() -> None:
         count = "" if verified is None else f"; it has {len(verified.rows)} verified images"
         print(f"{path} fits the training images and their labels{count}")
         print_findings(check_truth(train, verified), options.all)
-        known = joined(known, verified)
     if known is not None:
         print("\n".join(format_noise(describe_noise(candidates, known, train.classes))))
     if options.load_from is not None:

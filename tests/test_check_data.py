@@ -260,6 +260,15 @@ def test_verified_images_of_candidates_say_their_noise_and_contradict_the_list(c
     assert "noise.json must list verified images as rows with the columns" in err[-1]
 
 
+def test_opposite_truths_of_one_photo_in_a_candidate_file_are_noted(check, photos):
+    shutil.copy(photos / "train" / "a.png", photos / "train" / "c.png")
+    write_noise(CANDIDATES, verified=Verified(np.array([0, 2]), np.array([[1, 0], [0, 1]])))
+    status, out, _ = check("--noise_file", "noise.npy")
+    assert status == 0
+    kind = "training images with the same bytes that are verified to be different"
+    assert out[out.index(f"note   1 {kind}") + 1] == "         ./train/a.png = ./train/c.png"
+
+
 @pytest.mark.parametrize(
     ("candidates", "classes", "message"),
     [

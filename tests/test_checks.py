@@ -9,6 +9,7 @@ from PIL import Image
 from pipeline.data.checks import Finding, check_files, check_labels, check_list, examine
 from pipeline.data.images import ImageFiles
 from pipeline.data.labelled import LabelledImages
+from pipeline.data.verified import of_list
 
 CLASSES = ["cat", "dog", "hen"]
 
@@ -151,7 +152,7 @@ def test_equal_contents_that_are_verified_to_be_different_are_noted(folder):
     known = np.array([True, True, True, False, True, True])
     train = LabelledImages(ImageFiles(folder, names), CLASSES, truth, names, truth, verified=known)
     kind = "training images with the same bytes that are verified to be different"
-    found = check_files(train, files(folder, "c.png", "d.png"), 2)
+    found = check_files(train, files(folder, "c.png", "d.png"), 2, of_list(train))
     assert found[1:] == [Finding(kind, [f"{folder}/a2.png = {folder}/a3.png"], False)]
     assert len(found[0].items) == 2
 

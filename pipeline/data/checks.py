@@ -104,12 +104,15 @@ def plain(name: str) -> str:
     return "".join(c for c in name if c not in " _-" and unicodedata.category(c) != "Cf")
 
 
-def check_files(train: LabelledImages, test: LabelledImages, workers: int) -> list[Finding]:
+def check_files(
+    train: LabelledImages, test: LabelledImages, workers: int, known: Verified | None = None
+) -> list[Finding]:
     """Decode every file, and compare the contents of all.
 
     Args:
         train, test: the splits; images that are no files are left out.
         workers: threads that read and decode.
+        known: verified images of `train`, whose truth is compared too.
     """
     paths = {
         name: [data.images.path(row) for row in range(len(data))]
@@ -137,7 +140,7 @@ def check_files(train: LabelledImages, test: LabelledImages, workers: int) -> li
     for name, contents in digests.items():
         repeated = [" = ".join(files[:2]) for files in contents.values() if len(files) > 1]
         findings.append(Finding(f"{name} images with the same bytes", repeated, False))
-    if (known := of_list(train)) is not None:
+    if known is not None and "training" in paths:
         chosen = pick(paths["training"], known.rows)
         truth = dict(zip(chosen, map(bytes, known.truth)))
         # One file of each truth that files of the same bytes have.
