@@ -113,6 +113,15 @@ def test_changed_data_and_damaged_checkpoints_are_refused(tmp_path):
         RunFolder.reopen(str(run.path), OPTIONS, DATA)
 
 
+def test_a_finished_run_without_its_checkpoint_is_not_begun_anew(tmp_path):
+    run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)
+    (run.path / "result.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=r"is finished, but last\.pt, from which it would go on, is gone"
+    ):
+        RunFolder.reopen(str(run.path), OPTIONS, DATA)
+
+
 @pytest.mark.parametrize("wrong", [{"lr": None}, {"train_loss": 10**400}, {"mAP": "x"}])
 def test_a_history_that_cannot_be_drawn_is_refused(wrong, tmp_path):
     run = RunFolder.create(tmp_path / "run", OPTIONS, DATA)

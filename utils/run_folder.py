@@ -23,7 +23,7 @@ from utils.errors import UserError
 from utils.files import atomic_path, check_output_dir, remove_leftovers, write_json
 from utils.terminal import warn
 
-CHECKPOINT, WEIGHTS = "last.pt", "model.safetensors"
+CHECKPOINT, WEIGHTS, RESULT = "last.pt", "model.safetensors", "result.json"
 
 
 class RunFolder:
@@ -89,6 +89,12 @@ class RunFolder:
             UserError: the data changed since the run began, or the checkpoint is damaged.
         """
         folder = Path(path)
+        checkpoint = folder / CHECKPOINT
+        if (folder / RESULT).exists() and not checkpoint.exists():
+            raise UserError(
+                f"{path} is finished, but {CHECKPOINT}, from which it would go on, is gone: bring "
+                "it back, or start a new run"
+            )
         config = json.loads((folder / "config.json").read_text("utf-8"))
         began_with = config["data"]
         if began_with != data:
@@ -101,7 +107,6 @@ class RunFolder:
             remove_leftovers(folder)
             now = {"options": options, "processes": distributed.world_size()}
             write_json(folder / "config.json", config | now)
-        checkpoint = folder / CHECKPOINT
         if not checkpoint.exists():
             return cls(folder, []), None
         try:
@@ -162,7 +167,7 @@ class RunFolder:
         if distributed.rank() > 0:
             return result
         self._check_place()
-        write_json(self.path / "result.json", result)
+        write_json(self.path / RESULT, result)
         from utils import plots  # slow to import
 
         with atomic_path(self.path / "curves.png") as temporary:
