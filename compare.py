@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utils.comparison import compare_settings
 from utils.comparison.child_processes import ChildProcesses
@@ -37,6 +37,9 @@ from utils.options.choices import NEED_VERIFIED
 from utils.options.groups import NoiseOptions, check_noise_options
 from utils.options.kinds import COUNT, NATURAL, POSITIVE, RATE, CountOrShare
 from utils.options.table import OptionsParser, check_inputs, option, parse
+
+if TYPE_CHECKING:
+    from utils.options.training import TrainingOptions
 
 DESCRIPTION = (
     "Compare methods over noise rates and seeds. Every run is one of the training scripts in a "
@@ -137,7 +140,8 @@ def main() -> None:
     runs = grid.runs(options.methods, options.rates, options.seeds)
     if any(grid.making_command(run) for run in runs if grid.result(run) is None):
         check_inputs(options)  # the run that scores images for them
-    check_flags(grid, [run for run in runs if not grid.begun(run)])
+    checked = check_flags(grid, [run for run in runs if not grid.begun(run)])
+    check_verified(checked, options.verified)
     if not (folder / compare_settings.SETTINGS).exists():
         check_output_dir(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -200,19 +204,23 @@ def check_methods(parser: OptionsParser, options: CompareOptions) -> list[str]:
     ]
 
 
-def check_flags(grid: Grid, runs: Sequence[Run]) -> None:
+def check_flags(grid: Grid, runs: Sequence[Run]) -> "dict[Run, TrainingOptions]":
     """Refuse what a run's script would refuse, before days of others have been trained.
+
+    Returns:
+        the options of each run.
 
     Raises:
         SystemExit: 2 and one line, bad usage; 0, --help is among them.
         UserError: an input that it names does not exist.
     """
+    found = {}
     for run in runs:
         row = f"{run.method} ({grid.definitions[run.method][0]})"
         printed = io.StringIO()
         try:
             with contextlib.redirect_stderr(printed):
-                grid.options(run)
+                found[run] = grid.options(run)
         except SystemExit as stopped:
             if not stopped.code:  # --help
                 raise
@@ -221,6 +229,32 @@ def check_flags(grid: Grid, runs: Sequence[Run]) -> None:
             raise
         except UserError as error:
             raise UserError(f"{row}: {error}") from None
+    return found
+
+
+def check_verified(runs: "Mapping[Run, TrainingOptions]", verified: Sequence[float]) -> None:
+    """Refuse runs that would know other numbers of verified images than their rows say.
+
+    Raises:
+        UserError: a loss has none though it needs some, or the list has some of its own beside
+            those asked for.
+    """
+    needs = [run.method for run, of in runs.items() if of.method in NEED_VERIFIED]
+    if not runs or not (verified or needs):
+        return
+    options, own = next(iter(runs.values())), None
+    if options.dataset == "files":
+        from pipeline.data.registry import load_data  # slow to import
+        from pipeline.data.verified import of_list
+
+        own = of_list(load_data(options, options.seed)[0])
+    if verified and own is not None:
+        raise UserError(
+            f"--verified: {options.labels} has {len(own.rows)} verified images of its own, which "
+            "the rows without a number would know: give a list without the column verified"
+        )
+    if not verified and own is None:
+        raise UserError(f"{needs[0]} needs verified images: give --verified N")
 
 
 def finish(grid: Grid, runs: Sequence[Run], options: CompareOptions) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import compare
 from tests.helpers import last_line, read_json
@@ -175,6 +176,23 @@ def test_losses_that_need_verified_images_have_no_row_without(ok, scripts):
     out = ok("--methods", "bce", "gold", "--rates", "0.2", "--seeds", "0", "--verified", "20")
     rows = [line.split(" | ")[0] for line in out.splitlines() if line.startswith("| ")]
     assert rows[1:4] == ["| bce", "| bce-verified20", "| gold-verified20"]
+
+
+def test_losses_that_need_verified_images_are_refused_without(assert_refused, scripts, tmp_path):
+    row = "--methods bce gold --rates 0.2 --seeds 0".split()
+    assert_refused("gold needs verified images: give --verified N", *row)
+    assert not (tmp_path / "c" / "compare.json").exists()
+
+
+def test_a_list_with_verified_images_has_no_rows_without(assert_refused, scripts, tmp_path):
+    rows = ["path,labels,split,true_labels,verified", "b.png,sea,test,,"]
+    rows += [f"{i}.png,sea,train,sea,{'yes' if i < 2 else ''}" for i in range(4)]
+    (tmp_path / "l.csv").write_text("\n".join(rows))
+    for name in ("b", *range(4)):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    row = "--dataset files --methods bce --rates 0.2 --seeds 0 --verified 3 --".split()
+    message = "l.csv has 2 verified images of its own, which the rows without a number would know"
+    assert_refused(message, *row, "--labels", str(tmp_path / "l.csv"))
 
 
 def test_the_plot_over_verified_images_has_these_losses_too():
