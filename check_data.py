@@ -87,30 +87,38 @@ def main() -> None:
         print_findings(check_truth(train, verified), options.all)
     if known is not None:
         print("\n".join(format_noise(describe_noise(candidates, known, train.classes))))
-    if options.load_from is not None:
-        print_thresholds(options)
     wrong = [finding.kind for finding in findings if finding.wrong]
     if wrong:
         raise UserError(f"training would be wrong: {'; '.join(wrong)}, see above")
     print("nothing found that would make training wrong")
+    if options.load_from is not None:
+        print_thresholds(options, train)
 
 
-def print_thresholds(options: Options) -> None:
+def print_thresholds(options: Options, train: "LabelledImages") -> None:
     """What dropping at each threshold does, by the targets of a run and its verified images."""
     from pipeline.data.verified import format_check
     from pipeline.review.reviewed_run import load_run
     from pipeline.review.summary import check_held_out
     from utils.options.stored import DATA_PLACES
 
-    places = {name: getattr(options, name, None) for name in DATA_PLACES}
-    given = {name: place for name, place in places.items() if place is not None}
-    check = check_held_out(load_run(str(options.load_from), given))
-    if check is None:
+    places = {name: getattr(options, name) for name in DATA_PLACES}
+    run = load_run(
+        str(options.load_from), {name: place for name, place in places.items() if place is not None}
+    )
+    if (run.train.ids, run.train.classes) != (train.ids, train.classes):
         raise UserError(
-            f"--load_from {options.load_from}: expected a run of recipe posterior that made its "
-            "targets from five verified images or more, found none in its checkpoint; leave the "
-            "flag out, or train such a run"
+            f"--load_from {options.load_from}: expected a run on the images checked, found one of "
+            f"--dataset {run.options.dataset} on others: give its data, and its --seed"
         )
+    check = check_held_out(run)
+    if check is None:
+        number = 0 if run.verified is None else len(run.verified.rows)
+        raise UserError(
+            f"--load_from {options.load_from}: expected a run of recipe posterior that knew five "
+            f"verified images or more, and its last.pt; found {run.options.method} with {number}"
+        )
+    print(f"{run.path}, of the candidates it was trained on:")
     for line in format_check(check):
         print(line)
 

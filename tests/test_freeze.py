@@ -119,12 +119,12 @@ def test_the_data_are_checked_with_what_a_run_says_of_its_verified_images(frozen
     check = ["check_data", "--dataset", "digits", "--load_from"]
     status, out, err = call_script(*check, "run")
     assert (status, err) == (0, "")
-    assert out.splitlines()[-1] == "nothing found that would make training wrong"
-    assert out.splitlines()[-12:-1] == said[start : start + 11]  # two lines of head, thresholds
+    assert out.splitlines()[-12] == "run, of the candidates it was trained on:"
+    assert out.splitlines()[-11:] == said[start : start + 11]  # two lines of head, thresholds
     call_script("main_BCE", *FROZEN, "--partial_rate", "0.3", "--output_dir", "plain")
     status, _, err = call_script(*check, "plain")
     assert status == 1
-    assert "--load_from plain: expected a run of recipe posterior that made its targets" in err
+    assert "verified images or more, and its last.pt; found bce with 0" in err
 
 
 def test_a_run_interrupted_and_resumed_equals_an_unbroken_one(frozen, call_script):

@@ -18,7 +18,7 @@ from pipeline.data.verified import (
     format_noise,
     truth_of_others,
 )
-from pipeline.review.candidate_posterior import Decision, Decisions
+from pipeline.review.candidate_posterior import Decision, Decisions, decide
 from pipeline.review.reviewed_run import Photos, ReviewedRun
 from utils import tensor_files
 from utils.metrics import average_precision
@@ -151,11 +151,17 @@ def describe_verified(run: ReviewedRun, threshold: float) -> tuple[dict[str, Any
 
 
 def check_held_out(run: ReviewedRun, threshold: float = 0.5) -> list[dict[str, Any]] | None:
-    """`check_thresholds` of the run's targets; None where it held no verified image out."""
+    """`check_thresholds` of the run's targets; None where it held no verified image out.
+
+    Without each image's most probable candidate, which is never dropped.
+    """
     if run.verified is None or run.targets is None or run.targets.held_out is None:
         return None
-    found = run.candidates[run.verified.rows] == 1
-    return check_thresholds(run.targets.held_out[found], run.verified.truth[found] == 1, threshold)
+    rows, columns = np.nonzero(run.candidates[run.verified.rows])
+    probability = run.targets.held_out[rows, columns]
+    can_go = ~decide(probability, rows, budget=len(rows)).kept
+    true = run.verified.truth[rows, columns] == 1
+    return check_thresholds(probability[can_go], true[can_go], threshold)
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
