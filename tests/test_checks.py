@@ -51,6 +51,12 @@ def test_images_and_classes_without_a_label_are_noted_by_split_and_difficult_is_
     ]
 
 
+def test_a_class_that_only_true_labels_have_is_noted():
+    train = labels([[1, 0, 0], [0, 1, 0]], ["1", "2"], [[1, 0, 0], [0, 1, 1]], [False, True])
+    kind = "classes that true_labels of training images alone have, no labels"
+    assert Finding(kind, ["hen"], False) in check_labels(train, labels([[1, 1, 0]], ["3"]))
+
+
 def test_a_true_label_that_training_would_take_for_false_is_wrong():
     true = [[1, 0, 0], [0, 1, 0], [-1, -1, -1]]  # nobody knows the last
     train = labels([[1, 1, 0], [1, 0, 0], [0, 1, 1]], ["1", "2", "3"], true)

@@ -43,6 +43,10 @@ def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
         kind = "training images of one label each: review.py never drops an image's only label"
         findings.append(Finding(kind, list(train.ids), False))
     if train.true_targets is not None:
+        seen = [(data.targets == 1).any(axis=0) for data in (train, test)]
+        alone = np.flatnonzero((train.true_targets == 1).any(axis=0) & ~seen[0] & ~seen[1])
+        kind = "classes that true_labels of training images alone have, no labels"
+        findings.append(Finding(kind, pick(train.classes, alone), False))
         rows = pick(train.ids, np.flatnonzero(uncovered(train)))
         findings.append(Finding("training images whose labels miss a true one", rows, True))
     if test.verified is not None:

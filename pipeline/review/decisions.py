@@ -44,7 +44,7 @@ def read_json(path: str) -> Any:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise malformed(path, error) from error
+        raise malformed(path, f"no JSON, or a part of it ({error})") from error
 
 
 def malformed(path: str, found: object) -> UserError:

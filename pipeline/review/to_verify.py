@@ -52,7 +52,10 @@ def rows_to_verify(
         done[run.verified.rows] = True
     left = np.flatnonzero(~done)
     if number > len(left):
-        raise UserError(f"--verify {number}: {len(left)} training images are not verified yet")
+        raise UserError(
+            f"--verify {number}: {len(left)} training images are not verified yet; give so many at "
+            "most"
+        )
     return np.random.default_rng([run.options.seed, 2]).permutation(left)[:number]
 
 

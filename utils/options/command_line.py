@@ -171,9 +171,10 @@ def check_noise(parser: OptionsParser, options: TrainingOptions, given: dict[str
         and "partial_rate" not in given
         and options.partial_rate is not None
     ):
+        lacks = "" if options.noise_file is None else f"; {options.noise_file} does not exist"
         parser.error(
             "--partial_rate is needed: the noise to add to your labels, unless there is a "
-            "--noise_file; main_real.py takes them as they are"
+            f"--noise_file{lacks}; main_real.py takes them as they are"
         )
 
 

@@ -221,7 +221,8 @@ class TrainingOptions(DataOptions):
     prior: str | None = cones_flag(
         None,
         "of --recipe posterior: probabilities of each label from another source, .npy of training "
-        "images x classes in 0..1; verified images say how far to believe it",
+        "images x classes in 0..1, in the order of the list and of the run's class names; verified "
+        "images say how far to believe it",
         metavar="FILE",
         methods=("posterior",),
         since_value=None,
