@@ -560,6 +560,8 @@ def test_a_round_of_a_file_that_holds_no_decision_trains_and_reviews(run_script,
     told = read_json("r-round2/review/decisions.json")
     assert (told["verified"], told["decisions"]) == ([], [])
     assert labels_of("r/review/reviewed.csv")["1.png"]["labels"] == "boat|sea"
+    out, _ = run_script("review --load_from r --apply review.json")
+    assert "counts too" not in out
 
 
 def test_drops_are_those_of_a_review(assert_refused, trained, tmp_path):

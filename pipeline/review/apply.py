@@ -52,6 +52,8 @@ def read_decided(run: ReviewedRun, folder: Path, paths: Sequence[str]) -> tuple[
             "of its photos and classes as they are: check --load_from"
         )
     for path in before:
+        if not any(map(without_list(check_content(read_json(path), path)).get, KINDS)):
+            continue
         print(f"earlier             {path} counts too: move it away to apply the files given alone")
     return found
 
