@@ -106,7 +106,7 @@ def print_thresholds(options: Options, train: "LabelledImages") -> None:
     run = load_run(
         str(options.load_from), {name: place for name, place in places.items() if place is not None}
     )
-    if (run.train.ids, run.train.classes) != (train.ids, train.classes):
+    if list(run.train.ids) != list(train.ids) or run.train.classes != train.classes:
         raise UserError(
             f"--load_from {options.load_from}: expected a run on the images checked, found one of "
             f"--dataset {run.options.dataset} on others: give its data, and its --seed"

@@ -382,6 +382,9 @@ def test_photos_to_verify_are_drawn_verified_and_trained_with(
     run_script("review --load_from again")
     summary = json.loads((tmp_path / "again/review/summary.json").read_text())
     assert summary["noise"]["verified"] == 5
+    of_list = ["--dataset", "files", "--labels", path, "--path_images", "p"]
+    out, _ = run_script("check_data", *of_list, "--load_from", "again")
+    assert "again, of the candidates it was trained on:" in out
     cleaned = label_file.read_table(tmp_path / f"again/review/cleaned.{form}")
     assert cleaned.verified.sum() == 5  # and stays so
 
