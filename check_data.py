@@ -13,8 +13,11 @@ from utils.options.table import OptionsParser, check_inputs, option, parse
 from utils.terminal import escape
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pipeline.data.checks import Finding
     from pipeline.data.labelled import LabelledImages
+    from pipeline.data.verified import Verified
 
 SHOWN = 5
 DESCRIPTION = (
@@ -55,8 +58,8 @@ def main() -> None:
     check_data_options(parser, options)
     check_inputs(options)
 
-    from pipeline.data.candidates import check_candidates, completed, read_candidates, read_verified
-    from pipeline.data.checks import Finding, check_files, check_labels, check_list, check_truth
+    from pipeline.data.candidates import read_candidates, read_verified
+    from pipeline.data.checks import check_files, check_labels, check_list, check_missing
     from pipeline.data.registry import load_data
     from pipeline.data.verified import describe_noise, format_noise, joined, of_list
 
@@ -66,61 +69,57 @@ def main() -> None:
         noise = read_candidates(options.noise_file)
         verified = read_verified(options.noise_file, noise[0].shape)
     train, test = load_data(dataclasses.replace(options, allow_missing=True), options.seed, print)
-    missing = [*train.missing, *test.missing]
-    lacking = Finding("listed images without a file", missing, not options.allow_missing)
-    findings = [lacking] if missing else []
-    findings += check_labels(train, test) + check_list(train, test)
+    # Candidates of all images do not fit a part of them.
+    if not options.allow_missing and train.missing:
+        noise = verified = None
     known = of_list(train)
-    if verified is not None and noise is not None and noise[0].shape == train.targets.shape:
+    if noise is not None and noise[0].shape == train.targets.shape:
         known = joined(known, verified)
+    findings = check_missing(train, test, options.allow_missing)
+    findings += check_labels(train, test) + check_list(train, test)
     findings += check_files(train, test, options.workers, known)
     print_findings(findings, options.all)
     print_counts(train, test)
-    candidates = train.targets
-    # Candidates of all images do not fit a part of them.
-    if noise is not None and (options.allow_missing or not train.missing):
-        path = str(options.noise_file)
-        candidates = completed(*noise, train, path, options.dataset)
-        check_candidates(candidates, noise[1], train, path, None)
-        count = "" if verified is None else f"; it has {len(verified.rows)} verified images"
-        print(f"{path} fits the training images and their labels{count}")
-        print_findings(check_truth(train, verified), options.all)
+    found = train.targets if noise is None else print_candidates(options, train, noise, verified)
     if known is not None:
-        print("\n".join(format_noise(describe_noise(candidates, known, train.classes))))
+        print("\n".join(format_noise(describe_noise(found, known, train.classes))))
+    print_verdict(findings)
+    if options.load_from is not None:
+        from pipeline.review.summary import describe_thresholds
+        from utils.options.stored import given_places
+
+        print("\n".join(describe_thresholds(options.load_from, given_places(options), train)))
+
+
+def print_candidates(
+    options: Options,
+    train: "LabelledImages",
+    noise: "tuple[np.ndarray, dict[str, Any] | None]",
+    verified: "Verified | None",
+) -> "np.ndarray":
+    """Say that candidates fit, and where they contradict the list; returns those of all images."""
+    from pipeline.data.candidates import check_candidates, completed
+    from pipeline.data.checks import check_truth
+
+    path = str(options.noise_file)
+    candidates = completed(*noise, train, path, options.dataset)
+    check_candidates(candidates, noise[1], train, path, None)
+    count = "" if verified is None else f"; it has {len(verified.rows)} verified images"
+    print(f"{path} fits the training images and their labels{count}")
+    print_findings(check_truth(train, verified), options.all)
+    return candidates
+
+
+def print_verdict(findings: "Sequence[Finding]") -> None:
+    """Say that training can begin.
+
+    Raises:
+        UserError: it would be wrong.
+    """
     wrong = [finding.kind for finding in findings if finding.wrong]
     if wrong:
         raise UserError(f"training would be wrong: {'; '.join(wrong)}, see above")
     print("nothing found that would make training wrong")
-    if options.load_from is not None:
-        print_thresholds(options, train)
-
-
-def print_thresholds(options: Options, train: "LabelledImages") -> None:
-    """What dropping at each threshold does, by the targets of a run and its verified images."""
-    from pipeline.data.verified import format_check
-    from pipeline.review.reviewed_run import load_run
-    from pipeline.review.summary import check_held_out
-    from utils.options.stored import DATA_PLACES
-
-    places = {name: getattr(options, name) for name in DATA_PLACES}
-    run = load_run(
-        str(options.load_from), {name: place for name, place in places.items() if place is not None}
-    )
-    if list(run.train.ids) != list(train.ids) or run.train.classes != train.classes:
-        raise UserError(
-            f"--load_from {options.load_from}: expected a run on the images checked, found one of "
-            f"--dataset {run.options.dataset} on others: give its data, and its --seed"
-        )
-    check = check_held_out(run)
-    if check is None:
-        number = 0 if run.verified is None else len(run.verified.rows)
-        raise UserError(
-            f"--load_from {options.load_from}: expected a run of recipe posterior that knew five "
-            f"verified images or more, and its last.pt; found {run.options.method} with {number}"
-        )
-    print(f"{run.path}, of the candidates it was trained on:")
-    for line in format_check(check):
-        print(line)
 
 
 def print_findings(findings: "Sequence[Finding]", everything: bool) -> None:

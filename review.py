@@ -159,11 +159,9 @@ def main() -> None:
     check_inputs(options)
 
     from pipeline.review.reviewed_run import load_run
-    from utils.options.stored import DATA_PLACES
+    from utils.options.stored import given_places
 
-    moved = {name: getattr(options, name) for name in DATA_PLACES}
-    moved = {name: value for name, value in moved.items() if value is not None}
-    run = load_run(options.load_from, moved)
+    run = load_run(options.load_from, given_places(options))
     folder = Path(options.output_dir or run.path / "review")
     if options.again is not None:
         again(options, run)

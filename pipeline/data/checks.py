@@ -29,6 +29,14 @@ class Finding(NamedTuple):
     wrong: bool
 
 
+def check_missing(
+    train: LabelledImages, test: LabelledImages, allowed: bool = False
+) -> list[Finding]:
+    """Name the listed images without a file."""
+    missing = [*train.missing, *test.missing]
+    return [Finding("listed images without a file", missing, not allowed)] if missing else []
+
+
 def check_labels(train: LabelledImages, test: LabelledImages) -> list[Finding]:
     """Check the labels of the two splits, without reading any image."""
     findings = []

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from pipeline.data.verified import (
     truth_of_others,
 )
 from pipeline.review.candidate_posterior import Decision, Decisions, decide
-from pipeline.review.reviewed_run import Photos, ReviewedRun
+from pipeline.review.reviewed_run import Photos, ReviewedRun, load_run
 from utils import tensor_files
+from utils.errors import UserError
 from utils.metrics import average_precision
 from utils.run_folder import CHECKPOINT, is_number
 
@@ -162,6 +164,34 @@ def check_held_out(run: ReviewedRun, threshold: float = 0.5) -> list[dict[str, A
     can_go = ~decide(probability, rows, budget=len(rows)).kept
     true = run.verified.truth[rows, columns] == 1
     return check_thresholds(probability[can_go], true[can_go], threshold)
+
+
+def describe_thresholds(
+    load_from: str, moved: Mapping[str, str], data: LabelledImages
+) -> list[str]:
+    """Lines that say how many of the labels that a run would drop at each threshold are false.
+
+    Args:
+        load_from, moved: of the run, as `load_run` takes them.
+        data: the training images that it must be of.
+
+    Raises:
+        UserError: it is of others, or held no verified image out.
+    """
+    run = load_run(load_from, moved)
+    if list(run.train.ids) != list(data.ids) or run.train.classes != data.classes:
+        raise UserError(
+            f"--load_from {load_from}: expected a run on the images checked, found one of "
+            f"--dataset {run.options.dataset} on others: give its data, and its --seed"
+        )
+    check = check_held_out(run)
+    if check is None:
+        number = 0 if run.verified is None else len(run.verified.rows)
+        raise UserError(
+            f"--load_from {load_from}: expected a run of recipe posterior that knew five verified "
+            f"images or more, and its last.pt; found {run.options.method} with {number}"
+        )
+    return [f"{run.path}, of the candidates it was trained on:", *format_check(check)]
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:

@@ -17,6 +17,12 @@ TO_FIND_CANDIDATES = ("script", "dataset", "seed", "partial_rate", "noise_file")
 DATA_PLACES = ("path_images", "labels", "classes", "rename", "noise_file")
 
 
+def given_places(options: Any) -> dict[str, str]:
+    """Those options of a script that say where a run's data lie now, and were given."""
+    places = {name: getattr(options, name) for name in DATA_PLACES}
+    return {name: place for name, place in places.items() if place is not None}
+
+
 def stored_names(script: str) -> list[str]:
     """The options that a run of `script` keeps."""
     traits = SCRIPTS[script].traits
