@@ -141,7 +141,7 @@ def main() -> None:
     if any(grid.making_command(run) for run in runs if grid.result(run) is None):
         check_inputs(options)  # the run that scores images for them
     checked = check_flags(grid, [run for run in runs if not grid.begun(run)])
-    check_verified(checked, options.verified)
+    check_known(checked, options.verified)
     if not (folder / compare_settings.SETTINGS).exists():
         check_output_dir(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,14 +232,14 @@ def check_flags(grid: Grid, runs: Sequence[Run]) -> "dict[Run, TrainingOptions]"
     return found
 
 
-def check_verified(runs: "Mapping[Run, TrainingOptions]", verified: Sequence[float]) -> None:
+def check_known(runs: "Mapping[Run, TrainingOptions]", verified: Sequence[float]) -> None:
     """Refuse runs that would know other numbers of verified images than their rows say.
 
     Raises:
         UserError: a loss has none though it needs some, or the list has some of its own beside
             those asked for.
     """
-    needs = [run.method for run, of in runs.items() if of.method in NEED_VERIFIED]
+    needs = [of for of in runs.values() if of.method in NEED_VERIFIED]
     if not runs or not (verified or needs):
         return
     options, own = next(iter(runs.values())), None
@@ -253,8 +253,10 @@ def check_verified(runs: "Mapping[Run, TrainingOptions]", verified: Sequence[flo
             f"--verified: {options.labels} has {len(own.rows)} verified images of its own, which "
             "the rows without a number would know: give a list without the column verified"
         )
-    if not verified and own is None:
-        raise UserError(f"{needs[0]} needs verified images: give --verified N")
+    if not verified:
+        from pipeline.methods import check_verified  # slow to import
+
+        check_verified(needs[0], own)
 
 
 def finish(grid: Grid, runs: Sequence[Run], options: CompareOptions) -> None:

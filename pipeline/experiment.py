@@ -377,12 +377,13 @@ def build_classifier(options: TrainingOptions, classes: int) -> Classifier:
     checkpoint = Path(options.resume or ".") / CHECKPOINT
     begun = options.resume is not None and checkpoint.exists()
     stored = None
-    try:
-        if begun or options.load_from is not None:
-            stored = read_checkpoint(checkpoint if begun else str(options.load_from))
-    except UserError as error:
-        remedy = "; it cannot be resumed from: start a new run" if begun else ""
-        raise UserError(f"{error}{remedy}") from error
+    if begun:
+        try:
+            stored = read_checkpoint(checkpoint)
+        except UserError as error:
+            raise UserError(f"{error}; it cannot be resumed from: start a new run") from error
+    elif options.load_from is not None:
+        stored = read_checkpoint(options.load_from)
     classifier = assemble(
         model=options.model,
         img_size=options.img_size,
